@@ -1,0 +1,37 @@
+"""Sound as numbers, numpy only: files, spectra, levels, alignment."""
+
+from timbre_restore.audio.alignment import lag_samples
+from timbre_restore.audio.files import (
+    AUDIO_SUFFIXES,
+    HOP_SAMPLES,
+    SAMPLE_RATE_HZ,
+    AudioInfo,
+    FloatArray,
+    read_audio,
+    read_info,
+    read_mono,
+    resample,
+    write_audio,
+)
+from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
+from timbre_restore.audio.stft import hann, stft
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "HOP_SAMPLES",
+    "SAMPLE_RATE_HZ",
+    "AudioInfo",
+    "FloatArray",
+    "active_rms",
+    "from_db",
+    "hann",
+    "lag_samples",
+    "read_audio",
+    "read_info",
+    "read_mono",
+    "resample",
+    "rms",
+    "stft",
+    "to_db",
+    "write_audio",
+]

@@ -1,0 +1,94 @@
+"""Sound files in and out: float32 arrays `[C, T]` in ±1, rates in hertz. Resampling has its one place here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from timbre_restore.atomic import replacing
+from timbre_restore.errors import AudioFileError
+
+FloatArray = NDArray[np.float32]
+
+SAMPLE_RATE_HZ = 48_000
+HOP_SAMPLES = 480
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says."""
+
+    sample_rate_hz: int
+    channels: int
+    frames: int
+    format: str
+    subtype: str
+
+
+def read_info(path: Path) -> AudioInfo:
+    """Read a header. Raises `AudioFileError` with the reason when the file can't be opened as audio."""
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, OSError) as exc:
+        raise AudioFileError(_unreadable(path, exc)) from exc
+    return AudioInfo(info.samplerate, info.channels, info.frames, info.format, info.subtype)
+
+
+def read_audio(path: Path, *, start: int = 0, frames: int = -1) -> tuple[FloatArray, int]:
+    """Read `[C, T]` float32 and the rate in hertz; `start` and `frames` count samples per channel.
+
+    Raises `AudioFileError` when the file is missing, is no audio, is cut off, or holds NaN or infinity.
+    """
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            promised = file.frames - start if frames < 0 else min(frames, file.frames - start)
+            file.seek(start)
+            samples = file.read(frames, dtype="float32", always_2d=True)
+            rate = int(file.samplerate)
+    except (soundfile.LibsndfileError, OSError, ValueError) as exc:
+        raise AudioFileError(_unreadable(path, exc)) from exc
+    if len(samples) < promised:
+        raise AudioFileError(
+            f"{path}: the header promises {promised} samples and {len(samples)} can be read; copy the file again."
+        )
+    if not np.isfinite(samples).all():
+        raise AudioFileError(f"{path}: holds NaN or infinite samples; export it again from its source.")
+    return np.ascontiguousarray(samples.T), rate
+
+
+def read_mono(path: Path, rate_hz: int = SAMPLE_RATE_HZ) -> FloatArray:
+    """Read the first channel as `[T]` at `rate_hz`. (A mean of channels would comb-filter spaced microphones.)"""
+    samples, rate = read_audio(path)
+    return resample(samples[0], rate, rate_hz)
+
+
+def write_audio(path: Path, samples: FloatArray, rate_hz: int, *, subtype: str | None = None) -> None:
+    """Write `[T]` or `[C, T]` by rename; the format follows the suffix, 16 bit unless `subtype` says otherwise.
+
+    The caller keeps the samples within ±1: integer formats clip beyond it.
+    """
+    data = samples if samples.ndim == 1 else samples.T
+    try:
+        with replacing(path) as temporary:
+            soundfile.write(str(temporary), data, rate_hz, subtype=subtype or "PCM_16")
+    except (soundfile.LibsndfileError, OSError, ValueError) as exc:
+        raise AudioFileError(f"{path}: can't be written ({exc}); check the folder, the disk and the format.") from exc
+
+
+def resample(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
+    """Resample `[T]` with soxr's very high quality (linear phase, no delay)."""
+    if from_hz == to_hz:
+        return samples
+    return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="VHQ"), dtype=np.float32)
+
+
+def _unreadable(path: Path, exc: Exception) -> str:
+    if not path.exists():
+        return f"{path}: no such file; check the path."
+    return f"{path}: can't be read as audio ({exc}); expected a wav or flac file."

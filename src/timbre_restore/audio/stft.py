@@ -1,0 +1,24 @@
+"""Short-time spectra in numpy: `[T]` to complex `[F, N]` (bins, frames)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+def hann(size: int) -> NDArray[np.float64]:
+    """The periodic Hann window: 0.5 − 0.5·cos(2πn / size)."""
+    return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(size) / size)
+
+
+def stft(samples: NDArray[np.floating], size: int, hop: int) -> NDArray[np.complex128]:
+    """Hann-windowed spectra `[F, N]` of `[T]`, F = size / 2 + 1, without padding: N = 1 + (T − size) // hop.
+
+    A signal shorter than one window is extended with zeros to one window.
+    """
+    if len(samples) < size:
+        samples = np.pad(samples, (0, size - len(samples)))
+    frames = np.lib.stride_tricks.sliding_window_view(np.asarray(samples, dtype=np.float64), size)[::hop]
+    return np.fft.rfft(frames * hann(size), axis=-1).T

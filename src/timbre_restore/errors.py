@@ -1,0 +1,64 @@
+"""The exception tree: every failure that a person can cause or cure is one of these.
+
+A message is one sentence that says what was found, where, what was expected and the remedy. The command line
+prints it and exits with `exit_code`; anything else that escapes is a bug in this project.
+"""
+
+from __future__ import annotations
+
+
+class TimbreRestoreError(Exception):
+    """Base of all expected failures."""
+
+    exit_code = 1
+
+
+class ConfigError(TimbreRestoreError):
+    """Configuration that can't be used; holds every problem that was found, not just the first."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class AudioFileError(TimbreRestoreError):
+    """A sound file that is missing, unreadable, or not what it should be."""
+
+
+class CorpusError(TimbreRestoreError):
+    """A corpus that can't be made, or a list or item that does not hold what it promises."""
+
+
+class LockedError(CorpusError):
+    """Another process is working on the same folder in a way that would collide."""
+
+
+class SuppressorError(TimbreRestoreError):
+    """The noise suppressor is missing, or is not the build that is pinned."""
+
+
+class ModelError(TimbreRestoreError):
+    """A model that does not fit its file, its input or its use."""
+
+
+class CheckpointError(TimbreRestoreError):
+    """A checkpoint that is missing, torn, or of another run."""
+
+
+class TrainingStopped(TimbreRestoreError):
+    """A stop rule ended the run; the message says what was seen and what to change."""
+
+    exit_code = 3
+
+
+class ExportError(TimbreRestoreError):
+    """The exported file does not compute what the network computes."""
+
+
+class MissingExtraError(TimbreRestoreError):
+    """An optional package is absent; the message names the command that installs it."""
+
+    def __init__(self, package: str, command: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package '{package}', which is not installed; run: {command}")
