@@ -95,9 +95,9 @@ class Model(_Section):
 
     name: Literal["unet"] = "unet"
     conditioning: Conditioning = "degraded+noisy"
-    bands: Annotated[int, Field(ge=8)] = 96
+    bands: Annotated[int, Field(ge=8)] = 160
     """Channels of the learned analysis at stride 16."""
-    channels: Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)] = [64, 128, 192]
+    channels: Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)] = [48, 96, 192]
     """Widths at 3000, 600 and 100 frames per second."""
     recurrent: Annotated[int, Field(ge=8)] = 192
     """Width of the bottleneck's recurrence."""
@@ -266,9 +266,9 @@ def _describe(error: Any, origins: Mapping[str, str]) -> str:
         "configuration",
     )
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(parts[-1], _names_at(parts[:-1]), n=1) or [
-            full for full in difflib.get_close_matches(key, list(_all_keys(Config)), n=1)
-        ]
+        near = difflib.get_close_matches(parts[-1], _names_at(parts[:-1]), n=1) or difflib.get_close_matches(
+            key, list(_all_keys(Config)), n=1
+        )
         hint = f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(_names_at(parts[:-1]))}."
         return f"{origin}: {key}: unknown key{hint}"
     if error["type"] == "value_error":

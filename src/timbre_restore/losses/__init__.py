@@ -1,0 +1,23 @@
+"""What 'better' means: losses in the order (estimate, reference), each a value per item `[B]`.
+
+A mean over items is left to the training step, so that processes with different numbers of items agree with one
+process that holds them all.
+"""
+
+from timbre_restore.losses.adversarial import (
+    discriminator_fake,
+    discriminator_real,
+    feature_matching,
+    generator_adversarial,
+)
+from timbre_restore.losses.reconstruction import MultiResolutionSTFT, item_gain, l1
+
+__all__ = [
+    "MultiResolutionSTFT",
+    "discriminator_fake",
+    "discriminator_real",
+    "feature_matching",
+    "generator_adversarial",
+    "item_gain",
+    "l1",
+]

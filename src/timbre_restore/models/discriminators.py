@@ -1,0 +1,128 @@
+"""What judges a voice: discriminators by name, one ensemble, one kind of answer.
+
+Each sees waveforms `[B, 1, T]` and gives a score map and its inner features. Sources: MPD and MSD after HiFi-GAN
+(Kong et al. 2020, §2.3); MRD, complex STFTs of several resolutions, after EnCodec (Défossez et al. 2022, §3.4) and
+UnivNet (Jang et al. 2021, §2.2). The layout of widths and strides here is our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+SLOPE = 0.1
+
+
+@dataclass(frozen=True)
+class DiscriminatorSettings:
+    """Which discriminators, and how wide; see `config.Discriminators`."""
+
+    names: tuple[str, ...] = ("mpd", "mrd")
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    windows: tuple[int, ...] = (2048, 1024, 512)
+    channels: int = 32
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One discriminator's answer: a score map (higher is 'clean') and the features of each layer before it."""
+
+    score: Tensor
+    features: list[Tensor]
+
+
+class _Judge(nn.Module):
+    """A stack of convolutions; the output of each is a feature, the last one is the score map."""
+
+    def __init__(self, layers: Sequence[nn.Module], score: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
+        self.score = weight_norm(score)
+
+    def judge(self, x: Tensor) -> Verdict:
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        return Verdict(self.score(x), features)
+
+
+class PeriodDiscriminator(_Judge):
+    """Sees every `period`-th sample as a column: `[B, 1, T]` folded to `[B, 1, T / period, period]`."""
+
+    def __init__(self, period: int, channels: int) -> None:
+        widths = [1, channels, 2 * channels, 4 * channels, 4 * channels]
+        layers = [nn.Conv2d(a, b, (5, 1), stride=(3, 1), padding=(2, 0)) for a, b in pairwise(widths)]
+        super().__init__(layers, nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
+        self.period = period
+
+    def fold(self, x: Tensor) -> Tensor:
+        """Zeros are added only up to the next whole period, and none when the length already divides."""
+        missing = -x.shape[-1] % self.period
+        x = F.pad(x, (0, missing))
+        return x.reshape(x.shape[0], 1, -1, self.period)
+
+    def forward(self, x: Tensor) -> Verdict:
+        return self.judge(self.fold(x))
+
+
+class SpectrumDiscriminator(_Judge):
+    """Sees the complex STFT (Hann, hop = window / 4) as two channels `[B, 2, F, N]`."""
+
+    window: Tensor
+
+    def __init__(self, window: int, channels: int) -> None:
+        layers = [nn.Conv2d(2, channels, (7, 3), stride=(2, 1), padding=(3, 1))]
+        layers += [nn.Conv2d(channels, channels, (5, 3), stride=(2, 1), padding=(2, 1)) for _ in range(3)]
+        super().__init__(layers, nn.Conv2d(channels, 1, (3, 3), padding=(1, 1)))
+        self.size = window
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+
+    def forward(self, x: Tensor) -> Verdict:
+        spectrum = torch.stft(
+            x[:, 0], self.size, self.size // 4, window=self.window, center=False, normalized=True, return_complex=True
+        )
+        return self.judge(torch.stack([spectrum.real, spectrum.imag], dim=1))
+
+
+class ScaleDiscriminator(_Judge):
+    """Sees the waveform averaged down by `scale` (1, 2, 4), as the reference recipe's MSD does."""
+
+    def __init__(self, scale: int, channels: int) -> None:
+        layers = [nn.Conv1d(1, channels, 15, padding=7)]
+        layers += [nn.Conv1d(channels * k, channels * k * 2, 41, stride=4, padding=20, groups=4 * k) for k in (1, 2, 4)]
+        super().__init__(layers, nn.Conv1d(channels * 8, 1, 3, padding=1))
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Verdict:
+        return self.judge(F.avg_pool1d(x, self.scale) if self.scale > 1 else x)
+
+
+class Discriminators(nn.Module):
+    """The ensemble; `forward` gives one `Verdict` per member, in a fixed order."""
+
+    def __init__(self, settings: DiscriminatorSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.members = nn.ModuleDict(dict(_members(settings)))
+
+    def forward(self, x: Tensor) -> list[Verdict]:
+        return [member(x) for member in self.members.values()]
+
+
+def _members(settings: DiscriminatorSettings) -> Iterator[tuple[str, nn.Module]]:
+    for name in settings.names:
+        if name == "mpd":
+            yield from ((f"mpd_{p}", PeriodDiscriminator(p, settings.channels)) for p in settings.periods)
+        elif name == "mrd":
+            yield from ((f"mrd_{w}", SpectrumDiscriminator(w, settings.channels)) for w in settings.windows)
+        elif name == "msd":
+            yield from ((f"msd_{s}", ScaleDiscriminator(s, settings.channels)) for s in (1, 2, 4))
+        else:
+            raise ValueError(f"unknown discriminator '{name}'; known: mpd, mrd, msd")

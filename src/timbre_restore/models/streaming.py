@@ -1,0 +1,121 @@
+"""Streaming bricks: layers whose past is an explicit state.
+
+One code path serves training and the live product: offline is one long chunk from a zero state, and a stream is the
+same call with shorter chunks and the state handed from one to the next. So the two can't drift apart, and every state
+is visible to tests and to an exported graph.
+
+Frame-causal, not sample-causal: audio arrives in whole hops, so an output may depend on its input up to the end of
+its own stride block. A strided layer therefore pads `kernel - stride` on the left, which costs no latency as long as
+chunks are whole multiples of the hop.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+HOP_SAMPLES = 480
+
+
+class StreamingConv1d(nn.Module):
+    """Convolution `[B, C, T]` to `[B, C', T / stride]`; its state is the last `(kernel - 1)·dilation + 1 - stride`
+    input samples `[B, C, context]`."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.context = (kernel - 1) * dilation + 1 - stride
+        if self.context < 0:
+            raise ValueError(f"kernel {kernel} must reach over its stride {stride}")
+        self.inputs = inputs
+        self.conv = nn.Conv1d(inputs, outputs, kernel, stride=stride, dilation=dilation, bias=bias)
+
+    def initial_state(self, like: Tensor) -> Tensor:
+        """Zeros for the batch, device and type of `like` `[B, …]`."""
+        return like.new_zeros(like.shape[0], self.inputs, self.context)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        padded = torch.cat([state, x], dim=-1)
+        return self.conv(padded), padded[..., padded.shape[-1] - self.context :]
+
+
+class BlockUpsample(nn.Module):
+    """`[B, C, T]` to `[B, C', T·stride]`: each input step writes its own block of `stride` outputs.
+
+    A transposed convolution with kernel = stride has no overlap, hence no state and no tail to wait for; the
+    smoothing across blocks is left to the convolution that follows, which has one.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(inputs, outputs, stride, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)  # type: ignore[no-any-return]
+
+
+class StreamingGRU(nn.Module):
+    """Gated recurrence over `[B, C, T]`; its state is the hidden vector `[1, B, H]`."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.gru = nn.GRU(inputs, hidden, batch_first=True)
+
+    def initial_state(self, like: Tensor) -> Tensor:
+        """Zeros `[1, B, H]` for the batch of `like`."""
+        return like.new_zeros(1, like.shape[0], self.hidden)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        out, state = self.gru(x.transpose(1, 2), state)
+        return out.transpose(1, 2), state
+
+
+class RunningLevel(nn.Module):
+    """The running level of a voice: root of an exponentially weighted mean of its power, one value per hop.
+
+        level[t] = sqrt(sum_k a^k p[t-k] / sum_k a^k) + floor,  k from 0 to `hops - 1` and only hops already heard
+
+    with a = exp(-hop / time). The weights of hops before the first one count as zero, so the mean is right from the
+    start (the bias correction of Adam, Kingma & Ba 2015, §3). A finite window instead of a recursion: a convolution
+    runs for any length in torch and in an exported graph. State `[B, 2, hops - 1]`: powers, and which were heard.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, time_s: float = 0.7, hops: int = 200, floor: float = 1e-4) -> None:
+        super().__init__()
+        self.hops = hops
+        self.floor = floor
+        age = torch.arange(hops - 1, -1, -1, dtype=torch.float64)
+        weights = torch.exp(-age * HOP_SAMPLES / 48_000 / time_s)
+        self.register_buffer("kernel", weights.float().expand(2, 1, hops).contiguous(), persistent=False)
+
+    def initial_state(self, like: Tensor) -> Tensor:
+        """Nothing heard yet: zeros `[B, 2, hops - 1]`."""
+        return like.new_zeros(like.shape[0], 2, self.hops - 1)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B, 1, T]` to levels `[B, 1, T / 480]`."""
+        power = F.avg_pool1d(x * x, HOP_SAMPLES, HOP_SAMPLES)
+        heard = torch.cat([state, torch.cat([power, torch.ones_like(power)], dim=1)], dim=-1)
+        sums = F.conv1d(heard, self.kernel, groups=2)
+        # The floor stands outside the root: as 1e-8 inside it, the exporter's optimiser takes it for zero.
+        level = torch.sqrt(sums[:, :1] / sums[:, 1:]) + self.floor
+        return level, heard[..., heard.shape[-1] - self.hops + 1 :]
+
+
+class ChannelNorm(nn.Module):
+    """x / rms over the channels of each step, with a gain per channel: causal, because time is never averaged.
+
+    RMSNorm (Zhang & Sennrich 2019, eq. 4) over dimension 1 of `[B, C, T]`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-6) * self.gain

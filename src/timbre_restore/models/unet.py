@@ -1,0 +1,188 @@
+"""The time-domain generator: a causal U-Net that decides, per band and step, how much of the voice comes back.
+
+What the suppressor took is known: `taken = noisy - degraded`. A learned analysis of 16-sample steps splits it into
+bands; the U-Net gives each band and step a gate in [0, 1] and a small bounded correction for what noise covers; the
+learned synthesis turns the gated bands into the residual that is added to the degraded voice. With the gate shut the
+suppressor's output passes untouched; with it open, and no correction, the noisy input comes back: the worst case is
+what the user already had.
+
+The analysis starts as an orthonormal cosine transform (DCT-II) over the last `bands` samples and the synthesis as its
+inverse on the newest 16, so that an open gate is exact before the first step of training. Nothing wide runs at 48 kHz.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from timbre_restore.models.streaming import (
+    HOP_SAMPLES,
+    BlockUpsample,
+    ChannelNorm,
+    RunningLevel,
+    StreamingConv1d,
+    StreamingGRU,
+)
+
+State = dict[str, Tensor]
+
+STRIDE = 16
+DOWN = (5, 6)  # 3000 steps per second, then 600, then 100: one per hop
+LOOKAHEAD_SAMPLES = 1440  # the suppressor's own delay: when it hands over a hop, so much later noisy is already there
+FEATURE_FLOOR = 0.01  # of the voice's running level: below it a band counts as silent
+
+
+@dataclass(frozen=True)
+class UNetSettings:
+    """Sizes of the generator; see `config.Model`."""
+
+    conditioning: str = "degraded+noisy"
+    bands: int = 160
+    channels: tuple[int, int, int] = (48, 96, 192)
+    recurrent: int = 192
+
+
+def cosine_basis(size: int) -> Tensor:
+    """The orthonormal DCT-II matrix `[size, size]` (rows are bands; Ahmed, Natarajan & Rao 1974)."""
+    n = torch.arange(size, dtype=torch.float64)
+    basis = torch.cos(math.pi / size * (n + 0.5) * n[:, None]) * math.sqrt(2.0 / size)
+    basis[0] *= math.sqrt(0.5)
+    return basis.float()
+
+
+class _Block(nn.Module):
+    """x + conv(act(conv(norm(x)))): one step of thought at one rate."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.look = StreamingConv1d(channels, channels, 3, dilation=dilation)
+        self.act = nn.PReLU(channels)
+        self.mix = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = self.look(self.norm(x), state)
+        return x + self.mix(self.act(y)), state
+
+
+class UNet(nn.Module):
+    """Generator `unet`. Shapes: degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T whole hops."""
+
+    sample_rate_hz = 48_000
+    hop_samples = HOP_SAMPLES
+    latency_samples = 0
+
+    def __init__(self, settings: UNetSettings) -> None:
+        super().__init__()
+        if settings.bands < STRIDE or settings.bands % STRIDE:
+            raise ValueError(f"bands must be a multiple of {STRIDE}, got {settings.bands}")
+        self.settings = settings
+        self.uses_noisy = settings.conditioning == "degraded+noisy"
+        self.lookahead_samples = LOOKAHEAD_SAMPLES if self.uses_noisy else 0
+        bands, (wide, middle, narrow) = settings.bands, settings.channels
+        views = 3 if self.uses_noisy else 1
+        self.level = RunningLevel()
+        self.analysis = StreamingConv1d(1, bands, bands, stride=STRIDE, bias=False)
+        self.synthesis = nn.ConvTranspose1d(bands, 1, STRIDE, stride=STRIDE, bias=False)
+        self.enter = nn.Conv1d(views * bands, wide, 1)
+        self.encode = nn.ModuleDict({"wide": _Block(wide, 1), "middle": _Block(middle, 1)})
+        self.down = nn.ModuleDict(
+            {
+                "middle": StreamingConv1d(wide, middle, 2 * DOWN[0], stride=DOWN[0]),
+                "narrow": StreamingConv1d(middle, narrow, 2 * DOWN[1], stride=DOWN[1]),
+            }
+        )
+        self.recur = StreamingGRU(narrow, settings.recurrent)
+        self.leave = nn.Conv1d(settings.recurrent, narrow, 1)
+        self.up = nn.ModuleDict(
+            {
+                "middle": BlockUpsample(narrow, middle, DOWN[1]),
+                "wide": BlockUpsample(middle, wide, DOWN[0]),
+            }
+        )
+        self.decode = nn.ModuleDict({"middle": _Block(middle, 1), "wide": _Block(wide, 3)})
+        self.heads = nn.Sequential(ChannelNorm(wide), nn.PReLU(wide), nn.Conv1d(wide, 2 * bands, 1))
+        self._start()
+
+    def _start(self) -> None:
+        """Exact reconstruction, a gate that is nearly shut, no correction: training starts from the suppressor."""
+        bands = self.settings.bands
+        basis = cosine_basis(bands)
+        with torch.no_grad():
+            self.analysis.conv.weight.copy_(basis[:, None])
+            self.synthesis.weight.copy_(basis[:, None, bands - STRIDE :])
+            head = self.heads[-1]
+            assert isinstance(head, nn.Conv1d) and head.bias is not None
+            head.weight.mul_(0.1)
+            head.bias.zero_()
+            head.bias[:bands] = -2.0
+
+    def _streaming(self) -> dict[str, nn.Module]:
+        """The parts that remember, by the names of their states."""
+        parts: dict[str, nn.Module] = {"level": self.level}
+        for view in ("degraded", "noisy", "ahead") if self.uses_noisy else ("degraded",):
+            parts[f"analysis_{view}"] = self.analysis
+        parts |= {
+            "encode_wide": self.encode["wide"].look,
+            "down_middle": self.down["middle"],
+            "encode_middle": self.encode["middle"].look,
+            "down_narrow": self.down["narrow"],
+            "recur": self.recur,
+            "decode_middle": self.decode["middle"].look,
+            "decode_wide": self.decode["wide"].look,
+        }
+        return parts
+
+    def initial_state(self, like: Tensor) -> State:
+        """The state before any sound, for the batch, device and type of `like` `[B, 1, T]`."""
+        return {name: part.initial_state(like) for name, part in self._streaming().items()}
+
+    def forward(self, degraded: Tensor, noisy: Tensor | None = None, state: State | None = None) -> Tensor:
+        """Restored `[B, 1, T]` of one long chunk from `state` (zero when None)."""
+        return self.stream(degraded, noisy, self.initial_state(degraded) if state is None else state)[0]
+
+    def stream(self, degraded: Tensor, noisy: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """One chunk of whole hops, and the state that the next chunk needs.
+
+        `noisy` holds the chunk's own instants and 1440 samples beyond; None for a model conditioned on degraded alone.
+        """
+        residual, _, state = self.residual(degraded, noisy, state)
+        return degraded + residual, state
+
+    def residual(self, degraded: Tensor, noisy: Tensor | None, state: State) -> tuple[Tensor, Tensor, State]:
+        """Residual `[B, 1, T]`, the gate `[B, bands, T / 16]` in [0, 1], and the new state."""
+        state = dict(state)
+        level, state["level"] = self.level(degraded, state["level"])
+        steps = level.repeat_interleave(HOP_SAMPLES // STRIDE, dim=-1)
+        views = {"degraded": degraded}
+        if self.uses_noisy:
+            if noisy is None:
+                raise ValueError("this generator is conditioned on degraded+noisy: noisy is missing")
+            length = degraded.shape[-1]
+            views |= {"noisy": noisy[..., :length], "ahead": noisy[..., LOOKAHEAD_SAMPLES:]}
+        spectra = {}
+        for view, wave in views.items():
+            spectra[view], state[f"analysis_{view}"] = self.analysis(wave, state[f"analysis_{view}"])
+        features = [torch.log(s.abs() / steps + FEATURE_FLOOR) for s in spectra.values()]
+        logits, correction = self._body(torch.cat(features, dim=1), state).chunk(2, dim=1)
+        gate = torch.sigmoid(logits)
+        bands = steps * 0.1 * torch.tanh(correction)
+        if self.uses_noisy:
+            bands = bands + spectra["noisy"] - spectra["degraded"]
+        return self.synthesis(gate * bands), gate, state
+
+    def _body(self, x: Tensor, state: State) -> Tensor:
+        """Features `[B, views·bands, S]` to gate logits and correction `[B, 2·bands, S]`; writes new states."""
+        x = self.enter(x)
+        wide, state["encode_wide"] = self.encode["wide"](x, state["encode_wide"])
+        x, state["down_middle"] = self.down["middle"](wide, state["down_middle"])
+        middle, state["encode_middle"] = self.encode["middle"](x, state["encode_middle"])
+        x, state["down_narrow"] = self.down["narrow"](middle, state["down_narrow"])
+        y, state["recur"] = self.recur(x, state["recur"])
+        x = x + self.leave(y)
+        x, state["decode_middle"] = self.decode["middle"](middle + self.up["middle"](x), state["decode_middle"])
+        x, state["decode_wide"] = self.decode["wide"](wide + self.up["wide"](x), state["decode_wide"])
+        return self.heads(x)  # type: ignore[no-any-return]

@@ -1,0 +1,195 @@
+"""Checkpoints: a folder per epoch that appears by rename, and two small pointers, `last` and `best`.
+
+    <run>/checkpoints/epoch-0007/  generator.safetensors  ema.safetensors  discriminators.safetensors
+                                   optimizers.pt          checkpoint.json (readable: model, step, metrics, settings)
+    <run>/checkpoints/last.json    {"folder": "epoch-0007"}
+
+Weights are safetensors and the optimisers' tensors are loaded with `weights_only`: a stranger's checkpoint can't run
+code. Loading is strict, and another model's checkpoint is refused before a tensor is touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from timbre_restore import atomic
+from timbre_restore.errors import CheckpointError
+from timbre_restore.models import UNet, UNetSettings
+
+if TYPE_CHECKING:
+    from timbre_restore.training.settings import TrainSettings
+    from timbre_restore.training.state import TrainState
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that holds a checkpoint, and what its JSON says."""
+
+    folder: Path
+    content: dict[str, Any]
+
+
+def save_checkpoint(
+    run: Path, state: TrainState, settings: TrainSettings, metrics: dict[str, float], *, best: bool
+) -> Path:
+    """Write the state after `state.epoch` epochs; move `last`, and `best` if told; drop what neither points to."""
+    root = run / "checkpoints"
+    folder = root / f"epoch-{state.epoch:04d}"
+    temporary = root / f".{folder.name}.{os.getpid()}.tmp"
+    content = {
+        "format": FORMAT,
+        "epoch": state.epoch,
+        "step": state.step,
+        "best": state.best,
+        "metrics": metrics,
+        "model": _model_record(settings),
+        "settings": settings.record,
+    }
+    try:
+        temporary.mkdir(parents=True)
+        save_file(_tensors(_unwrapped(state.generator)), temporary / "generator.safetensors")
+        save_file(_tensors(state.ema), temporary / "ema.safetensors")
+        save_file(_tensors(_unwrapped(state.discriminators)), temporary / "discriminators.safetensors")
+        torch.save(
+            {
+                "generator": state.generator_optimizer.state_dict(),
+                "discriminators": state.discriminator_optimizer.state_dict(),
+            },
+            temporary / "optimizers.pt",
+        )
+        atomic.write_json(temporary / "checkpoint.json", content)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    except (OSError, SafetensorError, RuntimeError) as exc:
+        raise CheckpointError(
+            f"{folder}: the checkpoint can't be written ({exc}); the previous one is whole. Free disk space or choose "
+            "another training.output_dir, then --resume auto."
+        ) from exc
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    atomic.write_json(root / "last.json", {"folder": folder.name})
+    if best:
+        atomic.write_json(root / "best.json", {"folder": folder.name})
+    _drop_unnamed(root)
+    return folder
+
+
+def find_checkpoint(path: Path, which: str = "last") -> Checkpoint:
+    """The checkpoint at `path`: a run's folder (then its `last` or `best`), or a checkpoint's own folder."""
+    folder = path
+    for root in (path / "checkpoints", path):
+        pointer = root / f"{which}.json"
+        if pointer.is_file():
+            folder = root / str(_read_json(pointer).get("folder", ""))
+            break
+    described = folder / "checkpoint.json"
+    if not described.is_file():
+        raise CheckpointError(f"{path}: holds no checkpoint; expected a run's folder or one of its checkpoints.")
+    content = _read_json(described)
+    if content.get("format") != FORMAT or not isinstance(content.get("model"), dict):
+        raise CheckpointError(
+            f"{described}: has format {content.get('format')!r}, this version reads {FORMAT}; use the version that "
+            "wrote it."
+        )
+    return Checkpoint(folder, content)
+
+
+def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSettings) -> None:
+    """Bring `state` to the moment of the checkpoint. Refuses another model's."""
+    ours, theirs = _model_record(settings), checkpoint.content["model"]
+    differences = [
+        f"{part}.{key}: checkpoint {theirs.get(part, {}).get(key)!r}, configuration {value!r}"
+        for part in ours
+        for key, value in ours[part].items()
+        if theirs.get(part, {}).get(key) != value
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{checkpoint.folder}: is of another model than the configuration's ({'; '.join(differences)}); give the "
+            "checkpoint's values with --set, or start a new run without --resume."
+        )
+    load_weights(checkpoint, "generator", _unwrapped(state.generator))
+    load_weights(checkpoint, "ema", state.ema)
+    load_weights(checkpoint, "discriminators", _unwrapped(state.discriminators))
+    path = checkpoint.folder / "optimizers.pt"
+    try:
+        optimizers = torch.load(path, map_location="cpu", weights_only=True)
+        state.generator_optimizer.load_state_dict(optimizers["generator"])
+        state.discriminator_optimizer.load_state_dict(optimizers["discriminators"])
+    except Exception as exc:  # torch.load raises whatever the unpickler met
+        raise CheckpointError(f"{path}: can't be read ({exc}); resume from another checkpoint.") from exc
+    state.epoch = int(checkpoint.content["epoch"])
+    state.step = int(checkpoint.content["step"])
+    state.best = float(checkpoint.content["best"])
+
+
+def load_generator(checkpoint: Checkpoint) -> UNet:
+    """The averaged generator of a checkpoint, in evaluation mode, built from the checkpoint's own settings."""
+    settings = dict(checkpoint.content["model"].get("generator", {}))
+    try:
+        settings["channels"] = tuple(settings["channels"])
+        generator = UNet(UNetSettings(**settings))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise CheckpointError(f"{checkpoint.folder}: describes no generator that this version knows ({exc}).") from exc
+    load_weights(checkpoint, "ema", generator)
+    return generator.eval().requires_grad_(False)
+
+
+def load_weights(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
+    """Load `<name>.safetensors` strictly: same names, same shapes."""
+    path = checkpoint.folder / f"{name}.safetensors"
+    try:
+        module.load_state_dict(load_file(path), strict=True)
+    except (OSError, SafetensorError) as exc:
+        raise CheckpointError(f"{path}: can't be read ({exc}); resume from another checkpoint.") from exc
+    except RuntimeError as exc:
+        raise CheckpointError(
+            f"{path}: its tensors are not those of the model in checkpoint.json ({' '.join(str(exc).split())})."
+        ) from exc
+
+
+def _model_record(settings: TrainSettings) -> dict[str, dict[str, Any]]:
+    parts = {"generator": settings.generator, "discriminators": settings.discriminators}
+    # Through JSON and back, so that a tuple here and a list in the file compare equal.
+    return {name: json.loads(json.dumps(dataclasses.asdict(part))) for name, part in parts.items()}
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    inner = getattr(module, "module", module)
+    assert isinstance(inner, nn.Module)
+    return inner
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise CheckpointError(f"{path}: can't be read ({exc}); resume from another checkpoint.") from exc
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: is not a checkpoint's description.")
+    return content
+
+
+def _drop_unnamed(root: Path) -> None:
+    kept = {str(_read_json(pointer).get("folder")) for pointer in root.glob("*.json")}
+    for folder in root.glob("epoch-*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder)

@@ -1,0 +1,63 @@
+"""What a run leaves to read: JSON lines, and TensorBoard through accelerate's trackers; by the main process alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from timbre_restore import atomic
+
+
+class Journal:
+    """`<run>/log.jsonl` and `<run>/tensorboard/`; lines after `step` are cut, so that a resumed log has no doubles."""
+
+    def __init__(self, run: Path, accelerator: Any, *, step: int) -> None:
+        self._path = run / "log.jsonl"
+        self._accelerator = accelerator
+        if accelerator.is_main_process:
+            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
+            kept = [line for line in lines if _step_of(line) <= step]
+            atomic.write_text(self._path, "".join(line + "\n" for line in kept))
+        accelerator.init_trackers("tensorboard")
+
+    def write(self, kind: str, step: int, values: Mapping[str, float | int]) -> None:
+        """One line, `{"kind", "step", …}`, and the same numbers as curves."""
+        if self._accelerator.is_main_process:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        self._accelerator.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+
+    def sounds(self, step: int, sounds: Mapping[str, torch.Tensor], sample_rate_hz: int) -> None:
+        """Audio and spectrogram of named signals `[T]`."""
+        if not self._accelerator.is_main_process:
+            return
+        writer = self._accelerator.get_tracker("tensorboard", unwrap=True)
+        for name, sound in sounds.items():
+            wave = sound.detach().float().cpu()
+            writer.add_audio(name, wave.clamp(-1, 1)[None], step, sample_rate=sample_rate_hz)
+            writer.add_image(name, spectrogram_image(wave), step, dataformats="HW")
+        writer.flush()
+
+    def close(self) -> None:
+        self._accelerator.end_training()
+
+
+def spectrogram_image(wave: torch.Tensor, *, range_db: float = 90.0) -> NDArray[np.uint8]:
+    """Grey spectrogram `[F, N]` of `[T]`, high frequencies on top; white is full scale, black `range_db` below."""
+    window = torch.hann_window(1024)
+    spectrum = torch.stft(wave, 1024, 240, window=window, center=False, return_complex=True).abs() / 256
+    level = 1 + 20 * torch.log10(spectrum + 1e-9) / range_db
+    return (level.clamp(0, 1) * 255).to(torch.uint8).flip(0).numpy()
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 1 << 62  # a line that a crash cut off goes too

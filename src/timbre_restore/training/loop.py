@@ -1,0 +1,285 @@
+"""The order of things: epochs of steps, a validation, a checkpoint. What happens in each is elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from torch.utils.data import DataLoader
+
+from timbre_restore import losses
+from timbre_restore.errors import CheckpointError
+from timbre_restore.loading import EpochBatches, TimbreRestoreDataset, read_list
+from timbre_restore.models import UNet
+from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, restore_state, save_checkpoint
+from timbre_restore.training.journal import Journal
+from timbre_restore.training.monitor import Monitor
+from timbre_restore.training.progress import Progress
+from timbre_restore.training.schedule import learning_rate_factor
+from timbre_restore.training.settings import TrainSettings
+from timbre_restore.training.state import TrainState, create_state
+from timbre_restore.training.steps import Scalars, discriminator_step, generator_step, update_ema
+from timbre_restore.training.validate import validate
+
+LISTENED_ITEMS = 2
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """How a run ended."""
+
+    run: Path
+    epochs: int
+    steps: int
+    metrics: dict[str, float]
+    seconds: float
+    warnings: list[str]
+
+
+def train(
+    settings: TrainSettings, *, resume: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> TrainSummary:
+    """Train on `<corpus>/train.txt`, validate on `<corpus>/val.txt`, leave a run in `output_dir`.
+
+    `resume` is None (a new run; an older one in the same folder is kept under another name), `auto` (the folder's last
+    checkpoint, a new run if there is none) or the path of a run or checkpoint. `say` gets what a person should read.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    accelerator = Accelerator(
+        mixed_precision=settings.mixed_precision,
+        log_with="tensorboard",
+        project_dir=str(settings.output_dir),
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    talk = say if accelerator.is_main_process else (lambda _: None)
+    set_seed(settings.seed)
+    checkpoint = _checkpoint_to_resume(settings, resume)
+    if checkpoint is None and accelerator.is_main_process:
+        _keep_older_run(settings.output_dir, talk)
+    accelerator.wait_for_everyone()
+    data = _Data(settings, accelerator)
+    warnings = _warnings(settings, data)
+    for warning in warnings:
+        talk(f"warning: {warning}")
+    state = create_state(settings)
+    _prepare(state, accelerator)
+    if checkpoint is not None:
+        restore_state(checkpoint, state, settings)
+        talk(f"continuing from {checkpoint.folder} (epoch {state.epoch}, step {state.step})")
+    journal = Journal(settings.output_dir, accelerator, step=state.step)
+    started = time.monotonic()
+    metrics: dict[str, float] = {}
+    with Progress(settings, len(data.batches), state.epoch, talk, visible=accelerator.is_main_process) as progress:
+        while state.epoch < settings.epochs:
+            metrics = _epoch(state, accelerator, settings, data, journal, progress)
+    journal.close()
+    return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
+
+
+class _Data:
+    """The two splits, as this process sees them."""
+
+    def __init__(self, settings: TrainSettings, accelerator: Accelerator) -> None:
+        rank, world = accelerator.process_index, accelerator.num_processes
+        train_set = TimbreRestoreDataset(settings.corpus / "train.txt", with_noisy=True, segment=settings.segment)
+        self.batches = EpochBatches(len(train_set), settings.batch_size, seed=settings.seed, rank=rank, world=world)
+        workers = {"num_workers": settings.num_workers, "persistent_workers": settings.num_workers > 0}
+        pinned = accelerator.device.type == "cuda"
+        self.train: DataLoader[Any] = DataLoader(
+            train_set,
+            batch_sampler=self.batches,
+            pin_memory=pinned,
+            **workers,  # type: ignore[arg-type]
+        )
+        self.val: DataLoader[Any] | None = None
+        self.val_items = len(read_list(settings.corpus / "val.txt"))
+        if self.val_items:
+            val_set = TimbreRestoreDataset(settings.corpus / "val.txt", with_noisy=True, segment=settings.segment)
+            most = settings.validation_batches * settings.batch_size or len(val_set)
+            # Spread over the list, which is ordered by recording: the first items would be one speaker's.
+            chosen = [i * len(val_set) // min(most, len(val_set)) for i in range(min(most, len(val_set)))]
+            own = torch.utils.data.Subset(val_set, chosen[rank::world])
+            self.val = DataLoader(own, batch_size=settings.batch_size)
+            self.listened = [val_set[i] for i in chosen[:: max(1, len(chosen) // LISTENED_ITEMS)][:LISTENED_ITEMS]]
+
+
+def _epoch(
+    state: TrainState,
+    accelerator: Accelerator,
+    settings: TrainSettings,
+    data: _Data,
+    journal: Journal,
+    progress: Progress,
+) -> dict[str, float]:
+    """One epoch, its validation and its checkpoint."""
+    gan = settings.gan_active(state.epoch)
+    monitor = Monitor(settings.log_every_steps)
+    data.batches.set_epoch(state.epoch)
+    sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=accelerator.device))
+    whole: dict[str, list[float]] = defaultdict(list)
+    counted = 0
+    for batch, (degraded, clean, noisy) in enumerate(data.train):
+        rate = _set_learning_rates(state, settings, len(data.batches))
+        scalars = _step(state, accelerator, settings, data.batches, batch, (degraded, clean, noisy), gan=gan)
+        state.step += 1
+        counted += 1
+        for name, value in scalars.items():
+            sums[name] = sums[name] + value
+        if state.step % settings.log_every_steps == 0 or batch + 1 == len(data.batches):
+            means = _joined_means(accelerator, sums, counted)
+            for name, value in means.items():
+                whole[name].append(value)
+            journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch})
+            monitor.observe(state.step, means)
+            progress.show(state, means, steps=counted, gan=gan)
+            sums.clear()
+            counted = 0
+    state.epoch += 1
+    metrics = {name: sum(values) / len(values) for name, values in whole.items()}
+    if data.val is not None:
+        metrics |= validate(state, accelerator, data.val)
+        journal.sounds(state.step, _listen(state, accelerator, data.listened), UNet.sample_rate_hz)
+    journal.write("epoch", state.step, metrics | {"epoch": state.epoch})
+    progress.epoch_done(state.epoch, metrics)
+    judged = metrics.get(settings.best_metric, metrics["total"])
+    best = judged < state.best
+    state.best = min(judged, state.best)
+    if accelerator.is_main_process:
+        save_checkpoint(settings.output_dir, state, settings, metrics, best=best)
+    accelerator.wait_for_everyone()
+    return metrics
+
+
+def _step(
+    state: TrainState,
+    accelerator: Accelerator,
+    settings: TrainSettings,
+    batches: EpochBatches,
+    batch: int,
+    signals: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    *,
+    gan: bool,
+) -> Scalars:
+    """One batch: the generator runs once and serves both updates."""
+    degraded, clean, noisy = (x.to(accelerator.device, non_blocking=True) for x in signals)
+    items = batches.joined_items(batch) / batches.world
+    if batches.own_items(batch) == 0:
+        items = float("inf")  # a stand-in item weighs nothing
+    uses_noisy = accelerator.unwrap_model(state.generator).uses_noisy
+    with accelerator.autocast():
+        restored = state.generator(degraded, noisy if uses_noisy else None)
+    gain = losses.item_gain(clean)
+    restored, clean = restored.float() * gain, clean * gain
+    kind, clip = settings.adversarial_loss, settings.gradient_clip
+    scalars: Scalars = {}
+    if gan:
+        scalars = discriminator_step(state, accelerator, restored, clean, items=items, kind=kind, clip=clip)
+    scalars |= generator_step(
+        state, accelerator, restored, clean,
+        items=items, weights=settings.loss_weights, gan=gan, kind=kind, clip=clip,
+    )  # fmt: skip
+    update_ema(state, accelerator.unwrap_model(state.generator), settings.ema_decay)
+    return scalars
+
+
+def _prepare(state: TrainState, accelerator: Accelerator) -> None:
+    prepared = accelerator.prepare(
+        state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer
+    )
+    state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer = prepared
+    state.ema.to(accelerator.device)
+    state.multi_stft.to(accelerator.device)
+
+
+def _set_learning_rates(state: TrainState, settings: TrainSettings, epoch_steps: int) -> float:
+    """Set both optimisers' rates for this step; the generator's is returned."""
+    factor = learning_rate_factor(
+        state.step,
+        total_steps=settings.epochs * epoch_steps,
+        warmup_steps=settings.warmup_epochs * epoch_steps,
+        final_factor=settings.final_factor,
+    )
+    for optimizer, peak in (
+        (state.generator_optimizer, settings.learning_rate),
+        (state.discriminator_optimizer, settings.discriminator_learning_rate),
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * factor
+    return settings.learning_rate * factor
+
+
+def _joined_means(accelerator: Accelerator, sums: dict[str, torch.Tensor], steps: int) -> dict[str, float]:
+    """Means over steps and processes, the same numbers in each process, so that all of them stop together."""
+    names = sorted(sums)
+    values = torch.stack([sums[name].float() for name in names]) / steps
+    return dict(zip(names, accelerator.reduce(values, reduction="mean").tolist(), strict=True))
+
+
+def _listen(
+    state: TrainState, accelerator: Accelerator, items: list[tuple[torch.Tensor, ...]]
+) -> dict[str, torch.Tensor]:
+    """Named signals of the fixed validation items."""
+    sounds = {}
+    for index, (degraded, clean, noisy) in enumerate(items):
+        with torch.no_grad():
+            given = noisy[None].to(accelerator.device) if state.ema.uses_noisy else None
+            restored = state.ema(degraded[None].to(accelerator.device), given)[0]
+        waves = {"noisy": noisy[..., : degraded.shape[-1]], "degraded": degraded, "restored": restored, "clean": clean}
+        sounds |= {f"item_{index}/{name}": wave[0] for name, wave in waves.items()}
+    return sounds
+
+
+def _warnings(settings: TrainSettings, data: _Data) -> list[str]:
+    """What is odd but allowed, in sentences."""
+    found = []
+    if settings.epochs < settings.warmup_epochs:
+        found.append(
+            f"training.epochs is {settings.epochs}, fewer than training.scheduler.warmup_epochs "
+            f"{settings.warmup_epochs}: the warm-up is cut to the run."
+        )
+    if settings.gan_start_epoch >= settings.epochs:
+        found.append(
+            f"training.gan_start_epoch is {settings.gan_start_epoch} and the run has {settings.epochs} epochs: the GAN "
+            "never starts."
+        )
+    if data.batches.length < data.batches.joined:
+        found.append(
+            f"the corpus has {data.batches.length} items and a step takes {data.batches.joined}: each epoch is one "
+            "short batch."
+        )
+    if not data.val_items:
+        found.append("the validation list is empty: the best checkpoint is chosen by the training loss.")
+    return found
+
+
+def _checkpoint_to_resume(settings: TrainSettings, resume: str | None) -> Checkpoint | None:
+    if resume is None:
+        return None
+    if resume != "auto":
+        return find_checkpoint(Path(resume))
+    if not (settings.output_dir / "checkpoints" / "last.json").is_file():
+        return None
+    return find_checkpoint(settings.output_dir)
+
+
+def _keep_older_run(run: Path, talk: Callable[[str], None]) -> None:
+    """A new run never writes over an older one: that is moved aside."""
+    if not (run / "log.jsonl").exists():
+        return
+    number = 1
+    while (aside := run.with_name(f"{run.name}.{number}")).exists():
+        number += 1
+    try:
+        os.replace(run, aside)
+    except OSError as exc:
+        raise CheckpointError(f"{run}: the older run there can't be moved aside ({exc}); move it by hand.") from exc
+    talk(f"the older run in {run} is kept as {aside}")

@@ -1,0 +1,36 @@
+"""The validation split through the averaged generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from timbre_restore import losses
+
+if TYPE_CHECKING:
+    from timbre_restore.training.state import TrainState
+
+
+def validate(state: TrainState, accelerator: Any, batches: Iterable[list[torch.Tensor]]) -> dict[str, float]:
+    """Means over all items of all processes: `val_l1`, `val_multi_stft`, and the suppressor's own as `*_degraded`.
+
+    Empty when there is no item. Levels are evened per item as in training.
+    """
+    names = ("val_l1", "val_multi_stft", "val_l1_degraded", "val_multi_stft_degraded")
+    sums = torch.zeros(len(names) + 1, device=accelerator.device)
+    with torch.no_grad():
+        for degraded, clean, noisy in batches:
+            degraded, clean, noisy = (x.to(accelerator.device) for x in (degraded, clean, noisy))
+            restored = state.ema(degraded, noisy if state.ema.uses_noisy else None)
+            gain = losses.item_gain(clean)
+            values = [
+                measure(estimate * gain, clean * gain).sum()
+                for estimate in (restored, degraded)
+                for measure in (losses.l1, state.multi_stft)
+            ]
+            sums += torch.stack([*values, torch.tensor(float(len(clean)), device=sums.device)])
+    sums = accelerator.reduce(sums, reduction="sum")
+    count = float(sums[-1])
+    return {name: float(value) / count for name, value in zip(names, sums, strict=False)} if count else {}
