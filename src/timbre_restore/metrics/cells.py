@@ -1,0 +1,128 @@
+"""How much of the voice is missing, and how much noise is left: two rates over the same cells.
+
+A cell is the power of one ERB band in one 10 ms frame. Let R be the reference's cell and E the output's:
+
+    active           R >= peak of that band over time − 25 dB
+    over-suppressed  E <  R − 10 dB      OSR           = over-suppressed active cells / active cells
+    residual         E >  R + 10 dB      residual rate = residual active cells       / active cells
+
+Both rates are over the *active* cells. Over all cells the residual rate would mostly count pauses, where the
+reference is next to nothing and any output lies 10 dB above it; over the active ones it says where noise still
+drowns the voice, and is comparable with the OSR. OSR alone is gamed by leaving the noise in: read the two together.
+
+Spectra: Hann 1536, hop 480. Bands: 48 equal steps of the ERB-rate scale 21.4·log10(1 + 0.00437 f) (Glasberg and
+Moore 1990) from bin 1 to 20 kHz; a band without a bin is left out, and so is a band in which the reference holds
+nothing but the rounding of its resampling. The upper rates take the bands whose centre lies in 8–20 kHz.
+Thresholds: this project's own; see the design's section on measures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, FloatArray, stft
+from timbre_restore.metrics.base import NotComputableError, is_silent
+
+WINDOW_SAMPLES = 1536
+BAND_STEPS = 48
+TOP_HZ = 20_000.0
+HIGH_HZ = 8_000.0
+ACTIVE_RANGE_DB = 25.0
+MARGIN_DB = 10.0
+# A reference that came from a lower rate holds only its resampler's rounding above its own Nyquist, 120 dB and more
+# below its loudest band; dither of 16 bits stays above that and counts. Rounding is no voice that could be lost.
+EMPTY_BAND_DB = 110.0
+
+Cells = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CellRates:
+    """Fractions in [0, 1] of the `active` cells, and how many those are."""
+
+    oversuppressed: float
+    residual: float
+    active: int
+
+
+def erb_rate(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ERB-rate of frequencies, in ERB units."""
+    return np.asarray(21.4 * np.log10(1.0 + 0.00437 * frequency_hz))
+
+
+def band_layout() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """First bin of each band that has bins, the bin after its last, and its centre in hertz: `[B]` each."""
+    bin_hz = SAMPLE_RATE_HZ / WINDOW_SAMPLES
+    bins = np.arange(1, int(TOP_HZ // bin_hz) + 1)
+    lowest, highest = erb_rate(np.array([bin_hz, TOP_HZ]))
+    edges = np.linspace(lowest, highest, BAND_STEPS + 1)
+    band = np.digitize(erb_rate(bins.astype(np.float64) * bin_hz), edges) - 1
+    band = np.minimum(band, BAND_STEPS - 1)  # 20 kHz itself belongs to the last band
+    present, first = np.unique(band, return_index=True)
+    start = bins[first]
+    stop = np.append(start[1:], bins[-1] + 1)
+    centre_hz = (10.0 ** ((edges[present] + edges[present + 1]) / 2.0 / 21.4) - 1.0) / 0.00437
+    return start, stop, centre_hz
+
+
+def band_cells(samples: FloatArray) -> Cells:
+    """Power `[B, N]` (bands, frames) of `[T]`; a signal shorter than one window counts as one frame."""
+    start, stop, _ = band_layout()
+    power = np.abs(stft(samples, WINDOW_SAMPLES, HOP_SAMPLES)) ** 2
+    return np.asarray(np.add.reduceat(power[: stop[-1]], start, axis=0))
+
+
+def cell_rates(estimate: FloatArray, reference: FloatArray, *, above_hz: float = 0.0) -> CellRates:
+    """Both rates of a pair `[T]`, over bands with a centre of at least `above_hz`.
+
+    Raises `NotComputableError` when the reference is silent or has no band up there.
+    """
+    if is_silent(reference):
+        raise NotComputableError("the reference is silent")
+    _, _, centre_hz = band_layout()
+    wanted, given = band_cells(reference), band_cells(estimate)
+    peak = wanted.max(axis=1)
+    chosen = (centre_hz >= above_hz) & (peak > peak.max() * 10.0 ** (-EMPTY_BAND_DB / 10.0))
+    if not chosen.any():
+        raise NotComputableError(f"the reference holds nothing above {above_hz / 1000:.0f} kHz")
+    active = (wanted >= peak[:, None] * 10.0 ** (-ACTIVE_RANGE_DB / 10.0)) & chosen[:, None]
+    margin = 10.0 ** (MARGIN_DB / 10.0)
+    count = int(active.sum())
+    return CellRates(
+        oversuppressed=float((active & (given < wanted / margin)).sum() / count),
+        residual=float((active & (given > wanted * margin)).sum() / count),
+        active=count,
+    )
+
+
+def oversuppression_rate(estimate: FloatArray, reference: FloatArray) -> float:
+    """OSR over the whole band: active cells where more than 10 dB of the voice is gone. [0, 1], 0 is best.
+
+    Hears up to 20 kHz, in level only: deaf to phase, to pitch errors within a band, and to any added noise.
+    """
+    return cell_rates(estimate, reference).oversuppressed
+
+
+def oversuppression_rate_high(estimate: FloatArray, reference: FloatArray) -> float:
+    """OSR over the bands from 8 to 20 kHz. [0, 1], 0 is best. Deaf as the full one, and to all below 8 kHz.
+
+    A reference that was low-passed below 20 kHz still has cells there (its dither or codec noise) unless they are
+    mere rounding, so a recording without upper octaves should not be read by this rate.
+    """
+    return cell_rates(estimate, reference, above_hz=HIGH_HZ).oversuppressed
+
+
+def residual_rate(estimate: FloatArray, reference: FloatArray) -> float:
+    """Residual over the whole band: active cells more than 10 dB above the voice. [0, 1], 0 is best.
+
+    Hears up to 20 kHz. Deaf to noise in pauses (those cells are not active) and to noise up to 10 dB over the voice.
+    """
+    return cell_rates(estimate, reference).residual
+
+
+def residual_rate_high(estimate: FloatArray, reference: FloatArray) -> float:
+    """Residual over the bands from 8 to 20 kHz. [0, 1], 0 is best. Deaf as the full one, and to all below 8 kHz."""
+    return cell_rates(estimate, reference, above_hz=HIGH_HZ).residual

@@ -1,0 +1,98 @@
+"""PESQ and ESTOI: models of a listener from optional packages. Both are deaf above 8 kHz.
+
+PESQ's C code crashes on long input, and a crash in it would take the whole evaluation along. So it runs in a process
+of its own on pieces of at most 20 s: a crash costs one value, which is then n/a with that reason.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, resample, to_db
+from timbre_restore.metrics.base import NotComputableError, require_speech
+
+PESQ_RATE_HZ = 16_000
+PESQ_PIECE_S = 20
+PESQ_COMMAND = "pip install pesq (needs a C compiler)"
+ESTOI_RATE_HZ = 10_000
+ESTOI_SHORTEST_S = 0.4
+ESTOI_COMMAND = "pip install 'timbre-restore[eval]'"
+# A piece so far below the item's speech is a pause: it holds nothing that PESQ could rate.
+PAUSE_DB = 40.0
+TIMEOUT_S_PER_PIECE = 60
+
+_WORKER = Path(__file__).with_name("pesq_worker.py")
+
+
+def pesq_wb(estimate: FloatArray, reference: FloatArray) -> float:
+    """PESQ-WB as MOS-LQO, about 1.04 to 4.64, higher is better. `[T]` at 48 kHz; listens at 16 kHz.
+
+    ITU-T P.862 with the wide-band mapping of P.862.2, by the package `pesq`. A longer item is cut into equal pieces
+    of at most 20 s and the mean of the pieces counts; a piece in which the reference pauses is left out. Deaf above
+    7 kHz and to level; made for telephone codecs, and blind to what a restorer adds above them.
+    """
+    if importlib.util.find_spec("pesq") is None:
+        raise NotComputableError(PESQ_COMMAND)
+    require_speech(estimate, reference)
+    wanted = resample(reference, SAMPLE_RATE_HZ, PESQ_RATE_HZ)
+    given = resample(estimate, SAMPLE_RATE_HZ, PESQ_RATE_HZ)
+    count = -(-len(wanted) // (PESQ_PIECE_S * PESQ_RATE_HZ))
+    pieces = zip(np.array_split(wanted, count), np.array_split(given, count), strict=True)
+    speech_db = to_db(active_rms(wanted)) - PAUSE_DB
+    return float(np.mean(_pesq_pieces([(w, g) for w, g in pieces if to_db(active_rms(w)) > speech_db])))
+
+
+def _pesq_pieces(pieces: list[tuple[FloatArray, FloatArray]]) -> list[float]:
+    """PESQ of (reference, estimate) pieces, computed in one child process."""
+    lengths = ",".join(str(len(wanted)) for wanted, _ in pieces)
+    sound = b"".join(np.asarray(x, dtype="<f4").tobytes() for piece in pieces for x in piece)
+    command = [sys.executable, "-P", str(_WORKER), str(PESQ_RATE_HZ), lengths]  # -P: this folder is no import path
+    try:
+        done = subprocess.run(command, input=sound, capture_output=True, timeout=TIMEOUT_S_PER_PIECE * len(pieces))
+    except subprocess.TimeoutExpired as exc:
+        raise NotComputableError(f"PESQ did not end within {exc.timeout:.0f} s") from exc
+    if done.returncode != 0:
+        raise NotComputableError(_death(done.returncode, done.stderr))
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise NotComputableError(f"PESQ: {answer['error']}")
+    return [float(value) for value in answer["values"]]
+
+
+def _death(status: int, stderr: bytes) -> str:
+    if status < 0:
+        return f"PESQ's process died of {signal.Signals(-status).name}"
+    last = stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+    return f"PESQ's process ended with status {status}: {last[0]}"
+
+
+def estoi(estimate: FloatArray, reference: FloatArray) -> float:
+    """Extended short-time objective intelligibility, −1 to 1, higher is better. `[T]` at 48 kHz; listens at 10 kHz.
+
+    Jensen and Taal 2016, by the package `pystoi`: the correlation of third-octave envelopes up to 4.3 kHz over
+    384 ms, pauses of the reference left out. Deaf above 5 kHz, to level, and to pauses. Less than 0.4 s of speech has
+    no value (the package would return 0.00001 and warn).
+    """
+    if importlib.util.find_spec("pystoi") is None:
+        raise NotComputableError(ESTOI_COMMAND)
+    if len(reference) < ESTOI_SHORTEST_S * SAMPLE_RATE_HZ:
+        raise NotComputableError(f"shorter than {ESTOI_SHORTEST_S} s")
+    require_speech(estimate, reference)
+    from pystoi import stoi
+
+    wanted = resample(reference, SAMPLE_RATE_HZ, ESTOI_RATE_HZ)
+    given = resample(estimate, SAMPLE_RATE_HZ, ESTOI_RATE_HZ)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
+        try:
+            return float(stoi(wanted, given, ESTOI_RATE_HZ, extended=True))
+        except RuntimeWarning as exc:
+            raise NotComputableError(f"less than {ESTOI_SHORTEST_S} s of speech") from exc
