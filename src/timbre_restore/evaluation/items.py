@@ -1,0 +1,141 @@
+"""What is evaluated: pairs of noisy and clean files, found in folders or named by a corpus list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from timbre_restore.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, FloatArray, read_info, read_mono
+from timbre_restore.errors import AudioFileError, CorpusError
+
+SHOWN_PROBLEMS = 10
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording to judge. `degraded` is None when the suppressor still has to run."""
+
+    stem: str
+    noisy: Path
+    clean: Path
+    degraded: Path | None = None
+
+
+@dataclass(frozen=True)
+class ItemAudio:
+    """The signals of an item as `[T]` at 48 kHz, and the rate in hertz at which its clean file was stored."""
+
+    noisy: FloatArray
+    clean: FloatArray
+    degraded: FloatArray | None
+    native_rate_hz: int
+
+
+def items_from_pairs(folder: Path) -> list[Item]:
+    """Items of `folder/noisy` and `folder/clean`, matched by file stem, sorted; other files are passed over.
+
+    Raises `CorpusError` that names every file without a partner and every pair of unequal rate or length.
+    """
+    noisy, clean = (_audio_by_stem(folder / side, folder) for side in ("noisy", "clean"))
+    if not noisy and not clean:
+        raise CorpusError(
+            f"{folder}: noisy/ and clean/ hold no sound file; put {' or '.join(AUDIO_SUFFIXES)} files of equal names "
+            "into both."
+        )
+    problems = [f"{noisy[s]}: no file of that name in clean/" for s in sorted(noisy.keys() - clean.keys())]
+    problems += [f"{clean[s]}: no file of that name in noisy/" for s in sorted(clean.keys() - noisy.keys())]
+    items = [Item(stem, noisy[stem], clean[stem]) for stem in sorted(noisy.keys() & clean.keys())]
+    problems += [problem for item in items if (problem := _mismatch(item))]
+    _raise(f"{folder}: noisy/ and clean/ must hold files of equal names, rates and lengths", problems)
+    return items
+
+
+def items_from_list(list_file: Path) -> list[Item]:
+    """Items of a corpus list of `degraded|clean` lines; noisy lies at `../noisy/<name>` seen from the degraded file.
+
+    The noisy file may be longer, since a corpus stores what the suppressor's delay pushes past the end; `load_item`
+    cuts it to the clean one. Raises `CorpusError` that names the lines.
+    """
+    try:
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CorpusError(f"{list_file}: can't be read as a list ({exc}); expected lines 'degraded|clean'.") from exc
+    items: list[Item] = []
+    problems: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        item, problem = _parse(line)
+        if problem:
+            problems.append(f"line {number}: {problem}")
+        elif item:
+            items.append(item)
+    twice = [stem for stem, count in Counter(item.stem for item in items).items() if count > 1]
+    problems += [f"the name {stem!r} occurs more than once" for stem in twice]
+    _raise(f"{list_file}: every line must name an item 'degraded|clean' with its files", problems)
+    if not items:
+        raise CorpusError(f"{list_file}: is empty; prepare a corpus first, or pass another list.")
+    return items
+
+
+def load_item(item: Item) -> ItemAudio:
+    """Read an item's files as 48 kHz mono (first channel). A corpus item's noisy tail is cut off.
+
+    Raises `AudioFileError` for what can't be read, `CorpusError` when the lengths differ all the same.
+    """
+    clean = read_mono(item.clean)
+    noisy = read_mono(item.noisy)
+    degraded = read_mono(item.degraded) if item.degraded else None
+    if degraded is not None:
+        noisy = noisy[: len(clean)]
+    for path, samples in ((item.noisy, noisy), (item.degraded, degraded)):
+        if samples is not None and len(samples) != len(clean):
+            raise CorpusError(
+                f"{path}: holds {len(samples)} samples at {SAMPLE_RATE_HZ} Hz and {item.clean} holds {len(clean)}; "
+                "the files of an item must start and end together."
+            )
+    return ItemAudio(noisy, clean, degraded, read_info(item.clean).sample_rate_hz)
+
+
+def _audio_by_stem(side: Path, folder: Path) -> dict[str, Path]:
+    if not side.is_dir():
+        raise CorpusError(f"{side}: no such folder; {folder} must hold noisy/ and clean/ with files of equal names.")
+    files = sorted(p for p in side.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)
+    twice = [stem for stem, count in Counter(p.stem for p in files).items() if count > 1]
+    _raise(f"{side}: a name may occur once", [f"{stem!r} occurs with several suffixes" for stem in twice])
+    return {p.stem: p for p in files}
+
+
+def _mismatch(item: Item) -> str:
+    try:
+        noisy, clean = read_info(item.noisy), read_info(item.clean)
+    except AudioFileError as exc:
+        return str(exc)
+    if noisy.sample_rate_hz != clean.sample_rate_hz:
+        return f"{item.stem}: noisy is at {noisy.sample_rate_hz} Hz, clean at {clean.sample_rate_hz} Hz"
+    if noisy.frames != clean.frames:
+        return f"{item.stem}: noisy holds {noisy.frames} samples, clean {clean.frames}"
+    return f"{item.stem}: holds no samples" if clean.frames == 0 else ""
+
+
+def _parse(line: str) -> tuple[Item | None, str]:
+    """The item of a list line, or what is wrong with it."""
+    parts = line.strip().split("|")
+    if len(parts) != 2 or not all(parts):
+        return None, f"expected 'degraded|clean', got {line.strip()!r}"
+    degraded, clean = Path(parts[0]), Path(parts[1])
+    noisy = degraded.parent.parent / "noisy" / degraded.name
+    missing = [str(path) for path in (degraded, clean, noisy) if not path.is_file()]
+    if missing:
+        return None, f"no such file: {', '.join(missing)}"
+    return Item(degraded.stem, noisy, clean, degraded), ""
+
+
+def _raise(heading: str, problems: Iterable[str]) -> None:
+    found = list(problems)
+    if not found:
+        return
+    more = [f"… and {len(found) - SHOWN_PROBLEMS} more"] if len(found) > SHOWN_PROBLEMS else []
+    raise CorpusError(f"{heading}: " + "; ".join(found[:SHOWN_PROBLEMS] + more))

@@ -1,0 +1,66 @@
+"""The evaluation as JSON, for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from timbre_restore.atomic import write_json
+from timbre_restore.evaluation import summary
+from timbre_restore.evaluation.results import Evaluation
+
+# Finer than any metric means, coarser than the last bits that differ between processors.
+DIGITS = 9
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """`systems` by name with `mean` and `items`; beside it what qualifies them. An n/a is null."""
+    compared = summary.compared_systems(evaluation)
+    return {
+        "systems": {name: _system(evaluation, name) for name in evaluation.systems},
+        "item_count": len(evaluation.items),
+        "metrics": {
+            m.key: {"name": m.name, "better": m.better, "rate_hz": m.rate_hz, "remark": m.remark}
+            for m in evaluation.metrics
+        },
+        "not_available": {name: _missing(evaluation, name) for name in evaluation.systems},
+        "worse": {name: asdict(summary.worse(evaluation, name)) for name in compared},
+        "difference": {name: _differences(evaluation, name) for name in compared},
+        "lag_samples": {
+            name: {item.stem: item.systems[name].lag_samples for item in evaluation.items}
+            for name in evaluation.systems
+        },
+        "failures": [asdict(failure) for failure in evaluation.failures],
+    }
+
+
+def write_report(evaluation: Evaluation, path: Path) -> None:
+    """Write `as_json` to `path` by rename."""
+    write_json(path, as_json(evaluation))
+
+
+def _system(evaluation: Evaluation, name: str) -> dict[str, Any]:
+    keys = [metric.key for metric in evaluation.metrics]
+    return {
+        "mean": {key: _rounded(summary.mean(evaluation, name, key)) for key in keys},
+        "items": {item.stem: {key: _rounded(item.value(name, key)) for key in keys} for item in evaluation.items},
+    }
+
+
+def _missing(evaluation: Evaluation, name: str) -> dict[str, dict[str, int]]:
+    reasons = {metric.key: summary.missing(evaluation, name, metric.key) for metric in evaluation.metrics}
+    return {key: counts for key, counts in reasons.items() if counts}
+
+
+def _differences(evaluation: Evaluation, name: str) -> dict[str, Any]:
+    found = {m.key: summary.difference(evaluation, name, m.key) for m in evaluation.metrics}
+    return {
+        key: {"mean": _rounded(d.mean), "low": _rounded(d.low), "high": _rounded(d.high), "items": d.items}
+        for key, d in found.items()
+        if d is not None
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
