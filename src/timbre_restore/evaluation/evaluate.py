@@ -70,11 +70,11 @@ def evaluate(
         result = _score(item, audio, outputs, metrics)
         results.append(result)
         failures += [Failure(item.stem, name, out.problem) for name, out in outputs.items() if out.problem]
-        _keep(clips, result, audio, outputs)
+        _keep(clips, _clip(item.stem, audio, outputs), result.change(RESTORED, "osr"))
         if progress:
             progress(len(results), len(items), item.stem)
-    kept = tuple(clip for _, clip in sorted(clips, key=lambda pair: -pair[0]))
-    return Evaluation(tuple(metrics), (NOISY, DEGRADED, RESTORED, *extras), tuple(results), tuple(failures), kept)
+    systems = (NOISY, DEGRADED, RESTORED, *extras)
+    return Evaluation(tuple(metrics), systems, tuple(results), tuple(failures), tuple(clip for _, clip in clips))
 
 
 def _check(items: Sequence[Item], suppressor: Suppress | None, extras: Mapping[str, System]) -> None:
@@ -160,18 +160,15 @@ def _too_low(metric: Metric, rate_hz: int) -> Score:
     return Score(None, f"the recording is at {rate_hz} Hz, below the {metric.needs_rate_hz} Hz that this needs")
 
 
-def _keep(
-    clips: list[tuple[float, Clip]], result: ItemResult, audio: ItemAudio, outputs: Mapping[str, _Output]
-) -> None:
-    """Add the item's excerpt; beyond `KEPT_ITEMS`, drop the one in the middle of the order of OSR change."""
-    key = "osr"
-    scores = [result.systems[name].scores.get(key) for name in (DEGRADED, RESTORED)]
-    before, after = (score.value if score else None for score in scores)
-    change = after - before if after is not None and before is not None else 0.0
-    clips.append((change, _clip(result.stem, audio, outputs)))
-    if len(clips) > KEPT_ITEMS:
-        clips.sort(key=lambda pair: -pair[0])
-        del clips[KEPT_ITEMS // 2]
+def _keep(kept: list[tuple[float, Clip]], clip: Clip, change: float | None) -> None:
+    """Add an excerpt in the order of OSR change, worst first, without one last.
+
+    Beyond `KEPT_ITEMS` one without a change goes, else the one in the middle: the worst and the best stay.
+    """
+    kept.append((-np.inf if change is None else change, clip))
+    kept.sort(key=lambda pair: -pair[0])
+    if len(kept) > KEPT_ITEMS:
+        del kept[KEPT_ITEMS if kept[-1][0] == -np.inf else KEPT_ITEMS // 2]
 
 
 def _clip(stem: str, audio: ItemAudio, outputs: Mapping[str, _Output]) -> Clip:

@@ -64,7 +64,8 @@ def _means(evaluation: Evaluation) -> str:
     )
     return (
         f"<h2>Means</h2>\n{_table(head, rows)}<p><small>{note} Over-suppression: share of the voice's active cells "
-        f"that lie more than 10 dB too low; residual noise: more than 10 dB too high. {words.DEAF}</small></p>\n"
+        f"that lie more than 10 dB too low; residual noise: more than 10 dB too high. {words.WORSE} {words.DEAF}"
+        "</small></p>\n"
     )
 
 
@@ -92,7 +93,7 @@ def _clips(evaluation: Evaluation) -> str:
         room -= len(article)
         articles.append(article)
     shown, all_items = len(articles), len(evaluation.items)
-    which = "all items" if shown == all_items else f"{shown} of {all_items} items, those that changed most"
+    which = "all items" if shown == all_items else f"{shown} of {all_items} items"
     scale = f'<img class="scale" alt="colour scale" src="{_uri("image/png", scale_png())}">'
     return (
         f"<h2>Listen</h2>\n<p>Worst first, by the change in over-suppression: {which}. All signals of an item play at "
@@ -124,11 +125,14 @@ def _figure(name: str, clip: Clip, peak: float, gain: np.float32) -> str:
     picture = _uri("image/png", spectrogram_png(samples, peak))
     sound = _uri("audio/flac", _flac(samples * gain))
     label = escape(f"{name}, {clip.stem}")
-    ticks = "".join(f'<i style="bottom:{100 * khz / 24:.2f}%">{khz}</i>' for khz in (0, 8, 16, 24))
+    ticks = "".join(
+        f'<i style="bottom:{100 * khz / 24:.2f}%">{mark}</i>'
+        for khz, mark in ((0, "0"), (8, "8"), (16, "16"), (24, "24 kHz"))
+    )
     return (
         f'<figure><figcaption>{escape(name)}</figcaption><div class="plot"><div class="khz">{ticks}</div>'
         f'<img alt="Spectrogram of {label}, 0 to 24 kHz" src="{picture}"></div>'
-        f'<div class="time"><span>{clip.start_s:.1f} s</span><span>kHz</span><span>{end_s:.1f} s</span></div>'
+        f'<div class="time"><span>{clip.start_s:.1f} s</span><span>{end_s:.1f} s</span></div>'
         f'<audio controls preload="metadata" aria-label="{label}" src="{sound}"></audio></figure>\n'
     )
 
@@ -148,10 +152,8 @@ def _items(evaluation: Evaluation) -> str:
 
 
 def _osr_change(item: ItemResult) -> float:
-    if "osr" not in item.systems[RESTORED].scores:
-        return 0.0
-    before, after = item.value(DEGRADED, "osr"), item.value(RESTORED, "osr")
-    return after - before if before is not None and after is not None else 0.0
+    change = item.change(RESTORED, "osr")
+    return -np.inf if change is None else change
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

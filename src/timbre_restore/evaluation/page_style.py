@@ -28,24 +28,27 @@ small { color: var(--soft); font-size: .82rem; font-weight: normal; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; }
 th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child { text-align: left; padding-left: 0; }
-thead th { color: var(--soft); font-weight: 600; font-size: .85rem; vertical-align: bottom; }
+thead th { white-space: normal; color: var(--soft); font-weight: 600; font-size: .85rem; vertical-align: bottom; }
 tbody th { font-weight: 500; }
 .good { color: var(--good); } .bad { color: var(--bad); } .even { color: var(--soft); }
 article { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.1rem;
   margin: 1rem 0; }
 .alarm { border: 2px solid var(--bad); border-radius: 8px; padding: 0 1.1rem .5rem; margin-top: 1.5rem; }
+.alarm th, .alarm td { text-align: left; }
 .alarm h2 { color: var(--bad); margin-top: .8rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(15.5rem, 1fr)); gap: 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.4rem, 1fr)); gap: 1rem; }
 figure { margin: 0; min-width: 0; }
-figcaption { font-weight: 600; margin-bottom: .25rem; }
+figcaption { font-weight: 600; margin-bottom: .5rem; }
 .plot { display: flex; height: 11rem; }
 .plot img { flex: 1; min-width: 0; height: 100%; display: block; }
-.khz { position: relative; width: 1.7rem; color: var(--soft); font-size: .72rem; }
-.khz i { position: absolute; right: .35rem; transform: translateY(50%); font-style: normal; line-height: 1; }
-.time { display: flex; justify-content: space-between; color: var(--soft); font-size: .72rem; padding-left: 1.7rem; }
+.khz { position: relative; width: 2.9rem; color: var(--soft); font-size: .72rem; }
+.khz i { position: absolute; right: .35rem; white-space: nowrap;
+  transform: translateY(50%); font-style: normal; line-height: 1; }
+.time { display: flex; justify-content: space-between; color: var(--soft); font-size: .72rem; padding-left: 2.9rem; }
 audio { width: 100%; height: 2.2rem; margin-top: .35rem; }
 .legend { white-space: nowrap; }
 .scale { width: 9rem; height: .7rem; vertical-align: baseline; }
+@media (max-width: 60rem) { th small { display: block; } tbody th { white-space: normal; min-width: 8rem; } }
 details { margin-top: .75rem; } summary { cursor: pointer; }
 </style>
 </head>

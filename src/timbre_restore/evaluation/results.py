@@ -32,7 +32,13 @@ class ItemResult:
 
     def value(self, system: str, key: str) -> float | None:
         """One number, or None where there is none."""
-        return self.systems[system].scores[key].value
+        score = self.systems[system].scores.get(key)
+        return score.value if score else None
+
+    def change(self, system: str, key: str) -> float | None:
+        """`system` − `degraded`, or None where either has no value."""
+        before, after = self.value(DEGRADED, key), self.value(system, key)
+        return None if before is None or after is None else after - before
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from timbre_restore.evaluation.results import DEGRADED, NOISY, Evaluation, ItemResult
+from timbre_restore.evaluation.results import DEGRADED, NOISY, Evaluation
 
 WORSE_PESQ = 0.1
 WORSE_OSR = 0.01
@@ -55,7 +55,7 @@ def worse(evaluation: Evaluation, system: str) -> Worse:
     by_pesq = _beyond(evaluation, system, "pesq", -WORSE_PESQ)
     by_osr = _beyond(evaluation, system, "osr", WORSE_OSR)
     stems = tuple(i.stem for i in evaluation.items if i.stem in by_pesq or i.stem in by_osr)
-    judged = [i for i in evaluation.items if any(_change(i, system, key) is not None for key in ("pesq", "osr"))]
+    judged = [i for i in evaluation.items if any(i.change(system, key) is not None for key in ("pesq", "osr"))]
     return Worse(stems, len(by_pesq), len(by_osr), len(judged))
 
 
@@ -65,7 +65,7 @@ def difference(evaluation: Evaluation, system: str, key: str, *, seed: int = 0) 
     Percentile bootstrap (Efron 1979): items are drawn with replacement, `RESAMPLES` times, by `seed`. It covers the
     choice of items, and nothing else: not another microphone, not another training run.
     """
-    changes = np.array([c for item in evaluation.items if (c := _change(item, system, key)) is not None])
+    changes = np.array([c for item in evaluation.items if (c := item.change(system, key)) is not None])
     if len(changes) < 2:
         return None
     rng = np.random.default_rng(seed)
@@ -84,14 +84,7 @@ def _values(evaluation: Evaluation, system: str, key: str) -> list[float]:
     return [value for item in evaluation.items if (value := item.value(system, key)) is not None]
 
 
-def _change(item: ItemResult, system: str, key: str) -> float | None:
-    if key not in item.systems[system].scores:
-        return None
-    before, after = item.value(DEGRADED, key), item.value(system, key)
-    return None if before is None or after is None else after - before
-
-
 def _beyond(evaluation: Evaluation, system: str, key: str, limit: float) -> set[str]:
     """Stems whose change passes `limit` in the direction of its sign."""
-    changes = {item.stem: _change(item, system, key) for item in evaluation.items}
+    changes = {item.stem: item.change(system, key) for item in evaluation.items}
     return {stem for stem, c in changes.items() if c is not None and c * np.sign(limit) > abs(limit)}

@@ -23,7 +23,7 @@ def summary_table(evaluation: Evaluation) -> RenderableType:
         arrow = "↓" if metric.better == "lower" else "↑"
         table.add_row(f"{words.title(metric)} {arrow}", *values, words.change(evaluation, RESTORED, metric))
     lines = [words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]
-    lines += [words.DEAF, *words.missing_sentences(evaluation)]
+    lines += [words.WORSE, words.DEAF, *words.missing_sentences(evaluation)]
     return Group(table, *(Text(line) for line in lines), *_failures(evaluation))
 
 

@@ -7,6 +7,11 @@ from timbre_restore.evaluation.results import DEGRADED, RESTORED, Evaluation
 from timbre_restore.metrics import Metric
 
 NOT_AVAILABLE = "n/a"
+SPACE = "\u00a0"  # keeps a number and its unit on one line
+WORSE = (
+    f"An item got worse when PESQ fell by more than {summary.WORSE_PESQ} or over-suppression rose by more than "
+    f"{100 * summary.WORSE_OSR:.0f} point against the suppressor alone."
+)
 DEAF = "Metrics marked 'at 16 kHz' or 'at 10 kHz' hear nothing above 8 kHz."
 
 
@@ -17,18 +22,15 @@ def title(metric: Metric) -> str:
 
 
 def number(metric: Metric, value: float | None, *, signed: bool = False) -> str:
-    """A value in the metric's unit: rates as per cent, MOS and ESTOI with two places, dB with one."""
+    """A value in the metric's unit with two places; rates as per cent, with one from 1 % upwards."""
     if value is None:
         return NOT_AVAILABLE
-    scaled, places = (100.0 * value, 1) if metric.unit == "%" else (value, 1 if metric.unit == "dB" else 2)
+    scaled = 100.0 * value if metric.unit == "%" else value
+    places = 1 if metric.unit == "%" and abs(scaled) >= 1.0 else 2
     if abs(scaled) < 0.5 * 10.0**-places:
-        scaled = 0.0  # no '-0.0'
-    return f"{scaled:+.{places}f}" if signed and scaled else f"{scaled:.{places}f}"
-
-
-def unit_of_change(metric: Metric) -> str:
-    """A difference of rates is in points, not in per cent."""
-    return "points" if metric.unit == "%" else metric.unit
+        scaled = 0.0  # no '−0.00'
+    text = f"{scaled:+.{places}f}" if signed and scaled else f"{scaled:.{places}f}"
+    return text.replace("-", "−")
 
 
 def change(evaluation: Evaluation, system: str, metric: Metric) -> str:
@@ -55,44 +57,46 @@ def sentence(evaluation: Evaluation) -> str:
         if found is not None:
             by_verdict[verdict(metric, found)].append(_phrase(evaluation, metric))
     count = len(evaluation.items)
-    parts = [f"On {'this item' if count == 1 else f'these {count} items'}, restored against the suppressor alone"]
+    start = f"On {'this item' if count == 1 else f'these {count} items'}, restored against the suppressor alone"
     if not any(by_verdict.values()):
-        return parts[0] + ": too few items for an interval, so no difference is claimed."
+        return start + ": too few items for an interval, so no difference is claimed."
     described = [f"{name}: {', '.join(phrases)}" for name, phrases in by_verdict.items() if phrases]
-    return f"{parts[0]} (95 % interval). {_capital('; '.join(described))}."
+    return f"{start} (95{SPACE}% interval). {_capital('; '.join(described))}."
 
 
 def worse_sentence(evaluation: Evaluation, system: str) -> str:
-    """'3 of 48 items got worse (PESQ down by more than 0.1: 2; over-suppression up by more than 1 point: 1).'"""
+    """'restored: 3 of 48 items got worse (2 by PESQ, 1 by over-suppression).'"""
     found = summary.worse(evaluation, system)
     if not found.judged:
         return f"{system}: no item could be judged worse or not."
-    return (
-        f"{system}: {len(found.stems)} of {found.judged} items got worse than the suppressor left them "
-        f"(PESQ down by more than {summary.WORSE_PESQ}: {found.by_pesq}; over-suppression up by more than "
-        f"{100 * summary.WORSE_OSR:.0f} point: {found.by_osr})."
-    )
+    why = f" ({found.by_pesq} by PESQ, {found.by_osr} by over-suppression)" if found.stems else ""
+    return f"{system}: {len(found.stems)} of {found.judged} items got worse{why}."
 
 
 def missing_sentences(evaluation: Evaluation) -> list[str]:
-    """One line per metric, reason and group of systems for which values are n/a."""
-    found: dict[tuple[str, str, int], list[str]] = {}
+    """One line per reason, with the metrics and systems that have no value for it."""
+    systems: dict[tuple[str, int, str], list[str]] = {}
     for metric in evaluation.metrics:
         for system in evaluation.systems:
             for reason, count in summary.missing(evaluation, system, metric.key).items():
-                found.setdefault((metric.name, reason, count), []).append(system)
+                systems.setdefault((reason, count, metric.name), []).append(system)
+    names: dict[tuple[str, int, str], list[str]] = {}
+    for (reason, count, name), found in systems.items():
+        where = "all systems" if len(found) == len(evaluation.systems) else ", ".join(found)
+        names.setdefault((reason, count, where), []).append(name)
     total = len(evaluation.items)
     return [
-        f"{name} is n/a for {count} of {total} items ({', '.join(systems)}): {reason}"
-        for (name, reason, count), systems in found.items()
+        f"n/a for {count} of {total} items in {where} ({reason}): {'; '.join(metrics)}."
+        for (reason, count, where), metrics in names.items()
     ]
 
 
 def _phrase(evaluation: Evaluation, metric: Metric) -> str:
     before, after = (summary.mean(evaluation, name, metric.key) for name in (DEGRADED, RESTORED))
-    unit = f" {metric.unit}" if metric.unit else ""
-    remark = f" ({metric.remark})" if metric.remark else ""
-    return f"{metric.name}{remark} {number(metric, before)} → {number(metric, after)}{unit}"
+    unit = SPACE + metric.unit if metric.unit else ""
+    remark = f" ({metric.remark.replace(' ', SPACE)})" if metric.remark else ""
+    arrow = f"{SPACE}→{SPACE}"
+    return f"{metric.name}{remark} {number(metric, before)}{arrow}{number(metric, after)}{unit}"
 
 
 def _capital(text: str) -> str:
