@@ -7,7 +7,7 @@ ONNX Runtime does not give the network's numbers, in one chunk and in hops.
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,17 +118,16 @@ def _to_onnx(generator: UNet, metadata: dict[str, str]) -> bytes:
     inputs = ["degraded", *(["noisy"] if generator.uses_noisy else []), *[f"state_{n}" for n in names]]
     outputs = ["restored", *[f"next_{n}" for n in names]]
     axes = {"degraded": {2: "samples"}, "noisy": {2: "samples_and_lookahead"}, "restored": {2: "samples"}}
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The tracing exporter, though torch calls it the old one: it keeps a recurrence as one GRU node for any length,
         # where torch.export (2.13) sometimes unrolls it for the traced length. The proof guards the choice.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Stateful(generator, names).eval(), arguments, buffer, input_names=inputs, output_names=outputs,
+            _Stateful(generator, names).eval(), arguments, f"{folder}/model.onnx", input_names=inputs, output_names=outputs,
             dynamic_axes={name: axis for name, axis in axes.items() if name in inputs + outputs},
             dynamo=False, opset_version=OPSET,
         )  # fmt: skip
-    model = onnx.load_from_string(buffer.getvalue())
+        model = onnx.load(f"{folder}/model.onnx")
     facts = {
         "format": "1",
         "version": __version__,

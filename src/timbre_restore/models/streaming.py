@@ -11,11 +11,21 @@ chunks are whole multiples of the hop.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 HOP_SAMPLES = 480
+
+
+class Remembering(Protocol):
+    """A layer with a state."""
+
+    def initial_state(self, like: Tensor) -> Tensor:
+        """The state before any sound, for the batch, device and type of `like` `[B, …]`."""
+        ...
 
 
 class StreamingConv1d(nn.Module):

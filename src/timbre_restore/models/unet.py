@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from timbre_restore.models.streaming import (
     HOP_SAMPLES,
     BlockUpsample,
     ChannelNorm,
+    Remembering,
     RunningLevel,
     StreamingConv1d,
     StreamingGRU,
@@ -120,9 +122,9 @@ class UNet(nn.Module):
             head.bias.zero_()
             head.bias[:bands] = -2.0
 
-    def _streaming(self) -> dict[str, nn.Module]:
+    def _remembering(self) -> dict[str, Remembering]:
         """The parts that remember, by the names of their states."""
-        parts: dict[str, nn.Module] = {"level": self.level}
+        parts: dict[str, Any] = {"level": self.level}
         for view in ("degraded", "noisy", "ahead") if self.uses_noisy else ("degraded",):
             parts[f"analysis_{view}"] = self.analysis
         parts |= {
@@ -138,7 +140,7 @@ class UNet(nn.Module):
 
     def initial_state(self, like: Tensor) -> State:
         """The state before any sound, for the batch, device and type of `like` `[B, 1, T]`."""
-        return {name: part.initial_state(like) for name, part in self._streaming().items()}
+        return {name: part.initial_state(like) for name, part in self._remembering().items()}
 
     def forward(self, degraded: Tensor, noisy: Tensor | None = None, state: State | None = None) -> Tensor:
         """Restored `[B, 1, T]` of one long chunk from `state` (zero when None)."""

@@ -163,9 +163,12 @@ def load_weights(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
 
 
 def _model_record(settings: TrainSettings) -> dict[str, dict[str, Any]]:
-    parts = {"generator": settings.generator, "discriminators": settings.discriminators}
+    parts = {
+        "generator": dataclasses.asdict(settings.generator),
+        "discriminators": dataclasses.asdict(settings.discriminators),
+    }
     # Through JSON and back, so that a tuple here and a list in the file compare equal.
-    return {name: json.loads(json.dumps(dataclasses.asdict(part))) for name, part in parts.items()}
+    return dict(json.loads(json.dumps(parts)))
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

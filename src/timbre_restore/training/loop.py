@@ -136,8 +136,8 @@ def _epoch(
             sums[name] = sums[name] + value
         if state.step % settings.log_every_steps == 0 or batch + 1 == len(data.batches):
             means = _joined_means(accelerator, sums, counted)
-            for name, value in means.items():
-                whole[name].append(value)
+            for name, mean in means.items():
+                whole[name].append(mean)
             journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch})
             monitor.observe(state.step, means)
             progress.show(state, means, steps=counted, gan=gan)
@@ -228,7 +228,7 @@ def _listen(
     state: TrainState, accelerator: Accelerator, items: list[tuple[torch.Tensor, ...]]
 ) -> dict[str, torch.Tensor]:
     """Named signals of the fixed validation items."""
-    sounds = {}
+    sounds: dict[str, torch.Tensor] = {}
     for index, (degraded, clean, noisy) in enumerate(items):
         with torch.no_grad():
             given = noisy[None].to(accelerator.device) if state.ema.uses_noisy else None

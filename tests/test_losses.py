@@ -1,0 +1,108 @@
+"""Losses against written-out sums, known signals and the rules of the game."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from timbre_restore.losses import (
+    MultiResolutionSTFT,
+    discriminator_fake,
+    discriminator_real,
+    feature_matching,
+    generator_adversarial,
+    item_gain,
+    l1,
+)
+
+
+def waves(items: int = 3, samples: int = 4800, seed: int = 0) -> torch.Tensor:
+    return 0.1 * torch.randn(items, 1, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def test_l1_is_a_mean_per_item() -> None:
+    reference = waves()
+    estimate = reference + torch.tensor([0.0, 0.1, -0.2])[:, None, None]
+    assert torch.allclose(l1(estimate, reference), torch.tensor([0.0, 0.1, 0.2]), atol=1e-7)
+
+
+def test_multi_stft_equals_its_written_out_definition() -> None:
+    estimate, reference = waves(2, 2048, 1), waves(2, 2048, 2)
+    size, floor = 512, 1e-5
+    value = MultiResolutionSTFT((size,), floor)(estimate, reference)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    for item in range(2):
+        spectra = []
+        for signal in (estimate, reference):
+            x = signal[item, 0].double().numpy()
+            frames = [x[start : start + size] * window for start in range(0, 2048 - size + 1, size // 4)]
+            spectra.append(np.array([np.abs(np.fft.rfft(frame)) for frame in frames]) / (size / 4))
+        e, r = spectra
+        convergence = np.linalg.norm(r - e) / (np.linalg.norm(r) + 1e-3)
+        distance = np.mean(np.abs(np.log10(r + floor) - np.log10(e + floor)))
+        assert value[item].item() == pytest.approx(convergence + distance, rel=1e-4)
+
+
+def test_a_full_scale_sine_peaks_at_one() -> None:
+    t = torch.arange(4096) / 48_000
+    sine = torch.sin(2 * math.pi * 3000 * t)[None, None]
+    for magnitude in MultiResolutionSTFT().magnitudes(sine):
+        assert magnitude.max().item() == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("gain_db", [-6.0, -20.0])
+def test_a_change_of_level_costs_its_bels(gain_db: float) -> None:
+    reference = waves(1, 8192)
+    value = MultiResolutionSTFT()(reference * 10 ** (gain_db / 20), reference)
+    convergence = 1 - 10 ** (gain_db / 20)
+    assert value.item() == pytest.approx(convergence + abs(gain_db) / 20, rel=0.02)
+
+
+def test_identity_costs_nothing_and_silence_has_a_gradient() -> None:
+    reference = waves()
+    assert MultiResolutionSTFT()(reference, reference).abs().max() < 1e-2  # the floor of the root
+    silent = torch.zeros(1, 1, 4800, requires_grad=True)
+    MultiResolutionSTFT()(silent, torch.zeros(1, 1, 4800)).sum().backward()
+    assert torch.isfinite(silent.grad).all()
+
+
+def test_item_gain_evens_levels_and_leaves_silence() -> None:
+    clean = waves(2) * torch.tensor([1.0, 0.05])[:, None, None]
+    levels = (clean * item_gain(clean)).square().mean(dim=(1, 2)).sqrt()
+    assert torch.allclose(levels, torch.full((2,), 0.1), rtol=1e-4)
+    assert item_gain(torch.zeros(1, 1, 480)).item() == pytest.approx(100.0)
+
+
+def test_hinge_at_its_corners() -> None:
+    confident, fooled, unsure = torch.full((2, 1, 5), 2.0), torch.full((2, 1, 5), -2.0), torch.zeros(2, 1, 5)
+    assert discriminator_real([confident], "hinge").tolist() == [0.0, 0.0]
+    assert discriminator_real([fooled], "hinge").tolist() == [3.0, 3.0]
+    assert discriminator_fake([fooled], "hinge").tolist() == [0.0, 0.0]
+    assert discriminator_fake([unsure], "hinge").tolist() == [1.0, 1.0]
+    assert generator_adversarial([confident], "hinge").tolist() == [-2.0, -2.0]
+
+
+def test_lsgan_at_its_corners() -> None:
+    one, zero = torch.ones(2, 1, 5), torch.zeros(2, 1, 5)
+    assert discriminator_real([one], "lsgan").tolist() == [0.0, 0.0]
+    assert discriminator_fake([one], "lsgan").tolist() == [1.0, 1.0]
+    assert generator_adversarial([zero], "lsgan").tolist() == [1.0, 1.0]
+
+
+def test_members_count_alike_whatever_their_size() -> None:
+    scores = [torch.zeros(1, 1, 1000), torch.full((1, 1, 2), 2.0)]
+    assert discriminator_fake(scores, "hinge").item() == pytest.approx((1 + 3) / 2)
+
+
+def test_feature_matching_is_relative_and_gives_no_gradient_to_the_clean_side() -> None:
+    clean = torch.ones(1, 4, 6, requires_grad=True)
+    ours = torch.full((1, 4, 6), 1.5, requires_grad=True)
+    small, large = feature_matching([[ours]], [[clean]]), feature_matching([[100 * ours]], [[100 * clean]])
+    assert small.item() == pytest.approx(0.5, rel=1e-3)
+    assert large.item() == pytest.approx(0.5, rel=1e-3)
+    small.sum().backward()
+    assert clean.grad is None
+    assert ours.grad is not None

@@ -1,0 +1,324 @@
+"""The run: what moves in a step, what two processes agree on, what a resumed run equals, what stops it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from tests.voices import noise, voice
+from timbre_restore.audio import write_audio
+from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
+from timbre_restore.losses import item_gain
+from timbre_restore.models import DiscriminatorSettings, UNetSettings
+from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, train
+from timbre_restore.training.monitor import Monitor
+from timbre_restore.training.schedule import ema_decay, learning_rate_factor
+from timbre_restore.training.state import create_state
+from timbre_restore.training.steps import discriminator_step, generator_step
+
+SEGMENT = 9600
+WEIGHTS = {"l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0}
+
+
+def make_corpus(folder: Path, train_items: int = 7, val_items: int = 2) -> Path:
+    """Pairs in the layout of a corpus: the degraded side is the clean one without its upper octaves."""
+    for split, count in (("train", train_items), ("val", val_items)):
+        (folder / split).mkdir(parents=True)
+        lines = []
+        for index in range(count):
+            clean = voice(1.0, seed=index)[: SEGMENT + 1440]
+            dull = np.convolve(clean, np.ones(8, dtype=np.float32) / 8, "same").astype(np.float32)
+            noisy = clean + noise(1.0, seed=index, level=0.003)[: SEGMENT + 1440]
+            paths = {kind: folder / split / kind / f"{index}.wav" for kind in ("degraded", "clean", "noisy")}
+            write_audio(paths["degraded"], dull[:SEGMENT], 48_000)
+            write_audio(paths["clean"], clean[:SEGMENT], 48_000)
+            write_audio(paths["noisy"], noisy, 48_000)
+            lines.append(f"{paths['degraded']}|{paths['clean']}\n")
+        (folder / f"{split}.txt").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> None:
+    """accelerate keeps its state in class attributes: each run starts without the last one's."""
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+
+
+def settings(corpus: Path, out: Path, **changes: object) -> TrainSettings:
+    base = TrainSettings(
+        corpus=corpus,
+        output_dir=out,
+        generator=UNetSettings(bands=16, channels=(8, 8, 16), recurrent=16),
+        discriminators=DiscriminatorSettings(names=("mpd", "mrd", "msd"), periods=(2, 3), windows=(512,), channels=4),
+        epochs=3,
+        batch_size=3,
+        gan_start_epoch=1,
+        warmup_epochs=1,
+        num_workers=0,
+        segment=SEGMENT,
+        log_every_steps=1,
+        record={"note": "test"},
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def lines(run: Path, kind: str) -> list[dict[str, float]]:
+    return [entry for text in (run / "log.jsonl").read_text().splitlines() if (entry := json.loads(text))["kind"] == kind]
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_generator(find_checkpoint(run)).state_dict()
+
+
+def test_a_run_leaves_what_it_promises(corpus: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    summary = train(settings(corpus, tmp_path / "run"), say=said.append)
+    run = summary.run
+    assert summary.steps == 3 * 3
+    assert [line["epoch"] for line in lines(run, "epoch")] == [1, 2, 3]
+    phases = {line["epoch"]: "d_real" in line for line in lines(run, "train")}
+    assert phases == {0: False, 1: True, 2: True}
+    assert all(math.isfinite(value) for line in lines(run, "train") for value in line.values() if value != "train")
+    assert list((run / "tensorboard").rglob("events.*"))
+    last = find_checkpoint(run)
+    assert last.content["epoch"] == 3
+    assert last.content["settings"] == {"note": "test"}
+    best = min(lines(run, "epoch"), key=lambda line: line["val_multi_stft"])
+    assert find_checkpoint(run, "best").content["metrics"]["val_multi_stft"] == best["val_multi_stft"]
+    assert {path.name for path in (run / "checkpoints").glob("epoch-*")} == {last.folder.name} | {
+        find_checkpoint(run, "best").folder.name
+    }
+
+
+def test_losses_fall_on_a_corpus_that_can_be_learned(corpus: Path, tmp_path: Path) -> None:
+    changes = {"epochs": 15, "gan_start_epoch": 99, "learning_rate": 3e-3}
+    train(settings(corpus, tmp_path / "run", **changes))
+    epochs = lines(tmp_path / "run", "epoch")
+    assert epochs[-1]["multi_stft"] < 0.9 * epochs[0]["multi_stft"]
+    assert epochs[-1]["l1"] < epochs[0]["l1"]
+
+
+def test_resume_equals_an_uninterrupted_run(corpus: Path, tmp_path: Path) -> None:
+    """Stopped after an epoch and continued: bit-equal weights, equal log."""
+    train(settings(corpus, tmp_path / "whole"))
+
+    def stop(text: str) -> None:
+        if text.startswith("epoch 2/3"):
+            raise KeyboardInterrupt  # after two epochs; the second one's checkpoint is not written yet
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(corpus, tmp_path / "cut"), say=stop)
+    fresh_state()
+    train(settings(corpus, tmp_path / "cut"), resume="auto")
+    whole, cut = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert lines(tmp_path / "whole", "train") == lines(tmp_path / "cut", "train")
+    assert lines(tmp_path / "whole", "epoch") == lines(tmp_path / "cut", "epoch")
+
+
+def fresh_state() -> None:
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+
+
+def test_a_new_run_keeps_the_older_one(corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(settings(corpus, run, epochs=1))
+    before = (run / "log.jsonl").read_bytes()
+    fresh_state()
+    train(settings(corpus, run, epochs=1))
+    assert (tmp_path / "run.1" / "log.jsonl").read_bytes() == before
+
+
+def test_resume_auto_without_a_checkpoint_starts_anew(corpus: Path, tmp_path: Path) -> None:
+    assert train(settings(corpus, tmp_path / "run", epochs=1), resume="auto").epochs == 1
+
+
+def test_another_models_checkpoint_is_one_sentence_with_both_origins(corpus: Path, tmp_path: Path) -> None:
+    train(settings(corpus, tmp_path / "run", epochs=1))
+    fresh_state()
+    wider = UNetSettings(bands=32, channels=(8, 8, 16), recurrent=16)
+    with pytest.raises(CheckpointError, match=r"generator\.bands: checkpoint 16, configuration 32") as caught:
+        train(settings(corpus, tmp_path / "run", generator=wider, epochs=2), resume="auto")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "not json"])
+def test_a_damaged_checkpoint_is_named(corpus: Path, tmp_path: Path, damage: str) -> None:
+    train(settings(corpus, tmp_path / "run", epochs=1))
+    fresh_state()
+    folder = find_checkpoint(tmp_path / "run").folder
+    if damage == "missing":
+        (folder / "generator.safetensors").unlink()
+    elif damage == "cut":
+        path = folder / "generator.safetensors"
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        (folder / "checkpoint.json").write_text("{")
+    with pytest.raises(CheckpointError, match="can't be read"):
+        train(settings(corpus, tmp_path / "run", epochs=2), resume="auto")
+
+
+def test_no_checkpoint_at_a_named_path(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        train(settings(corpus, tmp_path / "run"), resume=str(tmp_path / "nothing"))
+
+
+def test_odd_but_allowed_settings_are_said(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", train_items=2, val_items=0)
+    summary = train(settings(corpus, tmp_path / "run", epochs=1, warmup_epochs=5, gan_start_epoch=15, batch_size=16))
+    text = " ".join(summary.warnings)
+    for part in ("warm-up is cut", "GAN never starts", "one short batch", "validation list is empty"):
+        assert part in text
+    assert summary.steps == 1
+    assert find_checkpoint(tmp_path / "run", "best").content["epoch"] == 1
+
+
+def test_an_empty_training_list_is_an_error(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", train_items=0)
+    with pytest.raises(CorpusError, match="the list is empty"):
+        train(settings(corpus, tmp_path / "run"))
+
+
+def test_each_trainable_tensor_moves_and_only_in_its_own_step() -> None:
+    torch.manual_seed(0)
+    run = settings(Path(), Path(), learning_rate=1e-3)
+    state, accelerator = create_state(run), Accelerator(cpu=True)
+    noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
+    clean = 0.1 * torch.randn(2, 1, SEGMENT)
+    gain = item_gain(clean)
+    restored = state.generator(noisy[..., :SEGMENT] * 0.5, noisy) * gain
+    nets = {"generator": state.generator, "discriminators": state.discriminators}
+    before = {name: copy.deepcopy(net.state_dict()) for name, net in nets.items()}
+    discriminator_step(state, accelerator, restored, clean * gain, items=2, kind="hinge", clip=5.0)
+    assert unmoved(before["discriminators"], state.discriminators) == []
+    assert len(unmoved(before["generator"], state.generator)) == len(list(state.generator.parameters()))
+    between = copy.deepcopy(state.discriminators.state_dict())
+    generator_step(
+        state, accelerator, restored, clean * gain, items=2, weights=WEIGHTS, gan=True, kind="hinge", clip=5.0
+    )
+    assert unmoved(before["generator"], state.generator) == []
+    assert len(unmoved(between, state.discriminators)) == len(list(state.discriminators.parameters()))
+    assert all(p.requires_grad for p in state.discriminators.parameters())
+
+
+def unmoved(before: dict[str, torch.Tensor], net: torch.nn.Module) -> list[str]:
+    return [name for name, p in net.named_parameters() if torch.equal(before[name], p)]
+
+
+def test_a_loss_at_weight_zero_is_not_computed() -> None:
+    state, accelerator = create_state(settings(Path(), Path())), Accelerator(cpu=True)
+    noisy = 0.1 * torch.randn(1, 1, SEGMENT + 1440)
+    restored = state.generator(noisy[..., :SEGMENT], noisy)
+    weights = WEIGHTS | {"multi_stft": 0.0, "feature_matching": 0.0}
+    scalars = generator_step(
+        state, accelerator, restored, noisy[..., :SEGMENT], items=1, weights=weights, gan=True, kind="hinge", clip=5.0
+    )
+    assert set(scalars) == {"l1", "adversarial", "total", "gradient_norm"}
+
+
+GRADIENTS = """
+import sys, torch
+from pathlib import Path
+from accelerate import Accelerator
+from tests.test_training import settings, SEGMENT, WEIGHTS
+from timbre_restore.loading import EpochBatches
+from timbre_restore.losses import item_gain
+from timbre_restore.training import loop
+from timbre_restore.training.state import create_state
+torch.set_num_threads(1)
+accelerator = Accelerator(cpu=True)
+run = settings(Path(), Path(), learning_rate=1e-7, discriminator_learning_rate=1e-7, gradient_clip=1e9, batch_size=6 // accelerator.num_processes)
+state = create_state(run)
+loop._prepare(state, accelerator)
+torch.manual_seed(0)
+noisy = 0.1 * torch.randn(7, 1, SEGMENT + 1440); clean = 0.5 * noisy[..., :SEGMENT].roll(1, -1)
+degraded = 0.3 * noisy[..., :SEGMENT]
+batches = EpochBatches(7, run.batch_size, seed=0, rank=accelerator.process_index, world=accelerator.num_processes)
+for batch, own in enumerate(batches):
+    loop._step(state, accelerator, run, batches, batch, (degraded[own], clean[own], noisy[own]), gan=True)
+    state.step += 1
+    if accelerator.is_main_process:
+        nets = [accelerator.unwrap_model(state.generator), accelerator.unwrap_model(state.discriminators)]
+        grads = {f"{i}.{n}": p.grad.clone() for i, net in enumerate(nets) for n, p in net.named_parameters() if p.grad is not None}
+        torch.save(grads, f"{sys.argv[1]}-{batch}.pt")
+accelerator.wait_for_everyone()
+if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_give_the_gradient_of_one_with_the_joined_batch(tmp_path: Path) -> None:
+    """Six items over two processes, then a tail of one item, of which the second process has none."""
+    root = Path(__file__).resolve().parent.parent
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    for command, name in (([sys.executable], "one"), (torchrun, "two")):
+        done = subprocess.run(
+            [*command, str(script), str(tmp_path / name)], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    for batch in (0, 1):
+        one, two = (torch.load(tmp_path / f"{name}-{batch}.pt", weights_only=True) for name in ("one", "two"))
+        assert one.keys() == two.keys()
+        largest = max(grad.abs().max().item() for grad in one.values())
+        for name, grad in one.items():
+            assert torch.allclose(grad, two[name], rtol=1e-3, atol=1e-6 * largest), (batch, name)
+
+
+def test_monitor_stops_on_nan_and_on_a_leap() -> None:
+    monitor = Monitor(10)
+    for step in range(10):
+        monitor.observe(step, {"l1": 0.1, "adversarial": -1.0})
+    monitor.observe(10, {"l1": 0.9, "adversarial": 50.0})
+    with pytest.raises(TrainingStopped, match="l1 is 1.1, over 10 times its recent level of 0.1"):
+        monitor.observe(11, {"l1": 1.1})
+    with pytest.raises(TrainingStopped, match="d_real is nan"):
+        monitor.observe(12, {"d_real": math.nan})
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_healthy_checkpoint(corpus: Path, tmp_path: Path) -> None:
+    train(settings(corpus, tmp_path / "run", epochs=1))
+    fresh_state()
+    with pytest.raises(TrainingStopped, match=r"learning_rate"):
+        train(
+            settings(corpus, tmp_path / "run", epochs=40, learning_rate=1e12, gradient_clip=1e30, warmup_epochs=0),
+            resume="auto",
+        )
+    assert find_checkpoint(tmp_path / "run").content["epoch"] >= 1
+    assert all(torch.isfinite(w).all() for w in weights_of(tmp_path / "run").values())
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    def at(step: int) -> float:
+        return learning_rate_factor(step, total_steps=100, warmup_steps=10, final_factor=0.1)
+
+    assert at(0) == pytest.approx(0.1)
+    assert at(9) == at(10) == pytest.approx(1.0)
+    assert at(55) == pytest.approx(0.55)
+    assert at(100) == pytest.approx(0.1)
+    assert learning_rate_factor(2, total_steps=3, warmup_steps=50, final_factor=0.1) == pytest.approx(1.0)
+
+
+def test_the_mean_of_weights_forgets_its_start() -> None:
+    assert ema_decay(0, 0.999) == pytest.approx(0.1)
+    assert ema_decay(10**6, 0.999) == 0.999
