@@ -1,6 +1,7 @@
-"""Feeding pairs to training."""
+"""Feeding pairs to training: the dataset, and the order of its batches."""
 
 from timbre_restore.loading.batches import EpochBatches
-from timbre_restore.loading.dataset import Pair, TimbreRestoreDataset, read_list
+from timbre_restore.loading.dataset import TimbreRestoreDataset
+from timbre_restore.loading.pairs import Pair, read_list
 
 __all__ = ["EpochBatches", "Pair", "TimbreRestoreDataset", "read_list"]
