@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timbre_restore.corpus.plan import Plan, Take
+from timbre_restore.corpus.scan import Sound
 from timbre_restore.corpus.spec import CorpusSpec
 
 CANDIDATES = 8
@@ -56,11 +58,10 @@ def draw_take(spec: CorpusSpec, plan: Plan, take: Take) -> Draw:
     position = float(rng.random())
     noise_points = rng.random(CANDIDATES)
     room_points = rng.random(CANDIDATES)
-    rooms = [sound.relative for sound in plan.rooms[take.split]] if in_room else []
-    noises = [sound.relative for sound in plan.noises[take.split]]
-    return Draw(level, snr, _pick(rooms, room_points), _pick(noises, noise_points), position)
+    rooms = plan.rooms[take.split] if in_room else ()
+    return Draw(level, snr, _pick(rooms, room_points), _pick(plan.noises[take.split], noise_points), position)
 
 
-def _pick(names: Sequence[str], points: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[str, ...]:
-    """The names at `points` of [0, 1), in order, each once."""
-    return tuple(dict.fromkeys(names[int(point * len(names))] for point in points)) if names else ()
+def _pick(sounds: Sequence[Sound], points: NDArray[np.float64]) -> tuple[str, ...]:
+    """The names of the sounds at `points` of [0, 1), in order, each once."""
+    return tuple(dict.fromkeys(sounds[int(point * len(sounds))].relative for point in points)) if sounds else ()

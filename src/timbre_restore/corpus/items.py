@@ -21,7 +21,7 @@ from timbre_restore.corpus.draw import draw_take, take_id
 from timbre_restore.corpus.folder import ROLES, CorpusFolder, read_json
 from timbre_restore.corpus.plan import Plan, Take
 from timbre_restore.corpus.render import Rendered, TakeSkipped, render
-from timbre_restore.corpus.spec import CorpusSpec
+from timbre_restore.corpus.spec import CorpusSpec, printable
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import Suppressor, load_suppressor
 
@@ -70,11 +70,11 @@ class Maker:
             made = render(recording, draw, spec.noise_path, spec.ir_path, self.suppressor, spec.segment)
         except TakeSkipped as exc:
             made = None
-            marker["skipped"] = str(exc)
+            marker["skipped"] = printable(str(exc))
         try:
             target.unlink(missing_ok=True)
             if made is not None:
-                marker["rejected"] = [list(entry) for entry in made.rejected]
+                marker["rejected"] = [[printable(part) for part in entry] for entry in made.rejected]
                 marker["row"] = self._row(take, draw.speech_level_dbfs, draw.snr_db, made)
                 marker["items"] = [self._write_item(take, index, made) for index in range(len(made.degraded))]
             self._remove_stale(before, marker)
@@ -93,9 +93,12 @@ class Maker:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
     def finished(self, take: Take) -> dict[str, Any] | None:
-        """The marker of a take that needs no work: it is of this draw, and every file it names is whole."""
+        """The marker of a take that needs no work: it is of this draw, and every file it names is whole.
+
+        A take that was skipped is tried again: somebody may have mended its recording.
+        """
         marker = read_json(self.folder.take_marker(take_id(take)))
-        if marker is None or marker.get("digest") != self.digest(take):
+        if marker is None or marker.get("digest") != self.digest(take) or marker["skipped"] is not None:
             return None
         for item in marker["items"]:
             for role in ROLES:
@@ -128,19 +131,19 @@ class Maker:
     def _row(self, take: Take, level_dbfs: float, snr_db: float, made: Rendered) -> dict[str, Any]:
         applied = made.applied
         return {
-            "speaker": take.recording.speaker,
+            "speaker": printable(take.recording.speaker),
             "source": take.recording.source,
-            "recording": take.recording.relative,
+            "recording": printable(take.recording.relative),
             "pass": take.pass_index,
             "native_rate_hz": applied.native_rate_hz,
             "bandwidth_hz": applied.bandwidth_hz,
             "speech_level_dbfs": round(level_dbfs, 3),
             "speech_gain_db": round(applied.speech_gain_db, 3),
             "snr_db": round(snr_db, 3),
-            "noise": applied.noise,
+            "noise": printable(applied.noise),
             "noise_offset_samples": applied.noise_offset,
             "noise_gain_db": round(applied.noise_gain_db, 3),
-            "room": applied.room,
+            "room": printable(applied.room),
             "gain_db": round(applied.gain_db, 3),
             "suppressor": self.spec.suppressor_name,
             "suppressor_build": self.suppressor_build,

@@ -9,6 +9,7 @@ from typing import Any
 from timbre_restore.atomic import write_text
 from timbre_restore.corpus.folder import CorpusFolder
 from timbre_restore.corpus.plan import SPLITS, Take
+from timbre_restore.corpus.spec import printable
 
 ROW_COLUMNS = (
     "speaker", "source", "recording", "pass", "native_rate_hz", "bandwidth_hz", "speech_level_dbfs", "speech_gain_db",
@@ -50,12 +51,11 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """Rows by column name."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    header, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     columns = header.split("\t")
     return [dict(zip(columns, line.split("\t"), strict=True)) for line in lines]
 
 
 def _cell(value: Any) -> str:
-    """A value on one line without tabs; bytes of a file name that are no text are shown by their numbers."""
-    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    return " ".join(text.split("\t")).replace("\n", " ").replace("\r", " ")
+    """A value on one line without tabs."""
+    return " ".join(printable(str(value)).replace("\t", " ").splitlines())

@@ -98,7 +98,7 @@ def split_recordings(
 
 
 def split_sounds(
-    spec: CorpusSpec, kind: str, sounds: Sequence[Sound], named: tuple[str, ...] | None, warnings: list[str]
+    spec: CorpusSpec, kind: str, sounds: Sequence[Sound], named: Sequence[str] | None, warnings: list[str]
 ) -> dict[Split, tuple[Sound, ...]]:
     """Noises or rooms by side, channels of one measurement together. A side without any falls back to all."""
     if named is None:

@@ -120,7 +120,7 @@ def load_speech(path: Path, segment: int) -> tuple[FloatArray, int, int]:
             raise TakeSkipped(f"too short: {info.frames / info.sample_rate_hz:.2f} s do not fill one item")
         samples, rate = read_audio(path)
     except AudioFileError as exc:
-        raise TakeSkipped(f"unreadable: {str(exc).removeprefix(f'{path}: ')}") from exc
+        raise TakeSkipped(f"unreadable: {_without(path, exc)}") from exc
     speech = resample(samples[0], rate, SAMPLE_RATE_HZ)
     if len(speech) < segment:
         raise TakeSkipped(f"too short: {len(speech) / SAMPLE_RATE_HZ:.2f} s do not fill one item")
@@ -164,11 +164,13 @@ def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
 
 
 def _first_room(draw: Draw, root: Path | None, rejected: list[tuple[str, str, str]]) -> tuple[str, FloatArray | None]:
-    for name in draw.rooms if root is not None else ():
+    if root is None:
+        return "", None
+    for name in draw.rooms:
         try:
-            return name, _load_room(root / name)  # type: ignore[operator]
+            return name, _load_room(root / name)
         except AudioFileError as exc:
-            rejected.append(("room", name, str(exc)))
+            rejected.append(("room", name, _without(root / name, exc)))
     return "", None
 
 
@@ -189,7 +191,7 @@ def _first_noise(
         try:
             offset, stretch = load_noise(root / name, draw.noise_position, length)
         except AudioFileError as exc:
-            rejected.append(("noise", name, str(exc).removeprefix(f"{root / name}: ")))
+            rejected.append(("noise", name, _without(root / name, exc)))
             continue
         if to_db(rms(stretch)) >= NOISE_SILENCE_DBFS:
             return name, offset, stretch
@@ -213,6 +215,11 @@ def load_noise(path: Path, position: float, length: int) -> tuple[int, FloatArra
     circle = resample(samples[0], rate, SAMPLE_RATE_HZ)
     offset = int(position * len(circle))
     return offset, np.resize(np.roll(circle, -offset), length)
+
+
+def _without(path: Path, exc: AudioFileError) -> str:
+    """The reason without the path, which stands beside it and differs between machines."""
+    return str(exc).removeprefix(f"{path}: ").replace(repr(str(path)), "it").replace(str(path), "it")
 
 
 def _peak(samples: FloatArray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,9 +39,9 @@ class CorpusSpec:
     speech_level_dbfs: tuple[float, float] = (-45.0, -15.0)
     room_probability: float = 0.5
     val_fraction: float = 0.1
-    val_speakers: tuple[str, ...] | None = None
-    val_noises: tuple[str, ...] | None = None
-    val_rooms: tuple[str, ...] | None = None
+    val_speakers: Sequence[str] | None = None
+    val_noises: Sequence[str] | None = None
+    val_rooms: Sequence[str] | None = None
     format: Literal["wav", "flac"] = "wav"
     suppressor_name: str = "dfn3"
     attenuation_limit_db: float = 100.0
@@ -74,7 +75,7 @@ class PrepareSummary:
     """False while other shards are still missing."""
     warnings: list[str] = field(default_factory=list)
 
-    def lines(self) -> list[str]:
+    def __str__(self) -> str:
         """The summary for a person to read."""
         minutes = max(self.seconds, 1e-9) / 60.0
         items = self.items_train + self.items_val
@@ -87,14 +88,18 @@ class PrepareSummary:
             lines.append(f"{self.skipped} takes skipped; the reasons are in {self.output_dir / 'skipped.tsv'}")
         if not self.lists_written:
             lines.append("the lists follow when the other shards are done")
-        return lines + [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
 
 
 def check_output_dir(output_dir: Path) -> Path:
     """The absolute folder; refused where a list could not name files inside it."""
     absolute = output_dir.expanduser().absolute()
-    if "|" in str(absolute) or "\n" in str(absolute):
-        raise CorpusError(f"{absolute}: the folder's name must hold neither '|' nor a line break; choose another.")
+    name = str(absolute)
+    if "|" in name or len(name.splitlines()) != 1 or printable(name) != name:
+        raise CorpusError(
+            f"{printable(name)!r}: the folder's name must be text without '|' and line breaks, because lists hold it; "
+            "choose another."
+        )
     return absolute
 
 
@@ -104,4 +109,9 @@ def _plain(value: Any) -> Any:
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+    return printable(str(value)) if isinstance(value, Path) else value
+
+
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold: bytes of a file name that are no text are shown by their numbers."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
