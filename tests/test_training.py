@@ -81,7 +81,9 @@ def settings(corpus: Path, out: Path, **changes: object) -> TrainSettings:
 
 
 def lines(run: Path, kind: str) -> list[dict[str, float]]:
-    return [entry for text in (run / "log.jsonl").read_text().splitlines() if (entry := json.loads(text))["kind"] == kind]
+    return [
+        entry for text in (run / "log.jsonl").read_text().splitlines() if (entry := json.loads(text))["kind"] == kind
+    ]
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
@@ -265,18 +267,43 @@ if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 """
 
 
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+from tests.test_training import settings
+from timbre_restore.training import train
+train(settings(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=int(sys.argv[3]), epochs=2, learning_rate=1e-7, discriminator_learning_rate=1e-7))
+"""
+
+
+def test_a_run_of_two_processes_logs_what_one_with_the_joined_batch_does(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(TWO_PROCESSES)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    for command, name, batch in (([sys.executable], "one", "4"), (torchrun, "two", "2")):
+        in_process([*command, str(tmp_path / "run.py"), str(corpus), str(tmp_path / name), batch])
+    for kind in ("train", "epoch"):
+        one, two = lines(tmp_path / "one", kind), lines(tmp_path / "two", kind)
+        assert len(one) == len(two) == (4 if kind == "train" else 2)
+        for a, b in zip(one, two, strict=True):
+            assert a.keys() == b.keys()
+            for key in a.keys() - {"kind"}:
+                assert a[key] == pytest.approx(b[key], rel=1e-3, abs=1e-5), key
+
+
+def in_process(command: list[str]) -> None:
+    root = Path(__file__).resolve().parent.parent
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_two_processes_give_the_gradient_of_one_with_the_joined_batch(tmp_path: Path) -> None:
     """Six items over two processes, then a tail of one item, of which the second process has none."""
-    root = Path(__file__).resolve().parent.parent
     script = tmp_path / "gradients.py"
     script.write_text(GRADIENTS)
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     for command, name in (([sys.executable], "one"), (torchrun, "two")):
-        done = subprocess.run(
-            [*command, str(script), str(tmp_path / name)], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+        in_process([*command, str(script), str(tmp_path / name)])
     for batch in (0, 1):
         one, two = (torch.load(tmp_path / f"{name}-{batch}.pt", weights_only=True) for name in ("one", "two"))
         assert one.keys() == two.keys()

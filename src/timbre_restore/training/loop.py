@@ -55,6 +55,8 @@ def train(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     accelerator = Accelerator(
+        # Without the flag, processes without an accelerator would each train alone instead of together.
+        cpu=not torch.accelerator.is_available(),
         mixed_precision=settings.mixed_precision,
         log_with="tensorboard",
         project_dir=str(settings.output_dir),

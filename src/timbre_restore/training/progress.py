@@ -60,9 +60,7 @@ class Progress:
 
     def epoch_done(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """A line that stays."""
-        validation = {name: value for name, value in metrics.items() if name.startswith("val_")}
-        text = f"epoch {epoch}/{self._settings.epochs}: {_losses(metrics)} {_losses(validation)}".rstrip()
-        self._say(f"{text}  {self._rate:.2f} batches/s")
+        self._say(f"epoch {epoch}/{self._settings.epochs}: {_losses(metrics)}  {self._rate:.2f} batches/s")
         self._last = time.monotonic()
 
     def _phase(self, epoch: int, gan: bool) -> str:
