@@ -121,6 +121,9 @@ def test_rates_equal_the_definition_cell_by_cell(seed: int) -> None:
         assert 0.02 < over < 0.98 and residual > 0.0, "a pair that exercises both rates"
         assert found.oversuppressed == pytest.approx(over, abs=1e-9)
         assert found.residual == pytest.approx(residual, abs=1e-9)
+        scores = score_pair(estimate, reference, RATES)
+        keys = ("osr_hf", "resid_hf") if above_hz else ("osr", "resid")
+        assert [scores[key].value for key in keys] == pytest.approx([over, residual], abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", [1, 3, 5, 6])
