@@ -314,7 +314,7 @@ def test_worse_is_by_more_than_a_tenth_of_pesq_or_one_point_of_over_suppression(
     assert judged.stems == ("i0", "i2", "i5") and (judged.by_pesq, judged.by_osr) == (2, 2)
     assert judged.judged == 5
     assert words.worse_sentence(found, "restored") == (
-        "restored: 3 of 5 items got worse (2 by PESQ, 2 by over-suppression)."
+        "restored: 3 of 5 items got worse (2 by PESQ, 2 by over-suppression). PESQ is n/a for 1 of them."
     )
 
 

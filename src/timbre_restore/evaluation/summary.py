@@ -33,6 +33,7 @@ class Worse:
     by_pesq: int
     by_osr: int
     judged: int
+    judged_without_pesq: int
 
 
 def mean(evaluation: Evaluation, system: str, key: str) -> float | None:
@@ -56,7 +57,8 @@ def worse(evaluation: Evaluation, system: str) -> Worse:
     by_osr = _beyond(evaluation, system, "osr", WORSE_OSR)
     stems = tuple(i.stem for i in evaluation.items if i.stem in by_pesq or i.stem in by_osr)
     judged = [i for i in evaluation.items if any(i.change(system, key) is not None for key in ("pesq", "osr"))]
-    return Worse(stems, len(by_pesq), len(by_osr), len(judged))
+    deaf = [i for i in judged if i.change(system, "pesq") is None]
+    return Worse(stems, len(by_pesq), len(by_osr), len(judged), len(deaf))
 
 
 def difference(evaluation: Evaluation, system: str, key: str, *, seed: int = 0) -> Difference | None:

@@ -70,7 +70,8 @@ def worse_sentence(evaluation: Evaluation, system: str) -> str:
     if not found.judged:
         return f"{system}: no item could be judged worse or not."
     why = f" ({found.by_pesq} by PESQ, {found.by_osr} by over-suppression)" if found.stems else ""
-    return f"{system}: {len(found.stems)} of {found.judged} items got worse{why}."
+    limits = f" PESQ is n/a for {found.judged_without_pesq} of them." if found.judged_without_pesq else ""
+    return f"{system}: {len(found.stems)} of {found.judged} items got worse{why}.{limits}"
 
 
 def missing_sentences(evaluation: Evaluation) -> list[str]:
