@@ -441,7 +441,9 @@ def test_the_page_shows_the_worst_first_and_stops_before_it_grows_too_large(
     monkeypatch.setattr(page, "CLIP_BYTES", int(whole * 0.8))
     write_page(found, tmp_path / "page.html")
     assert parsed(tmp_path / "page.html").headings == ordered[:2]
-    assert "2 of 3 items" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(page, "ROW_LIMIT", 1)
+    text = page.page(found)
+    assert "2 of 3 items" in text and "1 of 3 items, worst first" in text
 
 
 def test_no_matplotlib_is_one_sentence_with_the_command(

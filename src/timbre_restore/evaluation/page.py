@@ -138,8 +138,8 @@ def _figure(name: str, clip: Clip, peak: float, gain: np.float32) -> str:
 
 
 def _items(evaluation: Evaluation) -> str:
-    """Every item's change, so that none hides behind the mean; the worst first."""
-    worse = {stem for name in summary.compared_systems(evaluation) for stem in summary.worse(evaluation, name).stems}
+    """The change of each item, so that none hides behind the mean; the worst first."""
+    worse = set(summary.worse(evaluation, RESTORED).stems)
     shown = [m for m in evaluation.metrics if m.key in ("osr", "osr_hf", "resid", "lsd", "sisdr", "pesq", "estoi")]
     head = ["item", *(escape(words.title(metric)) for metric in shown), ""]
     ordered = sorted(evaluation.items, key=_osr_change, reverse=True)
@@ -148,7 +148,8 @@ def _items(evaluation: Evaluation) -> str:
         pairs = [(m, item.value(DEGRADED, m.key), item.value(RESTORED, m.key)) for m in shown]
         cells = [f"{words.number(m, before)} → {words.number(m, after)}" for m, before, after in pairs]
         rows.append([escape(item.stem), *cells, "worse" if item.stem in worse else ""])
-    return f"<details><summary>All items, degraded → restored</summary>{_table(head, rows)}</details>\n"
+    which = "All items" if len(rows) == len(ordered) else f"{len(rows)} of {len(ordered)} items, worst first"
+    return f"<details><summary>{which}, degraded → restored</summary>{_table(head, rows)}</details>\n"
 
 
 def _osr_change(item: ItemResult) -> float:
