@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +36,7 @@ class AudioInfo:
 def read_info(path: Path) -> AudioInfo:
     """Read a header. Raises `AudioFileError` with the reason when the file can't be opened as audio."""
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(_name(path))
     except (soundfile.LibsndfileError, OSError) as exc:
         raise AudioFileError(_unreadable(path, exc)) from exc
     return AudioInfo(info.samplerate, info.channels, info.frames, info.format, info.subtype)
@@ -46,7 +48,7 @@ def read_audio(path: Path, *, start: int = 0, frames: int = -1) -> tuple[FloatAr
     Raises `AudioFileError` when the file is missing, is no audio, is cut off, or holds NaN or infinity.
     """
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(_name(path)) as file:
             promised = file.frames - start if frames < 0 else min(frames, file.frames - start)
             file.seek(start)
             samples = file.read(frames, dtype="float32", always_2d=True)
@@ -76,8 +78,8 @@ def write_audio(path: Path, samples: FloatArray, rate_hz: int, *, subtype: str |
     data = samples if samples.ndim == 1 else samples.T
     try:
         with replacing(path) as temporary:
-            soundfile.write(str(temporary), data, rate_hz, subtype=subtype or "PCM_16")
-    except (soundfile.LibsndfileError, OSError, ValueError) as exc:
+            soundfile.write(_name(temporary), data, rate_hz, subtype=subtype or "PCM_16")
+    except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as exc:
         raise AudioFileError(f"{path}: can't be written ({exc}); check the folder, the disk and the format.") from exc
 
 
@@ -91,4 +93,10 @@ def resample(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
 def _unreadable(path: Path, exc: Exception) -> str:
     if not path.exists():
         return f"{path}: no such file; check the path."
-    return f"{path}: can't be read as audio ({exc}); expected a wav or flac file."
+    # libsndfile's own sentence without its prefix, which repeats the path.
+    return f"{path}: can't be read as audio ({getattr(exc, 'error_string', exc)}); expected a wav or flac file."
+
+
+def _name(path: Path) -> str | bytes:
+    """What libsndfile opens; as bytes where file names are bytes, because some are no text."""
+    return str(path) if sys.platform == "win32" else os.fsencode(path)

@@ -1,0 +1,139 @@
+"""Sound as numbers: files come back as they went, levels and spectra are what their formulas say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.voices import FloatArray, noise, voice
+from timbre_restore.audio import (
+    active_rms,
+    from_db,
+    hann,
+    lag_samples,
+    read_audio,
+    read_info,
+    read_mono,
+    resample,
+    rms,
+    stft,
+    to_db,
+    write_audio,
+)
+from timbre_restore.errors import AudioFileError
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_sixteen_bit_files_keep_every_value(tmp_path: Path, suffix: str) -> None:
+    every = np.arange(-32768, 32768).astype(np.float32) / 32768
+    write_audio(tmp_path / f"x{suffix}", every, 44100)
+    samples, rate = read_audio(tmp_path / f"x{suffix}")
+    assert rate == 44100
+    assert np.array_equal(samples, every[None])
+
+
+def test_channels_come_first_and_parts_can_be_read(tmp_path: Path) -> None:
+    both = np.stack([voice(0.1), noise(0.1)])
+    write_audio(tmp_path / "x.wav", both, 48000, subtype="FLOAT")
+    samples, _ = read_audio(tmp_path / "x.wav", start=100, frames=50)
+    assert np.array_equal(samples, both[:, 100:150])
+    assert np.array_equal(read_mono(tmp_path / "x.wav"), both[0])
+    assert read_info(tmp_path / "x.wav").channels == 2
+
+
+def test_equal_signals_are_equal_files(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        write_audio(tmp_path / name, voice(0.2), 48000)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_a_file_that_can_not_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError, match="can't be written"):
+        write_audio(tmp_path / "x.unknown", voice(0.1), 48000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no sound")
+    write_audio(tmp_path / "cut.flac", noise(2.0), 48000)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "cut.flac").read_bytes()[:20000])
+    soundfile.write(tmp_path / "nan.wav", np.full(100, np.nan), 48000, subtype="FLOAT")
+    for name, reason in {"absent.wav": "no such file", "text.wav": "can't be read as audio", "nan.wav": "NaN"}.items():
+        with pytest.raises(AudioFileError, match=reason) as caught:
+            read_audio(tmp_path / name)
+        assert str(caught.value).count(str(tmp_path)) == 1
+    with pytest.raises(AudioFileError):
+        read_audio(tmp_path / "cut.flac")
+    with pytest.raises(AudioFileError, match="no such file"):
+        read_info(tmp_path / "absent.wav")
+
+
+def test_a_wav_whose_header_promises_too_much_is_refused(tmp_path: Path) -> None:
+    write_audio(tmp_path / "x.wav", noise(1.0), 48000)
+    (tmp_path / "x.wav").write_bytes((tmp_path / "x.wav").read_bytes()[:50000])
+    try:
+        samples, _ = read_audio(tmp_path / "x.wav")
+    except AudioFileError:
+        return
+    assert samples.shape[1] == read_info(tmp_path / "x.wav").frames < 48000  # the library mends the header itself
+
+
+def test_names_that_are_no_text_can_be_read(tmp_path: Path) -> None:
+    write_audio(tmp_path / "x.wav", voice(0.1), 48000)
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))
+    try:
+        (tmp_path / "x.wav").rename(strange)
+    except OSError:
+        pytest.skip("this file system holds only names that are text")
+    assert read_info(strange).frames == 4800
+
+
+@pytest.mark.parametrize(("start", "end"), [(44100, 48000), (48000, 44100), (96000, 48000)])
+def test_a_tone_keeps_pitch_level_and_place(start: int, end: int) -> None:
+    def tone(rate: int) -> FloatArray:
+        return (0.5 * np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)).astype(np.float32)
+
+    middle = slice(end // 4, 3 * end // 4)
+    assert np.max(np.abs(resample(tone(start), start, end)[middle] - tone(end)[middle])) < 1e-4
+
+
+def test_what_a_lower_rate_can_not_hold_dies() -> None:
+    high = np.sin(2 * np.pi * 23000 * np.arange(48000) / 48000).astype(np.float32)
+    assert to_db(rms(resample(high, 48000, 44100)[4410:-4410])) < -90
+
+
+def test_levels() -> None:
+    assert to_db(rms(np.full(1000, -0.5, np.float32))) == pytest.approx(-6.0206, abs=1e-3)
+    assert from_db(to_db(0.3)) == pytest.approx(0.3)
+    assert to_db(0.0) == -200.0
+    assert rms(np.zeros(0, np.float32)) == active_rms(np.zeros(4800, np.float32)) == 0.0
+
+
+def test_active_level_ignores_pauses() -> None:
+    speech = noise(1.0, level=0.1)
+    paused = np.concatenate([speech, np.zeros(96000, np.float32)])
+    assert active_rms(paused) == pytest.approx(active_rms(speech), rel=1e-6)
+    assert rms(paused) < 0.6 * rms(speech)
+
+
+def test_spectrum_is_the_windowed_transform() -> None:
+    samples = noise(0.2)
+    spectra = stft(samples, 512, 128)
+    assert spectra.shape == (257, 1 + (len(samples) - 512) // 128)
+    assert np.allclose(spectra[:, 3], np.fft.rfft(samples[384:896] * hann(512)))
+    assert stft(samples[:100], 512, 128).shape == (257, 1)
+
+
+@pytest.mark.parametrize("delay", [-700, -1, 0, 1, 480, 1440])
+def test_lag_is_the_delay(delay: int) -> None:
+    speech = voice(1.0, seed=2)
+    moved = np.roll(speech, delay) + noise(1.0, level=0.01)
+    assert lag_samples(moved, speech) == delay
+
+
+def test_lag_of_silence_is_none() -> None:
+    assert lag_samples(np.zeros(100, np.float32), voice(0.1)) == 0

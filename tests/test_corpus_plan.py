@@ -1,0 +1,216 @@
+"""What is found, how it is split, in which order it comes, and what chance decides: all before a sound is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from timbre_restore.corpus import CorpusSpec, SourceSpec
+from timbre_restore.corpus.draw import draw_take, take_id
+from timbre_restore.corpus.plan import Plan, make_plan
+from timbre_restore.corpus.scan import Recording, Sound, scan_sounds, scan_source
+from timbre_restore.errors import CorpusError
+
+SPEC = CorpusSpec(sources=(SourceSpec(Path("a"), 0.3), SourceSpec(Path("b"), 0.7)), noise_path=Path("n"))
+NOISES = [Sound(f"noise_{i}.wav") for i in range(20)]
+ROOMS = [Sound(f"hall_{i}_ch{c}.wav") for i in range(6) for c in (0, 1)]
+
+
+def recordings(source: int, speakers: int, each: int) -> list[Recording]:
+    names = [(f"s{source}p{s:02d}", f"{k:03d}.wav") for s in range(speakers) for k in range(each)]
+    return [Recording(source, f"{speaker}/{file}", speaker) for speaker, file in names]
+
+
+MANY = recordings(0, 10, 20) + recordings(1, 20, 20)
+
+
+def plan(spec: CorpusSpec = SPEC, found: list[Recording] | None = None, **settings: int) -> Plan:
+    return make_plan(spec, MANY if found is None else found, NOISES, ROOMS, **settings)
+
+
+def sides(made: Plan) -> dict[str, set[str]]:
+    return {split: {t.recording.speaker for t in made.takes if t.split == split} for split in ("train", "val")}
+
+
+def test_every_recording_comes_once_per_pass() -> None:
+    made = plan(replace(SPEC, passes=2))
+    assert sorted((t.recording.relative, t.pass_index) for t in made.takes) == sorted(
+        (r.relative, index) for r in MANY for index in (0, 1)
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_speakers_are_on_one_side(seed: int) -> None:
+    found = sides(plan(replace(SPEC, seed=seed)))
+    assert not found["train"] & found["val"]
+    assert len(found["val"]) == 3  # a tenth of thirty
+
+
+@pytest.mark.parametrize("found", [MANY, recordings(0, 2, 5), recordings(0, 2, 1), recordings(0, 35, 9)])
+def test_any_two_recordings_or_more_hold_both_sides(found: list[Recording]) -> None:
+    for count in range(2, min(len(found), 60) + 1):
+        assert {t.split for t in plan(found=found, max_files=count).takes} == {"train", "val"}
+
+
+def test_a_larger_number_only_adds_and_moves_nobody() -> None:
+    whole = plan().takes
+    for count in (1, 2, 7, 100, 599):
+        assert plan(max_files=count).takes == whole[:count]
+
+
+def test_order_depends_on_the_seed_and_not_on_the_order_of_the_scan() -> None:
+    assert plan(found=MANY[::-1]).takes == plan().takes
+    assert plan(replace(SPEC, seed=1)).takes != plan().takes
+
+
+def test_beginning_goes_round_the_speakers() -> None:
+    first = [t.recording.speaker for t in plan(found=recordings(1, 20, 20)).takes[:20]]
+    assert len(set(first)) == 20
+
+
+def test_sources_come_by_weight() -> None:
+    first = plan().takes[:100]
+    assert sum(t.recording.source == 0 for t in first) == pytest.approx(30, abs=2)
+
+
+def test_one_speaker_is_split_by_recording_with_a_warning() -> None:
+    made = plan(found=recordings(0, 1, 10))
+    assert {t.split for t in made.takes[:2]} == {"train", "val"}
+    assert any("one speaker only" in warning for warning in made.warnings)
+
+
+def test_no_fraction_means_no_validation() -> None:
+    assert {t.split for t in plan(replace(SPEC, val_fraction=0.0)).takes} == {"train"}
+
+
+def test_lists_form_the_validation_side_exactly() -> None:
+    spec = replace(SPEC, val_speakers=["s0p0[12]", "s1p19"], val_noises=["noise_1*"], val_rooms=["hall_5_*"])
+    made = plan(spec)
+    assert sides(made)["val"] == {"s0p01", "s0p02", "s1p19"}
+    assert {s.relative for s in made.noises["val"]} == {f"noise_{i}.wav" for i in (1, *range(10, 20))}
+    assert {s.relative for s in made.rooms["val"]} == {"hall_5_ch0.wav", "hall_5_ch1.wav"}
+
+
+@pytest.mark.parametrize("key", ["val_speakers", "val_noises", "val_rooms"])
+def test_a_name_that_names_nothing_is_an_error(key: str) -> None:
+    with pytest.raises(CorpusError, match=f"data.{key}: 'nobody_\\*'"):
+        plan(replace(SPEC, **{key: ["nobody_*"]}))
+
+
+def test_naming_every_speaker_is_an_error() -> None:
+    with pytest.raises(CorpusError, match="none is left"):
+        plan(replace(SPEC, val_speakers=["*"]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_channels_of_one_measurement_stay_together(seed: int) -> None:
+    noises = [Sound(f"esc_{i}-{letter}.wav") for i in range(8) for letter in "AB"]
+    demand = [Sound(f"KITCHEN{i}/ch{c:02d}.wav") for i in range(4) for c in range(3)]
+    made = make_plan(replace(SPEC, seed=seed, val_fraction=0.3), MANY, noises + demand, ROOMS)
+    for found in (made.noises, made.rooms):
+        assert found["val"] and found["train"]
+        assert not {s.group for s in found["train"]} & {s.group for s in found["val"]}
+        groups = [s.group for s in (*found["train"], *found["val"])]
+        assert all(groups.count(group) > 1 for group in groups)
+
+
+def test_naming_one_channel_takes_the_other_along_with_a_warning() -> None:
+    made = plan(replace(SPEC, val_rooms=["hall_2_ch0"]))
+    assert {s.relative for s in made.rooms["val"]} == {"hall_2_ch0.wav", "hall_2_ch1.wav"}
+    assert any("hall_2_ch1" in warning for warning in made.warnings)
+
+
+def test_a_side_without_noises_shares_all_with_a_warning() -> None:
+    made = make_plan(SPEC, MANY, NOISES[:1], [])
+    assert made.noises["val"] == made.noises["train"] == (NOISES[0],)
+    assert any("no noise is left for 'val'" in warning for warning in made.warnings)
+
+
+def test_no_noise_at_all_is_an_error() -> None:
+    with pytest.raises(CorpusError, match="noise_path"):
+        make_plan(SPEC, MANY, [], ROOMS)
+
+
+def test_draw_depends_on_seed_recording_and_pass_alone() -> None:
+    few, many = plan(max_files=10), plan(replace(SPEC, passes=2))
+    known = {take_id(t): draw_take(SPEC, many, t) for t in many.takes}
+    assert len(known) == len(many.takes)
+    for take in few.takes:
+        assert (
+            draw_take(replace(SPEC, sources=(SourceSpec(Path("/elsewhere")),) * 2), few, take) == known[take_id(take)]
+        )
+    levels = {draw.speech_level_dbfs for draw in known.values()}
+    assert len(levels) == len(known)
+    assert draw_take(replace(SPEC, seed=1), few, few.takes[0]) != draw_take(SPEC, few, few.takes[0])
+
+
+def test_draws_fill_their_ranges() -> None:
+    made = plan()
+    draws = [draw_take(SPEC, made, take) for take in made.takes]
+    for values, (low, high) in [
+        ([d.snr_db for d in draws], SPEC.snr_db),
+        ([d.speech_level_dbfs for d in draws], SPEC.speech_level_dbfs),
+    ]:
+        assert low <= min(values) < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < max(values) <= high
+    assert sum(bool(d.rooms) for d in draws) / len(draws) == pytest.approx(0.5, abs=0.08)
+    assert {name for d in draws for name in d.noises} == {sound.relative for sound in NOISES}
+
+
+def test_changing_one_range_moves_no_other_draw() -> None:
+    made = plan()
+    take = made.takes[0]
+    one, other = draw_take(SPEC, made, take), draw_take(replace(SPEC, snr_db=(0.0, 1.0)), made, take)
+    assert replace(one, snr_db=0.0) == replace(other, snr_db=0.0)
+    assert one.snr_db != other.snr_db
+
+
+def test_validation_is_mixed_with_its_own_noises_and_rooms() -> None:
+    made = plan()
+    own = {split: {s.relative for s in (*made.noises[split], *made.rooms[split])} for split in ("train", "val")}
+    assert not own["train"] & own["val"]
+    for take in made.takes:
+        draw = draw_take(SPEC, made, take)
+        assert {*draw.noises, *draw.rooms} <= own[take.split]
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_scan_takes_parent_folders_as_speakers(tmp_path: Path) -> None:
+    touch(tmp_path, "p2/b.flac", "p1/a.WAV", "p1/deep/c.wav", "root.wav", "p1/notes.txt", "p1/.hidden.wav")
+    found = scan_source(3, SourceSpec(tmp_path), tmp_path / "out")
+    assert [(r.relative, r.speaker) for r in found] == [
+        ("p1/a.WAV", "p1"), ("p1/deep/c.wav", "deep"), ("p2/b.flac", "p2"), ("root.wav", "root3"),
+    ]  # fmt: skip
+
+
+def test_scan_follows_the_pattern(tmp_path: Path) -> None:
+    touch(tmp_path, "p1/x_mic1.flac", "p1/x_mic2.flac", "p1/x_mic1.txt")
+    found = scan_source(0, SourceSpec(tmp_path, pattern="*_mic1.flac"), tmp_path / "out")
+    assert [r.relative for r in found] == ["p1/x_mic1.flac"]
+
+
+def test_scan_survives_link_loops_and_counts_nothing_twice(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.wav", "b/2.wav")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "b" / "aside").symlink_to(tmp_path / "a")
+    assert [s.relative for s in scan_sounds(tmp_path, tmp_path / "out")] == ["a/1.wav", "b/2.wav"]
+
+
+def test_scan_leaves_the_corpus_itself_out(tmp_path: Path) -> None:
+    touch(tmp_path, "speech/1.wav", "corpus/train/clean/2.wav")
+    assert [s.relative for s in scan_sounds(tmp_path, tmp_path / "corpus")] == ["speech/1.wav"]
+
+
+def test_an_empty_or_absent_source_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="holds no file that fits"):
+        scan_source(0, SourceSpec(tmp_path, pattern="*.ogg"), tmp_path)
+    with pytest.raises(CorpusError, match="no such folder"):
+        scan_sounds(tmp_path / "absent", tmp_path)
