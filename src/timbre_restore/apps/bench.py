@@ -1,0 +1,129 @@
+"""Verb `bench`: what the restorer and the suppressor cost per frame, on one core, in the same run.
+
+The restorer is timed hop by hop, each hop by itself, from rest: its arithmetic does not depend on the state. The
+suppressor's runtime takes whole signals and opens its model for each, so it is timed over a stretch, less the time of
+an almost empty one, and its percentiles are over stretches. Rounds of both alternate, so that what else the machine
+does meets both.
+"""
+
+from __future__ import annotations
+
+import json as json_format
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from timbre_restore.apps.console import progress_bar, say, show
+from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, configure
+from timbre_restore.apps.suppressing import suppressor_of
+
+STRETCH_FRAMES = 300
+DISCARDED_ROUNDS = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds per 10 ms frame: median and 99th percentile over `samples` measurements."""
+
+    name: str
+    p50_ms: float
+    p99_ms: float
+    samples: int
+    measured: str
+    """What one measurement is."""
+
+
+def bench(
+    rounds: Annotated[int, typer.Option(min=2, help="Stretches of three seconds to measure.")] = 20,
+    model: ModelFile = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON; '-' is stdout.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Measure what a frame costs on one core."""
+    settings = configure(config, overrides)
+    from timbre_restore import atomic
+    from timbre_restore.runtime import Restorer
+
+    restorer, suppressor = Restorer.load(model, threads=1), suppressor_of(settings)
+    hop, ahead = restorer.hop_samples, restorer.lookahead_samples
+    noisy = _test_signal(STRETCH_FRAMES * hop + ahead)
+    degraded = suppressor(noisy)[: STRETCH_FRAMES * hop]
+    hops_ms: list[float] = []
+    stretches_ms: list[float] = []
+    with progress_bar("rounds") as progress:
+        for done in range(rounds + DISCARDED_ROUNDS):
+            progress(done, rounds + DISCARDED_ROUNDS, "")
+            whole = _milliseconds(suppressor, noisy[: STRETCH_FRAMES * hop])
+            opening = _milliseconds(suppressor, noisy[:hop])
+            # The two calls differ by all frames but the one of the short call.
+            per_frame = (whole - opening) / (STRETCH_FRAMES - 1)
+            per_hop = [
+                _milliseconds(restorer, degraded[start : start + hop], noisy[start : start + hop + ahead], strength=1.0)
+                for start in range(0, STRETCH_FRAMES * hop, hop)
+            ]
+            if done >= DISCARDED_ROUNDS:
+                stretches_ms.append(per_frame)
+                hops_ms.extend(per_hop)
+    costs = (
+        _cost("restorer", hops_ms, "one hop"),
+        _cost(suppressor.name, stretches_ms, f"mean over a stretch of {STRETCH_FRAMES} frames"),
+    )
+    report = _report(costs, restorer.name, suppressor.build)
+    show(_table(costs, report), aside=json == Path("-"))
+    if json == Path("-"):
+        say(json_format.dumps(report, indent=2, sort_keys=True, ensure_ascii=False))
+    elif json is not None:
+        atomic.write_json(json, report)
+
+
+def _milliseconds(call: Callable[..., Any], *arguments: Any, **named: Any) -> float:
+    started = time.perf_counter()
+    call(*arguments, **named)
+    return 1000.0 * (time.perf_counter() - started)
+
+
+def _test_signal(samples: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Speech-like sound under noise, about 10 dB apart: in silence and in clean speech the suppressor skips work."""
+    from timbre_restore.apps.made_voice import Speaker, made_voice
+    from timbre_restore.audio import SAMPLE_RATE_HZ
+
+    voice = made_voice(Speaker(140.0, 1.0, 4.5), samples / SAMPLE_RATE_HZ + 0.1, seed=0)[:samples]
+    noise = 0.03 * np.random.default_rng(0).standard_normal(samples)
+    return (voice + noise).astype(np.float32)
+
+
+def _cost(name: str, values_ms: list[float], measured: str) -> Cost:
+    p50, p99 = np.percentile(values_ms, [50, 99])
+    return Cost(name, round(float(p50), 4), round(float(p99), 4), len(values_ms), measured)
+
+
+def _report(costs: tuple[Cost, Cost], model: str, build: str) -> dict[str, Any]:
+    restorer, suppressor = costs
+    return {
+        "frame_ms": 10.0,
+        "threads": 1,
+        "model": model,
+        "suppressor_build": build,
+        "costs": {cost.name: asdict(cost) for cost in costs},
+        "p50_ratio": round(restorer.p50_ms / suppressor.p50_ms, 4),
+    }
+
+
+def _table(costs: tuple[Cost, Cost], report: dict[str, Any]) -> Table:
+    table = Table(title="Milliseconds per 10 ms frame, one thread", title_justify="left")
+    for heading in ("", "p50", "p99"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    table.add_column("a measurement is")
+    for cost in costs:
+        table.add_row(
+            cost.name, f"{cost.p50_ms:.3f}", f"{cost.p99_ms:.3f}", f"{cost.measured} ({cost.samples} of them)"
+        )
+    table.caption = f"restorer / suppressor, medians: {report['p50_ratio']:.2f}"
+    return table

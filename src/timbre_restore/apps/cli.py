@@ -1,0 +1,123 @@
+"""The command line: `timbre-restore VERB …`. Each verb is a function of its own file; here they are named and caught.
+
+A verb imports what it needs when it runs, so that `restore` never waits for torch, and `--help` waits for nothing.
+Whatever a person can cause or cure ends in a sentence on stderr and an exit status; a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from timbre_restore import __version__
+from timbre_restore.apps import bench, demo, evaluate, prepare, restore, train
+from timbre_restore.apps.console import note, say
+from timbre_restore.errors import TimbreRestoreError
+
+PROGRAM = "timbre-restore"
+USAGE_STATUS = 2
+INTERRUPTED_STATUS = 130
+
+VERBS: dict[str, Callable[..., int | None]] = {
+    "prepare": prepare.prepare,
+    "audit": prepare.audit,
+    "train": train.train,
+    "evaluate": evaluate.evaluate,
+    "export": train.export,
+    "restore": restore.restore,
+    "bench": bench.bench,
+    "demo": demo.demo,
+}
+"""Verb → function, in the order of the help. A function's parameters are its options."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv` without the program's name by default); the exit status comes back."""
+    try:
+        status = get_command(build_app()).main(
+            args=list(sys.argv[1:] if argv is None else argv) or ["--help"], prog_name=PROGRAM, standalone_mode=False
+        )
+    except TimbreRestoreError as exc:
+        return _failed(str(exc), exc.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except BrokenPipeError:
+        # The reader has gone (`… | head`); what Python would flush at exit must not raise once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as exc:
+        return _failed(_system_sentence(exc), 1)
+    except Exception as exc:
+        if not _is_usage_error(exc):
+            raise
+        return _failed(_usage_sentence(exc), USAGE_STATUS)
+    return _interrupted() if status == INTERRUPTED_STATUS else int(status or 0)
+
+
+def build_app() -> typer.Typer:
+    """The verbs as one program. Every option is accepted with `_` and with `-`."""
+    app = typer.Typer(
+        name=PROGRAM,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # a sentence with [brackets] must arrive as it is
+        context_settings={
+            "token_normalize_func": lambda token: token.replace("_", "-"),
+            "help_option_names": ["-h", "--help"],
+        },
+    )
+    app.callback()(_program)
+    for name, verb in VERBS.items():
+        app.command(name)(verb)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Gives a voice back what noise suppression took from it."""
+
+
+def _failed(sentence: str, status: int) -> int:
+    note(f"error: {sentence}")
+    return status
+
+
+def _interrupted() -> int:
+    note("interrupted; what was finished is kept.")
+    return INTERRUPTED_STATUS
+
+
+def _is_usage_error(exc: Exception) -> bool:
+    """Whether the parser refused the line; its base class is not public in every version of typer."""
+    usage_error = typer.BadParameter.__mro__[1]
+    return isinstance(exc, usage_error)
+
+
+def _usage_sentence(exc: Exception) -> str:
+    message = " ".join(str(getattr(exc, "format_message", lambda: exc)()).split())
+    command = getattr(getattr(exc, "ctx", None), "command_path", PROGRAM)
+    return f"{message.removesuffix('.')}; see '{command} --help'."
+
+
+def _system_sentence(exc: OSError) -> str:
+    """What the system refused, and the remedy where one is known."""
+    place = f"{exc.filename}: " if exc.filename else ""
+    reason = exc.strerror or str(exc)
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{place}the disk is full ({reason}); free some space and run the same command again."
+    return f"{place}{reason}; check the path and its permissions."

@@ -1,0 +1,49 @@
+"""Words for people: results go to stdout, everything else to stderr, so that a pipe gets only results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def say(text: str) -> None:
+    """A line of the result, as it is."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line beside the result: progress, warnings, failures."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def show(renderable: RenderableType, *, aside: bool = False) -> None:
+    """A table; `aside` sends it to stderr. A pipe has no width, so it gets enough for every column."""
+    console = Console(stderr=aside, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    console.print(renderable)
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[[int, int, object], None]]:
+    """A bar on stderr, gone when done; yields a function that takes (done, all, name of what is at hand)."""
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def update(done: int, total: int, name: object) -> None:
+            bar.update(task, completed=done, total=total, description=str(name))
+
+        yield update

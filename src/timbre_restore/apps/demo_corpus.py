@@ -1,0 +1,135 @@
+"""Sounds for the demonstration: speech, noises and rooms that need no download, and pairs to evaluate on.
+
+What the pairs are made of (a speaker, two noises) is named as the validation side, so nothing of it is trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.apps.demo_speech import SENTENCES, SPEAKERS, speak
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, from_db, rms, write_audio
+
+NOISE_SECONDS = 10.0
+NOISE_RMS = 0.1
+SENTENCES_PER_SPEAKER = 6
+REVERBERATION_S = {"booth": 0.15, "office": 0.3, "kitchen": 0.4, "classroom": 0.55, "hall": 0.8}
+"""Room → the time in which its sound falls by 60 dB."""
+
+HELD_OUT = {"val_speakers": ["held_out"], "val_noises": ["rain", "crowd"], "val_rooms": ["kitchen"]}
+PAIRS = (("rain", 5.0), ("crowd", 10.0), ("rain", 15.0), ("crowd", 5.0))
+"""Noise and SNR in dB of each pair to evaluate on."""
+
+
+def make_sounds(folder: Path) -> None:
+    """Write `speech/<speaker>/`, `noise/`, `rooms/` and `pairs/{noisy,clean}/` below `folder`; equal on every run."""
+    said: list[FloatArray] = []
+    for number, speaker in enumerate(SPEAKERS):
+        for sentence in range(SENTENCES_PER_SPEAKER):
+            # Each speaker starts elsewhere in the list, so that no sentence is common to all.
+            which = (number * 2 + sentence) % len(SENTENCES)
+            said.append(speak(speaker, which))
+            _write(folder / "speech" / speaker.name / f"sentence_{which:02d}.flac", said[-1])
+    made = noises(said[:-SENTENCES_PER_SPEAKER])
+    for name, samples in made.items():
+        _write(folder / "noise" / f"{name}.flac", samples)
+    for seed, (name, seconds) in enumerate(REVERBERATION_S.items()):
+        _write(folder / "rooms" / f"{name}.flac", room(seconds, seed))
+    _make_pairs(folder / "pairs", made)
+
+
+def noises(voices: Sequence[FloatArray]) -> dict[str, FloatArray]:
+    """Name → `[T]` at RMS 0.1: steady, modulated, sparse, and babble of `voices` played backwards."""
+    makers: dict[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
+        "wind": lambda rng: _coloured(rng, -1.0) * _wandering(rng, 0.5),
+        "fan": lambda rng: _coloured(rng, -0.5) + _hum(110.0),
+        "hiss": lambda rng: _coloured(rng, 0.3),
+        "road": lambda rng: _coloured(rng, -1.3) + 0.2 * _coloured(rng, 0.0) * _wandering(rng, 0.2),
+        "keys": lambda rng: _clicks(rng, 6.0) + 0.05 * _coloured(rng, -0.5),
+        "canteen": lambda rng: _babble(rng, voices, 5) + 0.1 * _coloured(rng, -0.5),
+        "rain": lambda rng: _coloured(rng, -0.1) + 0.5 * _clicks(rng, 60.0),
+        "crowd": lambda rng: _babble(rng, voices, 8) + 0.3 * _coloured(rng, -0.7),
+    }
+    made = {name: make(np.random.default_rng([seed, 21])) for seed, (name, make) in enumerate(makers.items())}
+    return {name: np.asarray(x / np.sqrt(np.mean(x**2)) * NOISE_RMS, dtype=np.float32) for name, x in made.items()}
+
+
+def room(reverberation_s: float, seed: int) -> FloatArray:
+    """A response `[T]`: the direct sound, then noise that falls by 60 dB in `reverberation_s`, high sound faster."""
+    rng = np.random.default_rng([seed, 22])
+    count = int(1.2 * reverberation_s * SAMPLE_RATE_HZ)
+    t = np.arange(count) / SAMPLE_RATE_HZ
+    tail = rng.standard_normal(count) * 10.0 ** (-3.0 * t / reverberation_s)
+    dull = np.cumsum(tail) * 0.01
+    blend = np.clip(t / reverberation_s, 0.0, 1.0)
+    response = 0.1 * ((1.0 - blend) * tail + blend * dull)
+    response[: int(0.002 * SAMPLE_RATE_HZ)] = 0.0  # nothing arrives before the first wall
+    response[0] = 1.0
+    return np.asarray(0.9 * response / np.max(np.abs(response)), dtype=np.float32)
+
+
+def _make_pairs(folder: Path, sounds: Mapping[str, FloatArray]) -> None:
+    speaker = SPEAKERS[-1]
+    for number, (noise, snr_db) in enumerate(PAIRS):
+        clean = 0.6 * speak(speaker, len(SENTENCES) - 1 - number)
+        start = number * SAMPLE_RATE_HZ
+        under = sounds[noise][start : start + len(clean)]
+        noisy = clean + np.pad(under, (0, len(clean) - len(under)), mode="wrap") * _gain(clean, under, snr_db)
+        # One gain for both, so that they differ by the noise alone.
+        gain = np.float32(min(1.0, 0.99 / float(np.max(np.abs(noisy)))))
+        name = f"{number + 1}_{noise}_{snr_db:.0f}_dB.wav"
+        _write(folder / "noisy" / name, noisy * gain)
+        _write(folder / "clean" / name, clean * gain)
+
+
+def _gain(clean: FloatArray, noise: FloatArray, snr_db: float) -> np.float32:
+    return np.float32(rms(clean) / rms(noise) / from_db(snr_db))
+
+
+def _write(path: Path, samples: FloatArray) -> None:
+    write_audio(path, samples.astype(np.float32), SAMPLE_RATE_HZ)
+
+
+def _coloured(rng: np.random.Generator, slope: float) -> NDArray[np.float64]:
+    """Noise whose amplitude goes with frequency to the power of `slope`, at RMS 1."""
+    count = int(NOISE_SECONDS * SAMPLE_RATE_HZ)
+    spectrum = np.fft.rfft(rng.standard_normal(count))
+    hertz = np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE_HZ)
+    spectrum *= np.maximum(hertz, 40.0) ** slope
+    samples = np.fft.irfft(spectrum, count)
+    return np.asarray(samples / np.sqrt(np.mean(samples**2)))
+
+
+def _wandering(rng: np.random.Generator, seconds: float) -> NDArray[np.float64]:
+    """A gain between 0.1 and 1 that changes about every `seconds`."""
+    count = int(NOISE_SECONDS * SAMPLE_RATE_HZ)
+    marks = rng.uniform(0.1, 1.0, int(NOISE_SECONDS / seconds) + 2)
+    return np.interp(np.arange(count) / SAMPLE_RATE_HZ / seconds, np.arange(len(marks)), marks)
+
+
+def _hum(pitch_hz: float) -> NDArray[np.float64]:
+    t = np.arange(int(NOISE_SECONDS * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    return np.asarray(sum(np.sin(2 * np.pi * n * pitch_hz * t) / n for n in range(1, 12)))
+
+
+def _clicks(rng: np.random.Generator, per_s: float) -> NDArray[np.float64]:
+    """Short decaying bursts at random times."""
+    samples = np.zeros(int(NOISE_SECONDS * SAMPLE_RATE_HZ))
+    length = int(0.03 * SAMPLE_RATE_HZ)
+    decay = np.exp(-np.arange(length) / (0.005 * SAMPLE_RATE_HZ))
+    for start in rng.integers(0, len(samples) - length, int(per_s * NOISE_SECONDS)):
+        samples[start : start + length] += rng.uniform(0.3, 1.0) * decay * rng.standard_normal(length)
+    return np.asarray(samples / np.sqrt(np.mean(samples**2)))
+
+
+def _babble(rng: np.random.Generator, voices: Sequence[FloatArray], count: int) -> NDArray[np.float64]:
+    """`count` of the voices at once, backwards, each from some point of it on and round and round."""
+    total = np.zeros(int(NOISE_SECONDS * SAMPLE_RATE_HZ))
+    for which in rng.choice(len(voices), count, replace=False):
+        voice = np.roll(voices[which][::-1], rng.integers(len(voices[which])))
+        total += rng.uniform(0.4, 1.0) * np.resize(voice, len(total))
+    return np.asarray(total / np.sqrt(np.mean(total**2)))

@@ -1,0 +1,87 @@
+"""Verbs `prepare` and `audit`: making a corpus of pairs, and looking over one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from timbre_restore.apps.console import say
+from timbre_restore.apps.options import CORPUS_FOLDERS, ConfigFile, Overrides, configure
+from timbre_restore.config import Config
+from timbre_restore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from timbre_restore.corpus import CorpusSpec
+
+
+def prepare(
+    config: ConfigFile = None,
+    max_files: Annotated[int | None, typer.Option(min=1, help="At most so many recordings in all.")] = None,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Keep takes that are complete.")] = False,
+    num_workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes; data.num_workers without it.")
+    ] = None,
+    shard_idx: Annotated[int, typer.Option(min=0, help="Which shard this process makes, from 0.")] = 0,
+    shard_count: Annotated[int, typer.Option(min=1, help="How many shards make the whole.")] = 1,
+    overrides: Overrides = None,
+) -> None:
+    """Make training pairs with the real suppressor."""
+    settings = configure(config, overrides, folders=CORPUS_FOLDERS)
+    if shard_idx >= shard_count:
+        raise ConfigError(
+            [f"--shard-idx {shard_idx}: expected 0 to {shard_count - 1}, as --shard-count is {shard_count}."]
+        )
+    from timbre_restore.corpus import prepare as make_corpus
+
+    summary = make_corpus(
+        corpus_spec(settings),
+        settings.data.output_dir,
+        max_files=max_files,
+        shard_idx=shard_idx,
+        shard_count=shard_count,
+        num_workers=settings.data.num_workers if num_workers is None else num_workers,
+        skip_existing=skip_existing,
+    )
+    say(str(summary))
+
+
+def audit(
+    folder: Annotated[Path | None, typer.Argument(help="The corpus; data.output_dir without it.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> int:
+    """Check a corpus: whole, readable, aligned."""
+    settings = configure(config, overrides)
+    from timbre_restore.corpus import audit as look_over
+
+    report = look_over(folder or settings.data.output_dir)
+    say(str(report))
+    return 0 if report.ready else 1
+
+
+def corpus_spec(config: Config) -> CorpusSpec:
+    """What the corpus is made of, as the corpus room takes it."""
+    from timbre_restore.corpus import CorpusSpec, SourceSpec
+
+    data, suppressor = config.data, config.suppressor
+    return CorpusSpec(
+        sources=tuple(SourceSpec(source.path, source.weight, source.pattern) for source in data.sources),
+        noise_path=data.noise_path,
+        ir_path=data.ir_path,
+        seed=config.seed,
+        passes=data.passes,
+        segment=data.segment,
+        snr_db=data.snr_db,
+        speech_level_dbfs=data.speech_level_dbfs,
+        room_probability=data.room_probability,
+        val_fraction=data.val_fraction,
+        val_speakers=data.val_speakers,
+        val_noises=data.val_noises,
+        val_rooms=data.val_rooms,
+        format=data.format,
+        suppressor_name=suppressor.name,
+        attenuation_limit_db=suppressor.attenuation_limit_db,
+        post_filter_beta=suppressor.post_filter_beta,
+    )

@@ -1,0 +1,22 @@
+"""The suppressor that a configuration names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from timbre_restore.config import Config
+
+if TYPE_CHECKING:
+    from timbre_restore.suppressors import Suppressor
+
+
+def suppressor_of(config: Config) -> Suppressor:
+    """Load it. Raises `SuppressorError` when it is not installed or not the pinned build."""
+    from timbre_restore.suppressors import load_suppressor
+
+    settings = config.suppressor
+    return load_suppressor(
+        settings.name,
+        attenuation_limit_db=settings.attenuation_limit_db,
+        post_filter_beta=settings.post_filter_beta,
+    )

@@ -1,0 +1,115 @@
+"""Verbs `train` and `export`: from a corpus to a checkpoint, from a checkpoint to one ONNX file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from timbre_restore.apps.console import note, say
+from timbre_restore.apps.options import ConfigFile, Overrides, configure
+from timbre_restore.config import Config
+from timbre_restore.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from timbre_restore.training import TrainSettings
+
+
+def train(
+    config: ConfigFile = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="PATH|auto", help="Continue a run; 'auto' takes the last of this folder.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train generator and discriminators on a prepared corpus; also under torchrun."""
+    settings = configure(config, overrides)
+    _need_torch("training")
+    from timbre_restore.training import train as run
+
+    summary = run(train_settings(settings), resume=resume, say=note)
+    if os.environ.get("RANK", "0") == "0":
+        minutes = summary.seconds / 60.0
+        say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes")
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="ONNX", help="The file to write.")],
+    which: Annotated[str, typer.Option(help="Which of a run's checkpoints: best or last.")] = "best",
+    default_strength: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The strength that restoring takes when none is given.")
+    ] = 1.0,
+    about: Annotated[str, typer.Option(help="What it was trained on, with licences; kept in the file.")] = "",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write the averaged generator as ONNX, after proving that ONNX Runtime gives the same numbers."""
+    configure(config, overrides)
+    if which not in ("best", "last"):
+        raise ConfigError([f"--which {which}: expected best or last."])
+    _need_torch("export")
+    from timbre_restore.export import export_generator
+    from timbre_restore.training import find_checkpoint, load_generator
+
+    found = find_checkpoint(checkpoint, which)
+    facts = {
+        "strength": f"{default_strength:g}",
+        "about": about,
+        "epoch": str(found.content["epoch"]),
+        "step": str(found.content["step"]),
+    }
+    report = export_generator(load_generator(found), output, metadata=facts)
+    say(
+        f"{report.path}: {report.bytes / 1e6:.2f} MB, {report.parameters / 1e6:.2f} M parameters; ONNX Runtime differs "
+        f"from the network by at most {report.error_whole:.1e} (whole) and {report.error_hops:.1e} (hop by hop)"
+    )
+
+
+def train_settings(config: Config) -> TrainSettings:
+    """The run as the training room takes it."""
+    from timbre_restore.models import DiscriminatorSettings, UNetSettings
+    from timbre_restore.training import TrainSettings
+
+    training, model, judges = config.training, config.model, config.discriminators
+    first, second, third = model.channels
+    return TrainSettings(
+        corpus=config.data.output_dir,
+        output_dir=training.output_dir,
+        generator=UNetSettings(model.conditioning, model.bands, (first, second, third), model.recurrent),
+        discriminators=DiscriminatorSettings(
+            tuple(judges.names), tuple(judges.periods), tuple(judges.windows), judges.channels
+        ),
+        adversarial_loss=judges.loss,
+        loss_weights=training.loss_weights.model_dump(),
+        seed=config.seed,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        gan_start_epoch=training.gan_start_epoch,
+        warmup_epochs=training.scheduler.warmup_epochs,
+        final_factor=training.scheduler.final_factor,
+        learning_rate=training.learning_rate,
+        discriminator_learning_rate=training.discriminator_learning_rate,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
+        gradient_clip=training.gradient_clip,
+        ema_decay=training.ema_decay,
+        mixed_precision=training.mixed_precision,
+        threads=training.threads,
+        best_metric=training.best_metric,
+        log_every_steps=training.log_every_steps,
+        validation_batches=training.validation_batches,
+        num_workers=config.data.num_workers,
+        segment=config.data.segment,
+        record=config.model_dump(mode="json"),
+    )
+
+
+def _need_torch(purpose: str) -> None:
+    try:
+        import accelerate  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as exc:
+        raise MissingExtraError("torch", "pip install 'timbre-restore[train]'", purpose) from exc
