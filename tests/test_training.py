@@ -23,6 +23,7 @@ from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
 from timbre_restore.losses import item_gain
 from timbre_restore.models import DiscriminatorSettings, UNetSettings
 from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, train
+from timbre_restore.training import loop
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.schedule import ema_decay, learning_rate_factor
 from timbre_restore.training.state import create_state
@@ -248,7 +249,8 @@ from timbre_restore.training import loop
 from timbre_restore.training.state import create_state
 torch.set_num_threads(1)
 accelerator = Accelerator(cpu=True)
-run = settings(Path(), Path(), learning_rate=1e-7, discriminator_learning_rate=1e-7, gradient_clip=1e9, batch_size=6 // accelerator.num_processes)
+slow = {"learning_rate": 1e-7, "discriminator_learning_rate": 1e-7, "gradient_clip": 1e9}
+run = settings(Path(), Path(), batch_size=6 // accelerator.num_processes, **slow)
 state = create_state(run)
 loop._prepare(state, accelerator)
 torch.manual_seed(0)
@@ -260,8 +262,8 @@ for batch, own in enumerate(batches):
     state.step += 1
     if accelerator.is_main_process:
         nets = [accelerator.unwrap_model(state.generator), accelerator.unwrap_model(state.discriminators)]
-        grads = {f"{i}.{n}": p.grad.clone() for i, net in enumerate(nets) for n, p in net.named_parameters() if p.grad is not None}
-        torch.save(grads, f"{sys.argv[1]}-{batch}.pt")
+        named = [(f"{i}.{n}", p.grad) for i, net in enumerate(nets) for n, p in net.named_parameters()]
+        torch.save({n: grad.clone() for n, grad in named if grad is not None}, f"{sys.argv[1]}-{batch}.pt")
 accelerator.wait_for_everyone()
 if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 """
@@ -272,7 +274,8 @@ import sys
 from pathlib import Path
 from tests.test_training import settings
 from timbre_restore.training import train
-train(settings(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=int(sys.argv[3]), epochs=2, learning_rate=1e-7, discriminator_learning_rate=1e-7))
+slow = {"learning_rate": 1e-7, "discriminator_learning_rate": 1e-7}
+train(settings(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=int(sys.argv[3]), epochs=2, **slow))
 """
 
 
@@ -317,7 +320,7 @@ def test_monitor_stops_on_nan_and_on_a_leap() -> None:
     for step in range(10):
         monitor.observe(step, {"l1": 0.1, "adversarial": -1.0})
     monitor.observe(10, {"l1": 0.9, "adversarial": 50.0})
-    with pytest.raises(TrainingStopped, match="l1 is 1.1, over 10 times its recent level of 0.1"):
+    with pytest.raises(TrainingStopped, match=r"l1 is 1\.1, over 10 times its recent level of 0\.1"):
         monitor.observe(11, {"l1": 1.1})
     with pytest.raises(TrainingStopped, match="d_real is nan"):
         monitor.observe(12, {"d_real": math.nan})
@@ -344,6 +347,23 @@ def test_learning_rate_rises_then_falls() -> None:
     assert at(55) == pytest.approx(0.55)
     assert at(100) == pytest.approx(0.1)
     assert learning_rate_factor(2, total_steps=3, warmup_steps=50, final_factor=0.1) == pytest.approx(1.0)
+
+
+def test_discriminators_start_with_their_whole_rate() -> None:
+    run = settings(Path(), Path(), epochs=10, gan_start_epoch=8, learning_rate=1.0, discriminator_learning_rate=0.5)
+    state = create_state(run)
+    rates = []
+    for step in (0, 80, 99):
+        state.step = step
+        loop._set_learning_rates(state, run, epoch_steps=10)
+        rates.append((rate_of(state.generator_optimizer), rate_of(state.discriminator_optimizer)))
+    assert rates[1][0] < 0.2
+    assert rates[1][1] == 0.5
+    assert rates[2][1] < 0.02
+
+
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    return float(optimizer.param_groups[0]["lr"])
 
 
 def test_the_mean_of_weights_forgets_its_start() -> None:

@@ -123,7 +123,8 @@ def _to_onnx(generator: UNet, metadata: dict[str, str]) -> bytes:
         # where torch.export (2.13) sometimes unrolls it for the traced length. The proof guards the choice.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Stateful(generator, names).eval(), arguments, f"{folder}/model.onnx", input_names=inputs, output_names=outputs,
+            _Stateful(generator, names).eval(), arguments, f"{folder}/model.onnx",
+            input_names=inputs, output_names=outputs,
             dynamic_axes={name: axis for name, axis in axes.items() if name in inputs + outputs},
             dynamo=False, opset_version=OPSET,
         )  # fmt: skip

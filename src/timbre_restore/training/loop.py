@@ -203,19 +203,22 @@ def _prepare(state: TrainState, accelerator: Accelerator) -> None:
 
 
 def _set_learning_rates(state: TrainState, settings: TrainSettings, epoch_steps: int) -> float:
-    """Set both optimisers' rates for this step; the generator's is returned."""
-    factor = learning_rate_factor(
-        state.step,
-        total_steps=settings.epochs * epoch_steps,
-        warmup_steps=settings.warmup_epochs * epoch_steps,
-        final_factor=settings.final_factor,
+    """Set both optimisers' rates for this step; the generator's is returned.
+
+    The discriminators' cosine begins with the GAN, or they would start with what the generator's has left.
+    """
+    total, begin = settings.epochs * epoch_steps, settings.gan_start_epoch * epoch_steps
+    warmup, final = settings.warmup_epochs * epoch_steps, settings.final_factor
+    factor = learning_rate_factor(state.step, total_steps=total, warmup_steps=warmup, final_factor=final)
+    judges = learning_rate_factor(
+        max(0, state.step - begin), total_steps=max(1, total - begin), warmup_steps=0, final_factor=final
     )
-    for optimizer, peak in (
-        (state.generator_optimizer, settings.learning_rate),
-        (state.discriminator_optimizer, settings.discriminator_learning_rate),
+    for optimizer, rate in (
+        (state.generator_optimizer, settings.learning_rate * factor),
+        (state.discriminator_optimizer, settings.discriminator_learning_rate * judges),
     ):
         for group in optimizer.param_groups:
-            group["lr"] = peak * factor
+            group["lr"] = rate
     return settings.learning_rate * factor
 
 
