@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from timbre_restore.errors import ConfigError
 
@@ -34,10 +34,21 @@ def _listable(value: Path) -> Path:
 
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Level = Annotated[float, Field(le=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+SHOWN_CHARACTERS = 80
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any) -> Any:
+        # YAML reads yes, no, on and off as switches, and Python would take those for 1 and 0. No key is a switch.
+        if isinstance(value, bool):
+            raise ValueError(f"got {str(value).lower()}, which is also how YAML reads a bare yes, no, on or off")
+        return value
 
 
 class Source(_Section):
@@ -95,7 +106,7 @@ class Model(_Section):
 
     name: Literal["unet"] = "unet"
     conditioning: Conditioning = "degraded+noisy"
-    bands: Annotated[int, Field(ge=8)] = 160
+    bands: Annotated[int, Field(ge=16, multiple_of=16)] = 160
     """Channels of the learned analysis at stride 16."""
     channels: Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)] = [48, 96, 192]
     """Widths at 3000, 600 and 100 frames per second."""
@@ -139,7 +150,7 @@ class Training(_Section):
     gan_start_epoch: Annotated[int, Field(ge=0)] = 15
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     discriminator_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    betas: tuple[float, float] = (0.8, 0.99)
+    betas: tuple[Momentum, Momentum] = (0.8, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     gradient_clip: Annotated[float, Field(gt=0)] = 5.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -154,6 +165,11 @@ class Training(_Section):
     log_every_steps: Annotated[int, Field(ge=1)] = 10
     validation_batches: Annotated[int, Field(ge=0)] = 0
     """At most so many batches of validation per epoch; 0 takes all."""
+
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _bare_no(cls, value: Any) -> Any:
+        return "no" if value is False else value
 
 
 class Config(_Section):
@@ -174,12 +190,7 @@ CORPUS_KEYS = (
 )  # fmt: skip
 
 
-def load_config(
-    path: Path | None,
-    overrides: Sequence[str] = (),
-    *,
-    folders: Sequence[str] = (),
-) -> Config:
+def load_config(path: Path | None, overrides: Sequence[str] = (), *, folders: Sequence[str] = ()) -> Config:
     """Load `path` (built-in defaults when None), apply `key=value` overrides, validate.
 
     `folders` names the keys whose paths must be existing folders (`data.sources` stands for each source's path).
@@ -213,7 +224,8 @@ def _merge_file(
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
-        problems.append(f"{path}: can't be read ({exc.strerror}); give an existing configuration file.")
+        named = f" named as 'base' in {chain[-1]}" if chain else ""
+        problems.append(f"{path}{named}: can't be read ({exc.strerror}); give an existing configuration file.")
         return
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         problems.append(f"{path}: is not valid YAML ({' '.join(str(exc).split())}).")
@@ -261,20 +273,33 @@ def _describe(error: Any, origins: Mapping[str, str]) -> str:
     """One sentence for one pydantic error: origin, key, what is wrong, the nearest right name."""
     parts = tuple(str(part) for part in error["loc"])
     key = ".".join(parts)
-    origin = next(
-        (origins[".".join(parts[:n])] for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins),
-        "configuration",
-    )
+    longer_first = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    origin = next((origins[place] for place in longer_first if place in origins), "configuration")
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(parts[-1], _names_at(parts[:-1]), n=1) or difflib.get_close_matches(
-            key, list(_all_keys(Config)), n=1
-        )
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(_names_at(parts[:-1]))}."
+        near = _nearest(parts)
+        hint = f"; did you mean '{near}'?" if near else f"; known here: {', '.join(_names_at(parts[:-1]))}."
         return f"{origin}: {key}: unknown key{hint}"
+    if error["type"] == "model_type":
+        return f"{origin}: {key}: expected keys below it ({', '.join(_names_at(parts))}), got {_shown(error['input'])}."
     if error["type"] == "value_error":
         return f"{origin}: {key}: {error['ctx']['error']}."
     message = error["msg"][0].lower() + error["msg"][1:]
-    return f"{origin}: {key}: {message}, got {error['input']!r}."
+    return f"{origin}: {key}: {message}, got {_shown(error['input'])}."
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+def _nearest(parts: Sequence[str]) -> str | None:
+    """The name that was probably meant: one of the same section, else a whole key that ends alike."""
+    here = difflib.get_close_matches(parts[-1], _names_at(parts[:-1]), n=1)
+    if here:
+        return here[0]
+    by_name = {key.rpartition(".")[2]: key for key in _all_keys(Config)}
+    elsewhere = difflib.get_close_matches(parts[-1], list(by_name), n=1)
+    return by_name[elsewhere[0]] if elsewhere else None
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:

@@ -99,7 +99,5 @@ def _make_sounds(folder: Path) -> None:
 
     note("\nmaking speech, noises and rooms")
     if not has_offline_voice():
-        note(
-            "pyopenjtalk-plus is not installed, so a made voice babbles (to hear sentences: pip install pyopenjtalk-plus)"
-        )
+        note("pyopenjtalk-plus is not installed, so a made voice babbles; for sentences: pip install pyopenjtalk-plus")
     make_sounds(folder)
