@@ -208,6 +208,30 @@ def test_rerun_is_identical_and_touches_nothing(quick: Run, tmp_path: Path) -> N
     assert contents(out) == before
 
 
+def test_a_disk_that_fills_at_the_lists_is_one_sentence(
+    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys.modules[PREPARE_MODULE], "write_lists", full)
+    with pytest.raises(CorpusError, match="No space left on device"):
+        quick()
+
+
+def test_a_shard_that_is_being_made_again_counts_as_missing(quick: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    quick(shard_idx=0, shard_count=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[PREPARE_MODULE], "make_all", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quick(shard_idx=0, shard_count=2)
+    assert not quick(shard_idx=1, shard_count=2).lists_written
+    assert quick(shard_idx=0, shard_count=2).lists_written
+
+
 @pytest.mark.parametrize("harm", ["remove", "cut", "forget"])
 def test_skip_existing_mends_what_is_broken(quick: Run, tmp_path: Path, harm: str) -> None:
     out = tmp_path / "out"

@@ -79,12 +79,8 @@ class Maker:
                 marker["items"] = [self._write_item(take, index, made) for index in range(len(made.degraded))]
             self._remove_stale(before, marker)
             write_json(target, marker)
-        except (OSError, soundfile.LibsndfileError) as exc:
-            reason = getattr(exc, "strerror", None) or exc
-            raise CorpusError(
-                f"{self.root}: can't be written ({reason}); free or enlarge the disk, then run the same command with "
-                "--skip_existing."
-            ) from exc
+        except OSError as exc:
+            raise unwritable(self.root, exc) from exc
         return marker
 
     def digest(self, take: Take) -> str:
@@ -150,6 +146,14 @@ class Maker:
             "attenuation_limit_db": self.spec.attenuation_limit_db,
             "post_filter_beta": self.spec.post_filter_beta,
         }
+
+
+def unwritable(root: Path, exc: OSError) -> CorpusError:
+    """The sentence for a disk that is full, or a folder that is not ours."""
+    return CorpusError(
+        f"{root}: can't be written ({exc.strerror or exc}); free the disk or mend the permissions, then run the same "
+        "command with --skip_existing."
+    )
 
 
 def item_name(take: Take, index: int) -> str:

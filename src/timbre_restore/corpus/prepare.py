@@ -13,7 +13,7 @@ from typing import Any
 from timbre_restore.atomic import write_json
 from timbre_restore.corpus.draw import take_id
 from timbre_restore.corpus.folder import CorpusFolder, read_json
-from timbre_restore.corpus.items import Maker
+from timbre_restore.corpus.items import Maker, unwritable
 from timbre_restore.corpus.manifest import write_lists
 from timbre_restore.corpus.plan import Plan, Take, make_plan
 from timbre_restore.corpus.progress import PrepareProgress
@@ -53,14 +53,17 @@ def prepare(
     plan = scan_and_plan(spec, folder.root, max_files)
     own = plan.takes[shard_idx::shard_count]
     maker = Maker(spec, replace(plan, takes=()), folder.root, build)
-    with folder.shard_lock(shard_idx, shard_count):
-        folder.check_settings(spec.settings(build))
-        done = folder.shard_marker(shard_idx, shard_count)
-        done.unlink(missing_ok=True)
-        markers, rendered = _make_missing(maker, own, num_workers, skip_existing=skip_existing, progress=progress)
-        seconds = time.monotonic() - started
-        write_json(done, {"plan": plan_digest(maker, plan), "seconds": round(seconds, 3), "rendered": rendered})
-        listed = _list_if_complete(maker, plan, shard_count)
+    try:
+        with folder.shard_lock(shard_idx, shard_count):
+            folder.check_settings(spec.settings(build))
+            done = folder.shard_marker(shard_idx, shard_count)
+            done.unlink(missing_ok=True)
+            markers, rendered = _make_missing(maker, own, num_workers, skip_existing=skip_existing, progress=progress)
+            seconds = time.monotonic() - started
+            write_json(done, {"plan": plan_digest(maker, plan), "seconds": round(seconds, 3), "rendered": rendered})
+            listed = _list_if_complete(maker, plan, shard_count)
+    except OSError as exc:
+        raise unwritable(folder.root, exc) from exc
     summary = _summary(folder.root, own, markers, rendered, list(plan.warnings))
     summary.seconds, summary.lists_written = time.monotonic() - started, listed
     _refuse_if_mostly_skipped(summary, markers)
