@@ -22,8 +22,7 @@ from timbre_restore.audio import write_audio
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
 from timbre_restore.losses import item_gain
 from timbre_restore.models import DiscriminatorSettings, UNetSettings
-from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, train
-from timbre_restore.training import loop
+from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, loop, train
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.schedule import ema_decay, learning_rate_factor
 from timbre_restore.training.state import create_state

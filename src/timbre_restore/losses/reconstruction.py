@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+SILENT_RMS = 0.05
 
-def item_gain(clean: Tensor, *, target: float = 0.1, floor: float = 1e-3) -> Tensor:
+
+def item_gain(clean: Tensor, *, target: float = 0.1, floor: float = 3e-3) -> Tensor:
     """Gain per item `[B, 1, 1]` that brings the clean RMS to `target` (-20 dBFS).
 
     Applied to estimate and reference alike before any loss, so that a quiet voice counts as much as a loud one; the
-    floor (-60 dBFS) keeps silence silent.
+    floor (-50 dBFS) keeps silence silent.
     """
     level = clean.square().mean(dim=(1, 2), keepdim=True).sqrt()
     return target / level.clamp_min(floor)
@@ -26,11 +29,14 @@ def l1(estimate: Tensor, reference: Tensor) -> Tensor:
 class MultiResolutionSTFT(nn.Module):
     """Spectral convergence plus log-magnitude distance, averaged over resolutions (Yamamoto et al. 2020, eq. 4-6).
 
-        sc  = ||R - E||_F / ||R||_F            per item
+        sc  = ||R - E||_F / max(||R||_F, s)    per item
         mag = mean |log10(R + e) - log10(E + e)|   with e = 10^-5 of a full-scale sine's peak magnitude
 
     The logarithm is decadic and its floor relative to full scale, so that cells below the 16-bit grid, which nobody
     hears, do not decide the value. Hann windows, hop = window / 4.
+
+    s is the norm of white noise at -26 dBFS, half the level that `item_gain` evens a voice to: without it one item of
+    silence, divided by nearly nothing, weighs as much as a hundred voices.
     """
 
     def __init__(self, windows: Sequence[int] = (2048, 1024, 512), floor: float = 1e-5) -> None:
@@ -54,10 +60,15 @@ class MultiResolutionSTFT(nn.Module):
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         total = estimate.new_zeros(estimate.shape[0])
         for e, r in zip(self.magnitudes(estimate), self.magnitudes(reference), strict=True):
-            convergence = _norm(r - e) / (_norm(r) + 1e-3)
+            convergence = _norm(r - e) / _norm(r).clamp_min(_noise_norm(r.shape[-1]))
             distance = (torch.log10(r + self.floor) - torch.log10(e + self.floor)).abs().mean(dim=(1, 2))
             total = total + convergence + distance
         return total / len(self.windows)
+
+
+def _noise_norm(frames: int) -> float:
+    """||X||_F of white noise with RMS 0.05: a frame's magnitudes, scaled as above, have the square sum 3·RMS²."""
+    return math.sqrt(3.0 * frames) * SILENT_RMS
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -127,26 +127,28 @@ def _epoch(
     monitor = Monitor(settings.log_every_steps)
     data.batches.set_epoch(state.epoch)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=accelerator.device))
-    whole: dict[str, list[float]] = defaultdict(list)
-    counted = 0
+    whole: dict[str, float] = defaultdict(float)
+    steps = items = 0
     for batch, (degraded, clean, noisy) in enumerate(data.train):
         rate = _set_learning_rates(state, settings, len(data.batches))
         scalars = _step(state, accelerator, settings, data.batches, batch, (degraded, clean, noisy), gan=gan)
         state.step += 1
-        counted += 1
+        steps += 1
+        items += data.batches.joined_items(batch)
         for name, value in scalars.items():
-            sums[name] = sums[name] + value
+            # By items, or the one item of a short last batch would count as much as a whole batch.
+            sums[name] = sums[name] + value * data.batches.joined_items(batch)
         if state.step % settings.log_every_steps == 0 or batch + 1 == len(data.batches):
-            means = _joined_means(accelerator, sums, counted)
+            means = _joined_means(accelerator, sums, items)
             for name, mean in means.items():
-                whole[name].append(mean)
+                whole[name] += mean * items / data.batches.length
             journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch})
             monitor.observe(state.step, means)
-            progress.show(state, means, steps=counted, gan=gan)
+            progress.show(state, means, steps=steps, gan=gan)
             sums.clear()
-            counted = 0
+            steps = items = 0
     state.epoch += 1
-    metrics = {name: sum(values) / len(values) for name, values in whole.items()}
+    metrics = dict(whole)
     if data.val is not None:
         metrics |= validate(state, accelerator, data.val)
         journal.sounds(state.step, _listen(state, accelerator, data.listened), UNet.sample_rate_hz)
@@ -222,10 +224,10 @@ def _set_learning_rates(state: TrainState, settings: TrainSettings, epoch_steps:
     return settings.learning_rate * factor
 
 
-def _joined_means(accelerator: Accelerator, sums: dict[str, torch.Tensor], steps: int) -> dict[str, float]:
-    """Means over steps and processes, the same numbers in each process, so that all of them stop together."""
+def _joined_means(accelerator: Accelerator, sums: dict[str, torch.Tensor], items: int) -> dict[str, float]:
+    """Means over items and processes, the same numbers in each process, so that all of them stop together."""
     names = sorted(sums)
-    values = torch.stack([sums[name].float() for name in names]) / steps
+    values = torch.stack([sums[name].float() for name in names]) / items
     return dict(zip(names, accelerator.reduce(values, reduction="mean").tolist(), strict=True))
 
 
