@@ -59,9 +59,9 @@ def prepare(
             done = folder.shard_marker(shard_idx, shard_count)
             done.unlink(missing_ok=True)
             markers, rendered = _make_missing(maker, own, num_workers, skip_existing=skip_existing, progress=progress)
-            seconds = time.monotonic() - started
-            write_json(done, {"plan": plan_digest(maker, plan), "seconds": round(seconds, 3), "rendered": rendered})
-            listed = _list_if_complete(maker, plan, shard_count)
+            digest, seconds = plan_digest(maker, plan), time.monotonic() - started
+            write_json(done, {"plan": digest, "seconds": round(seconds, 3), "rendered": rendered})
+            listed = _list_if_complete(maker.folder, plan, digest, spec.format, shard_count)
     except OSError as exc:
         raise unwritable(folder.root, exc) from exc
     summary = _summary(folder.root, own, markers, rendered, list(plan.warnings))
@@ -106,9 +106,8 @@ def _make_missing(
     return [marker for marker in markers if marker is not None], len(missing)
 
 
-def _list_if_complete(maker: Maker, plan: Plan, shard_count: int) -> bool:
+def _list_if_complete(folder: CorpusFolder, plan: Plan, digest: str, suffix: str, shard_count: int) -> bool:
     """Write the lists when every shard of this plan has its marker; whoever comes last sees them all."""
-    folder, digest = maker.folder, plan_digest(maker, plan)
     with folder.folder_lock():
         for index in range(shard_count):
             if (read_json(folder.shard_marker(index, shard_count)) or {}).get("plan") != digest:
@@ -117,7 +116,7 @@ def _list_if_complete(maker: Maker, plan: Plan, shard_count: int) -> bool:
         present = [marker for marker in markers if marker is not None]
         if len(present) < len(markers):
             raise CorpusError(f"{folder.state}: markers are missing; run the same command again with --skip_existing.")
-        write_lists(folder, maker.spec.format, plan.takes, present)
+        write_lists(folder, suffix, plan.takes, present)
     return True
 
 
