@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
 from timbre_restore import losses
@@ -60,7 +60,6 @@ def train(
         mixed_precision=settings.mixed_precision,
         log_with="tensorboard",
         project_dir=str(settings.output_dir),
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     talk = say if accelerator.is_main_process else (lambda _: None)
     set_seed(settings.seed)
