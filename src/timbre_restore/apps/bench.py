@@ -8,20 +8,22 @@ does meets both.
 
 from __future__ import annotations
 
-import json as json_format
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from rich.table import Table
 
-from timbre_restore.apps.console import progress_bar, say, show
+from timbre_restore.apps.console import STDOUT, give_json, progress_bar, show
 from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, configure
 from timbre_restore.apps.suppressing import suppressor_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from timbre_restore.audio import FloatArray
 
 STRETCH_FRAMES = 300
 DISCARDED_ROUNDS = 1
@@ -48,7 +50,6 @@ def bench(
 ) -> None:
     """Measure what a frame costs on one core."""
     settings = configure(config, overrides)
-    from timbre_restore import atomic
     from timbre_restore.runtime import Restorer
 
     restorer, suppressor = Restorer.load(model, threads=1), suppressor_of(settings)
@@ -76,11 +77,9 @@ def bench(
         _cost(suppressor.name, stretches_ms, f"mean over a stretch of {STRETCH_FRAMES} frames"),
     )
     report = _report(costs, restorer.name, suppressor.build)
-    show(_table(costs, report), aside=json == Path("-"))
-    if json == Path("-"):
-        say(json_format.dumps(report, indent=2, sort_keys=True, ensure_ascii=False))
-    elif json is not None:
-        atomic.write_json(json, report)
+    show(_table(costs, report), aside=json == STDOUT)
+    if json is not None:
+        give_json(report, json)
 
 
 def _milliseconds(call: Callable[..., Any], *arguments: Any, **named: Any) -> float:
@@ -89,8 +88,10 @@ def _milliseconds(call: Callable[..., Any], *arguments: Any, **named: Any) -> fl
     return 1000.0 * (time.perf_counter() - started)
 
 
-def _test_signal(samples: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _test_signal(samples: int) -> FloatArray:
     """Speech-like sound under noise, about 10 dB apart: in silence and in clean speech the suppressor skips work."""
+    import numpy as np
+
     from timbre_restore.apps.made_voice import Speaker, made_voice
     from timbre_restore.audio import SAMPLE_RATE_HZ
 
@@ -100,6 +101,8 @@ def _test_signal(samples: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _cost(name: str, values_ms: list[float], measured: str) -> Cost:
+    import numpy as np
+
     p50, p99 = np.percentile(values_ms, [50, 99])
     return Cost(name, round(float(p50), 4), round(float(p99), 4), len(values_ms), measured)
 
@@ -117,6 +120,8 @@ def _report(costs: tuple[Cost, Cost], model: str, build: str) -> dict[str, Any]:
 
 
 def _table(costs: tuple[Cost, Cost], report: dict[str, Any]) -> Table:
+    from rich.table import Table
+
     table = Table(title="Milliseconds per 10 ms frame, one thread", title_justify="left")
     for heading in ("", "p50", "p99"):
         table.add_column(heading, justify="left" if not heading else "right")

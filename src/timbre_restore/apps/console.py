@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from timbre_restore import atomic
+
+STDOUT = Path("-")
 
 
 def say(text: str) -> None:
@@ -20,6 +27,14 @@ def note(text: str) -> None:
     """A line beside the result: progress, warnings, failures."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def give_json(content: Any, path: Path) -> None:
+    """Readable JSON into a file by rename, or onto stdout when `path` is `STDOUT`."""
+    if path == STDOUT:
+        say(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False))
+    else:
+        atomic.write_json(path, content)
 
 
 def show(renderable: RenderableType, *, aside: bool = False) -> None:

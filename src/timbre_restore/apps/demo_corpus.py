@@ -63,10 +63,11 @@ def room(reverberation_s: float, seed: int) -> FloatArray:
     rng = np.random.default_rng([seed, 22])
     count = int(1.2 * reverberation_s * SAMPLE_RATE_HZ)
     t = np.arange(count) / SAMPLE_RATE_HZ
-    tail = rng.standard_normal(count) * 10.0 ** (-3.0 * t / reverberation_s)
-    dull = np.cumsum(tail) * 0.01
+    bright = rng.standard_normal(count)
+    kilohertz = np.fft.rfftfreq(count, 1000.0 / SAMPLE_RATE_HZ)
+    dull = np.fft.irfft(np.fft.rfft(bright) / (1.0 + 1j * kilohertz), count)  # low-pass of first order at 1 kHz
     blend = np.clip(t / reverberation_s, 0.0, 1.0)
-    response = 0.1 * ((1.0 - blend) * tail + blend * dull)
+    response = 0.1 * ((1.0 - blend) * bright + blend * dull) * 10.0 ** (-3.0 * t / reverberation_s)
     response[: int(0.002 * SAMPLE_RATE_HZ)] = 0.0  # nothing arrives before the first wall
     response[0] = 1.0
     return np.asarray(0.9 * response / np.max(np.abs(response)), dtype=np.float32)
@@ -129,7 +130,7 @@ def _clicks(rng: np.random.Generator, per_s: float) -> NDArray[np.float64]:
 def _babble(rng: np.random.Generator, voices: Sequence[FloatArray], count: int) -> NDArray[np.float64]:
     """`count` of the voices at once, backwards, each from some point of it on and round and round."""
     total = np.zeros(int(NOISE_SECONDS * SAMPLE_RATE_HZ))
-    for which in rng.choice(len(voices), count, replace=False):
+    for which in rng.choice(len(voices), count, replace=len(voices) < count):
         voice = np.roll(voices[which][::-1], rng.integers(len(voices[which])))
         total += rng.uniform(0.4, 1.0) * np.resize(voice, len(total))
     return np.asarray(total / np.sqrt(np.mean(total**2)))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json as json_format
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre_restore.apps.console import note, progress_bar, say, show
+from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, show
 from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, Strength, configure
 from timbre_restore.apps.suppressing import suppressor_of
-from timbre_restore.errors import ConfigError
+from timbre_restore.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
-    from timbre_restore.evaluation import Evaluation, Item
-
-STDOUT = Path("-")
+    from timbre_restore.evaluation import Item
 
 
 def evaluate(
@@ -36,8 +34,11 @@ def evaluate(
     """Score noisy, degraded and restored."""
     settings = configure(config, overrides)
     items = _items(pairs, list_file)
+    if html is not None and importlib.util.find_spec("matplotlib") is None:
+        # Said before an hour of scoring, not after it.
+        raise MissingExtraError("matplotlib", "pip install 'timbre-restore[eval]'", "--html")
+    from timbre_restore.evaluation import as_json, summary_table, write_page
     from timbre_restore.evaluation import evaluate as score
-    from timbre_restore.evaluation import summary_table, write_page, write_report
     from timbre_restore.runtime import Restorer
 
     restorer = Restorer.load(model)
@@ -50,10 +51,8 @@ def evaluate(
             progress=progress,
         )
     show(summary_table(evaluation), aside=json == STDOUT)
-    if json == STDOUT:
-        say(_as_text(evaluation))
-    elif json is not None:
-        write_report(evaluation, json)
+    if json is not None:
+        give_json(as_json(evaluation), json)
     if html is not None:
         write_page(evaluation, html)
     if evaluation.failures:
@@ -70,9 +69,3 @@ def _items(pairs: Path | None, list_file: Path | None) -> list[Item]:
     if list_file is not None and pairs is None:
         return items_from_list(list_file)
     raise ConfigError(["evaluate: expected one of --pairs DIR and --list FILE; give the folder or the list to score."])
-
-
-def _as_text(evaluation: Evaluation) -> str:
-    from timbre_restore.evaluation import as_json
-
-    return json_format.dumps(as_json(evaluation), indent=2, sort_keys=True, ensure_ascii=False)
