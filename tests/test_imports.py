@@ -143,7 +143,8 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize(
-    ("line", "status"), [(["--help"], 0), (["restore", "--help"], 0), (["prepare", "--set", "seeds=1"], 2), (["audit", "/nowhere"], 1)]
+    ("line", "status"),
+    [(["--help"], 0), (["restore", "--help"], 0), (["prepare", "--set", "seeds=1"], 2), (["audit", "/nowhere"], 1)],
 )
 def test_verbs_without_networks_never_load_torch(line: list[str], status: int) -> None:
     done = run(VERB, " ".join(HEAVY), *line)
