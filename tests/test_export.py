@@ -52,6 +52,13 @@ def test_a_mismatch_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("errors", [(1e-6, float("nan")), (float("nan"), 1e-6), (2e-5, 0.0), (0.0, 2e-5)])
+def test_both_proofs_must_hold(errors: tuple[float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "prove", lambda content, generator: errors)
+    with pytest.raises(ExportError, match="not written"):
+        export_generator(network(), tmp_path / "m.onnx")
+
+
 def test_a_number_that_is_none_fails_the_proof(tmp_path: Path) -> None:
     net = network()
     net.heads[-1].bias[0] = float("nan")

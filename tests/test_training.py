@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from tests.voices import noise, voice
+from timbre_restore import losses
 from timbre_restore.audio import write_audio
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
 from timbre_restore.losses import item_gain
@@ -97,7 +98,7 @@ def test_a_run_leaves_what_it_promises(corpus: Path, tmp_path: Path) -> None:
     assert summary.steps == 3 * 3
     assert [line["epoch"] for line in lines(run, "epoch")] == [1, 2, 3]
     phases = {line["epoch"]: "d_real" in line for line in lines(run, "train")}
-    assert phases == {0: False, 1: True, 2: True}
+    assert phases == {1: False, 2: True, 3: True}
     assert all(math.isfinite(value) for line in lines(run, "train") for value in line.values() if value != "train")
     assert list((run / "tensorboard").rglob("events.*"))
     last = find_checkpoint(run)
@@ -196,7 +197,7 @@ def test_odd_but_allowed_settings_are_said(tmp_path: Path) -> None:
 
 def test_an_empty_training_list_is_an_error(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", train_items=0)
-    with pytest.raises(CorpusError, match="the list is empty"):
+    with pytest.raises(CorpusError, match="lists no pair"):
         train(settings(corpus, tmp_path / "run"))
 
 
@@ -243,6 +244,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from tests.test_training import settings, SEGMENT, WEIGHTS
 from timbre_restore.loading import EpochBatches
+from timbre_restore import losses
 from timbre_restore.losses import item_gain
 from timbre_restore.training import loop
 from timbre_restore.training.state import create_state
@@ -325,10 +327,64 @@ def test_monitor_stops_on_nan_and_on_a_leap() -> None:
         monitor.observe(12, {"d_real": math.nan})
 
 
+def test_a_leap_at_the_border_of_two_epochs_is_seen(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The level of the last epoch is remembered in the next one, and by a resumed run."""
+    train(settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=9))
+    fresh_state()
+    plain = losses.l1
+    monkeypatch.setattr(losses, "l1", lambda estimate, reference: 1000 * plain(estimate, reference))
+    with pytest.raises(TrainingStopped, match=r"l1 is .* over 10 times its recent level"):
+        train(settings(corpus, tmp_path / "run", epochs=3, gan_start_epoch=9), resume="auto")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_missing_file_is_one_sentence_through_any_number_of_workers(tmp_path: Path, num_workers: int) -> None:
+    corpus = make_corpus(tmp_path / "corpus")
+    (corpus / "train" / "clean" / "3.wav").unlink()
+    with pytest.raises(CorpusError, match=r"train\.txt.*line 4.*3\.wav") as caught:
+        train(settings(corpus, tmp_path / "run", epochs=1, num_workers=num_workers))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_can_not_start_leaves_the_older_one_alone(corpus: Path, tmp_path: Path) -> None:
+    train(settings(corpus, tmp_path / "run", epochs=1))
+    fresh_state()
+    with pytest.raises(CorpusError):
+        train(settings(tmp_path / "nothing", tmp_path / "run", epochs=1))
+    assert find_checkpoint(tmp_path / "run").content["epoch"] == 1
+
+
+def test_continuing_elsewhere_keeps_the_run_that_is_there(corpus: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(settings(corpus, tmp_path / name, epochs=2))
+        fresh_state()
+    before = (tmp_path / "b" / "log.jsonl").read_bytes()
+    train(settings(corpus, tmp_path / "b", epochs=3), resume=str(tmp_path / "a"))
+    assert (tmp_path / "b.1" / "log.jsonl").read_bytes() == before
+    assert find_checkpoint(tmp_path / "b").content["epoch"] == 3
+
+
+def test_resuming_in_another_order_is_said(corpus: Path, tmp_path: Path) -> None:
+    train(settings(corpus, tmp_path / "run", epochs=1))
+    fresh_state()
+    summary = train(settings(corpus, tmp_path / "run", epochs=2, batch_size=2), resume="auto")
+    assert any("joined_batch is 2 and was 3" in warning for warning in summary.warnings)
+
+
+def test_a_torn_checkpoint_of_a_killed_process_is_cleared(corpus: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "run" / "checkpoints" / f".epoch-0001.{os.getpid()}.tmp"
+    torn.mkdir(parents=True)
+    (torn / "generator.safetensors").write_bytes(b"torn")
+    train(settings(corpus, tmp_path / "run", epochs=1), resume="auto")
+    assert not torn.exists()
+
+
 def test_a_diverging_run_stops_and_keeps_its_last_healthy_checkpoint(corpus: Path, tmp_path: Path) -> None:
     train(settings(corpus, tmp_path / "run", epochs=1))
     fresh_state()
-    with pytest.raises(TrainingStopped, match=r"learning_rate"):
+    with pytest.raises(TrainingStopped, match=r"over 10 times|the run has diverged"):
         train(
             settings(corpus, tmp_path / "run", epochs=40, learning_rate=1e12, gradient_clip=1e30, warmup_epochs=0),
             resume="auto",
@@ -352,9 +408,8 @@ def test_discriminators_start_with_their_whole_rate() -> None:
     run = settings(Path(), Path(), epochs=10, gan_start_epoch=8, learning_rate=1.0, discriminator_learning_rate=0.5)
     state = create_state(run)
     rates = []
-    for step in (0, 80, 99):
-        state.step = step
-        loop._set_learning_rates(state, run, epoch_steps=10)
+    for state.epoch, batch in ((0, 0), (8, 0), (9, 9)):
+        loop._set_learning_rates(state, run, epoch_steps=10, batch=batch)
         rates.append((rate_of(state.generator_optimizer), rate_of(state.discriminator_optimizer)))
     assert rates[1][0] < 0.2
     assert rates[1][1] == 0.5

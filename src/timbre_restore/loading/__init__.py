@@ -2,6 +2,7 @@
 
 from timbre_restore.loading.batches import EpochBatches
 from timbre_restore.loading.dataset import TimbreRestoreDataset
+from timbre_restore.loading.loader import batches_of, make_loader
 from timbre_restore.loading.pairs import Pair, read_list
 
-__all__ = ["EpochBatches", "Pair", "TimbreRestoreDataset", "read_list"]
+__all__ = ["EpochBatches", "Pair", "TimbreRestoreDataset", "batches_of", "make_loader", "read_list"]

@@ -43,9 +43,18 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    run: Path, state: TrainState, settings: TrainSettings, metrics: dict[str, float], *, best: bool
+    run: Path,
+    state: TrainState,
+    settings: TrainSettings,
+    metrics: dict[str, float],
+    *,
+    best: bool,
+    order: dict[str, int] | None = None,
 ) -> Path:
-    """Write the state after `state.epoch` epochs; move `last`, and `best` if told; drop what neither points to."""
+    """Write the state after `state.epoch` epochs; move `last`, and `best` if told; drop what neither points to.
+
+    `order` holds what the order of the items follows from, to be compared on resuming.
+    """
     root = run / "checkpoints"
     folder = root / f"epoch-{state.epoch:04d}"
     temporary = root / f".{folder.name}.{os.getpid()}.tmp"
@@ -56,9 +65,11 @@ def save_checkpoint(
         "best": state.best,
         "metrics": metrics,
         "model": _model_record(settings),
+        "order": order,
         "settings": settings.record,
     }
     try:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with our number
         temporary.mkdir(parents=True)
         save_file(_tensors(_unwrapped(state.generator)), temporary / "generator.safetensors")
         save_file(_tensors(state.ema), temporary / "ema.safetensors")
@@ -81,9 +92,10 @@ def save_checkpoint(
         ) from exc
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    atomic.write_json(root / "last.json", {"folder": folder.name})
+    # `best` first: after a kill between the two, the run continues from the older `last` and decides again.
     if best:
         atomic.write_json(root / "best.json", {"folder": folder.name})
+    atomic.write_json(root / "last.json", {"folder": folder.name})
     _drop_unnamed(root)
     return folder
 
@@ -135,6 +147,13 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
     state.epoch = int(checkpoint.content["epoch"])
     state.step = int(checkpoint.content["step"])
     state.best = float(checkpoint.content["best"])
+
+
+def forget_later(run: Path, epoch: int) -> None:
+    """Drop a `best` that lies after `epoch`: a run continued from there has not been there yet."""
+    pointer = run / "checkpoints" / "best.json"
+    if pointer.is_file() and str(_read_json(pointer).get("folder")) > f"epoch-{epoch:04d}":
+        pointer.unlink()
 
 
 def load_generator(checkpoint: Checkpoint) -> UNet:
@@ -193,6 +212,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _drop_unnamed(root: Path) -> None:
     kept = {str(_read_json(pointer).get("folder")) for pointer in root.glob("*.json")}
-    for folder in root.glob("epoch-*"):
+    for folder in [*root.glob("epoch-*"), *root.glob(".epoch-*.tmp")]:
         if folder.name not in kept:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -20,9 +20,12 @@ class Journal:
     def __init__(self, run: Path, accelerator: Any, *, step: int) -> None:
         self._path = run / "log.jsonl"
         self._accelerator = accelerator
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        self.before = [entry for line in kept if (entry := json.loads(line))["kind"] == "train"]
+        """What the run logged up to `step`, oldest first."""
+        accelerator.wait_for_everyone()  # all have read before one writes
         if accelerator.is_main_process:
-            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
-            kept = [line for line in lines if _step_of(line) <= step]
             atomic.write_text(self._path, "".join(line + "\n" for line in kept))
         accelerator.init_trackers("tensorboard")
 

@@ -13,13 +13,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.utils.data import DataLoader
 
 from timbre_restore import losses
 from timbre_restore.errors import CheckpointError
-from timbre_restore.loading import EpochBatches, TimbreRestoreDataset, read_list
+from timbre_restore.loading import EpochBatches, TimbreRestoreDataset, batches_of, make_loader, read_list
 from timbre_restore.models import UNet
-from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, restore_state, save_checkpoint
+from timbre_restore.training.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    forget_later,
+    restore_state,
+    save_checkpoint,
+)
 from timbre_restore.training.journal import Journal
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.progress import Progress
@@ -64,24 +69,28 @@ def train(
     talk = say if accelerator.is_main_process else (lambda _: None)
     set_seed(settings.seed)
     checkpoint = _checkpoint_to_resume(settings, resume)
-    if checkpoint is None and accelerator.is_main_process:
-        _keep_older_run(settings.output_dir, talk)
-    accelerator.wait_for_everyone()
     data = _Data(settings, accelerator)
-    warnings = _warnings(settings, data)
-    for warning in warnings:
-        talk(f"warning: {warning}")
     state = create_state(settings)
     _prepare(state, accelerator)
+    warnings = _warnings(settings, data)
     if checkpoint is not None:
         restore_state(checkpoint, state, settings)
-        talk(f"continuing from {checkpoint.folder} (epoch {state.epoch}, step {state.step})")
+        warnings += _differences(checkpoint, data.order())
+    for warning in warnings:
+        talk(f"warning: {warning}")
+    # Only now, when nothing can fail any more, is an older run touched.
+    if accelerator.is_main_process:
+        _make_room(settings.output_dir, checkpoint, talk)
+    accelerator.wait_for_everyone()
     journal = Journal(settings.output_dir, accelerator, step=state.step)
+    monitor = Monitor(settings.log_every_steps)
+    for entry in journal.before:
+        monitor.remember(entry)
     started = time.monotonic()
     metrics: dict[str, float] = {}
     with Progress(settings, len(data.batches), state.epoch, talk, visible=accelerator.is_main_process) as progress:
         while state.epoch < settings.epochs:
-            metrics = _epoch(state, accelerator, settings, data, journal, progress)
+            metrics = _epoch(state, accelerator, settings, data, journal, monitor, progress)
     journal.close()
     return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
 
@@ -93,15 +102,13 @@ class _Data:
         rank, world = accelerator.process_index, accelerator.num_processes
         train_set = TimbreRestoreDataset(settings.corpus / "train.txt", with_noisy=True, segment=settings.segment)
         self.batches = EpochBatches(len(train_set), settings.batch_size, seed=settings.seed, rank=rank, world=world)
-        workers = {"num_workers": settings.num_workers, "persistent_workers": settings.num_workers > 0}
-        pinned = accelerator.device.type == "cuda"
-        self.train: DataLoader[Any] = DataLoader(
+        self.train = make_loader(
             train_set,
             batch_sampler=self.batches,
-            pin_memory=pinned,
-            **workers,  # type: ignore[arg-type]
+            num_workers=settings.num_workers,
+            pin_memory=accelerator.device.type == "cuda",
         )
-        self.val: DataLoader[Any] | None = None
+        self.val: Any = None
         self.val_items = len(read_list(settings.corpus / "val.txt"))
         if self.val_items:
             val_set = TimbreRestoreDataset(settings.corpus / "val.txt", with_noisy=True, segment=settings.segment)
@@ -109,8 +116,13 @@ class _Data:
             # Spread over the list, which is ordered by recording: the first items would be one speaker's.
             chosen = [i * len(val_set) // min(most, len(val_set)) for i in range(min(most, len(val_set)))]
             own = torch.utils.data.Subset(val_set, chosen[rank::world])
-            self.val = DataLoader(own, batch_size=settings.batch_size)
+            self.val = make_loader(own, batch_size=settings.batch_size)
             self.listened = [val_set[i] for i in chosen[:: max(1, len(chosen) // LISTENED_ITEMS)][:LISTENED_ITEMS]]
+
+    def order(self) -> dict[str, int]:
+        """What the order of the items follows from."""
+        batches = self.batches
+        return {"items": batches.length, "joined_batch": batches.joined, "seed": batches.seed}
 
 
 def _epoch(
@@ -119,17 +131,17 @@ def _epoch(
     settings: TrainSettings,
     data: _Data,
     journal: Journal,
+    monitor: Monitor,
     progress: Progress,
 ) -> dict[str, float]:
     """One epoch, its validation and its checkpoint."""
     gan = settings.gan_active(state.epoch)
-    monitor = Monitor(settings.log_every_steps)
     data.batches.set_epoch(state.epoch)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=accelerator.device))
     whole: dict[str, float] = defaultdict(float)
     steps = items = 0
-    for batch, (degraded, clean, noisy) in enumerate(data.train):
-        rate = _set_learning_rates(state, settings, len(data.batches))
+    for batch, (degraded, clean, noisy) in enumerate(batches_of(data.train)):
+        rate = _set_learning_rates(state, settings, len(data.batches), batch)
         scalars = _step(state, accelerator, settings, data.batches, batch, (degraded, clean, noisy), gan=gan)
         state.step += 1
         steps += 1
@@ -141,7 +153,7 @@ def _epoch(
             means = _joined_means(accelerator, sums, items)
             for name, mean in means.items():
                 whole[name] += mean * items / data.batches.length
-            journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch})
+            journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1})
             monitor.observe(state.step, means)
             progress.show(state, means, steps=steps, gan=gan)
             sums.clear()
@@ -149,15 +161,16 @@ def _epoch(
     state.epoch += 1
     metrics = dict(whole)
     if data.val is not None:
-        metrics |= validate(state, accelerator, data.val)
+        metrics |= validate(state, accelerator, batches_of(data.val))
+        monitor.observe(state.step, metrics)
         journal.sounds(state.step, _listen(state, accelerator, data.listened), UNet.sample_rate_hz)
     journal.write("epoch", state.step, metrics | {"epoch": state.epoch})
     progress.epoch_done(state.epoch, metrics)
-    judged = metrics.get(settings.best_metric, metrics["total"])
+    judged = metrics.get(settings.best_metric, metrics.get(settings.best_metric.removeprefix("val_"), metrics["total"]))
     best = judged < state.best
     state.best = min(judged, state.best)
     if accelerator.is_main_process:
-        save_checkpoint(settings.output_dir, state, settings, metrics, best=best)
+        save_checkpoint(settings.output_dir, state, settings, metrics, best=best, order=data.order())
     accelerator.wait_for_everyone()
     return metrics
 
@@ -203,16 +216,18 @@ def _prepare(state: TrainState, accelerator: Accelerator) -> None:
     state.multi_stft.to(accelerator.device)
 
 
-def _set_learning_rates(state: TrainState, settings: TrainSettings, epoch_steps: int) -> float:
-    """Set both optimisers' rates for this step; the generator's is returned.
+def _set_learning_rates(state: TrainState, settings: TrainSettings, epoch_steps: int, batch: int) -> float:
+    """Set both optimisers' rates for this batch of the epoch; the generator's is returned.
 
+    The place in the run is counted in epochs, so that a run resumed with another batch size keeps its curve.
     The discriminators' cosine begins with the GAN, or they would start with what the generator's has left.
     """
     total, begin = settings.epochs * epoch_steps, settings.gan_start_epoch * epoch_steps
     warmup, final = settings.warmup_epochs * epoch_steps, settings.final_factor
-    factor = learning_rate_factor(state.step, total_steps=total, warmup_steps=warmup, final_factor=final)
+    place = state.epoch * epoch_steps + batch
+    factor = learning_rate_factor(place, total_steps=total, warmup_steps=warmup, final_factor=final)
     judges = learning_rate_factor(
-        max(0, state.step - begin), total_steps=max(1, total - begin), warmup_steps=0, final_factor=final
+        max(0, place - begin), total_steps=max(1, total - begin), warmup_steps=0, final_factor=final
     )
     for optimizer, rate in (
         (state.generator_optimizer, settings.learning_rate * factor),
@@ -277,8 +292,23 @@ def _checkpoint_to_resume(settings: TrainSettings, resume: str | None) -> Checkp
     return find_checkpoint(settings.output_dir)
 
 
-def _keep_older_run(run: Path, talk: Callable[[str], None]) -> None:
-    """A new run never writes over an older one: that is moved aside."""
+def _differences(checkpoint: Checkpoint, order: dict[str, int]) -> list[str]:
+    """What makes the continued run another than the interrupted one would have been."""
+    before = checkpoint.content.get("order") or order
+    return [
+        f"{name} is {value} and was {before.get(name)} in {checkpoint.folder}: the run goes on in another order."
+        for name, value in order.items()
+        if before.get(name) != value
+    ]
+
+
+def _make_room(run: Path, checkpoint: Checkpoint | None, talk: Callable[[str], None]) -> None:
+    """A run that does not continue the one in its folder never writes over it: that is moved aside."""
+    if checkpoint is not None:
+        talk(f"continuing from {checkpoint.folder} (epoch {checkpoint.content['epoch']})")
+        if run.resolve() in checkpoint.folder.resolve().parents:
+            forget_later(run, int(checkpoint.content["epoch"]))
+            return
     if not (run / "log.jsonl").exists():
         return
     number = 1

@@ -26,6 +26,12 @@ class Monitor:
         self._length = max(FEWEST, WINDOW_STEPS // interval_steps)
         self._recent: dict[str, deque[float]] = {}
 
+    def remember(self, losses: Mapping[str, float]) -> None:
+        """Take what an earlier part of the run logged as the recent level."""
+        for name in WATCHED:
+            if name in losses:
+                self._recent.setdefault(name, deque(maxlen=self._length)).append(losses[name])
+
     def observe(self, step: int, losses: Mapping[str, float]) -> None:
         """Raise `TrainingStopped` when a rule fires."""
         for name, value in losses.items():
