@@ -267,8 +267,9 @@ def test_restore_a_folder_goes_on_after_a_bad_file(small_model: Path, tmp_path: 
     assert len(read_mono(tmp_path / "out" / "deep" / "good.wav")) == RATE
     assert not (tmp_path / "out" / "bad.wav").exists()
     error = capsys.readouterr().err
-    assert "bad.wav: can't be read as audio" in error
-    assert "1 of 2 files were not restored." in error
+    first, second = error.splitlines()  # no bar where nobody watches
+    assert "bad.wav: can't be read as audio" in first
+    assert second == "1 of 2 files were not restored."
 
 
 def test_bench_gives_json_alone_on_stdout(small_model: Path, capsys: Capture) -> None:

@@ -47,7 +47,7 @@ def show(renderable: RenderableType, *, aside: bool = False) -> None:
 
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[int, int, object], None]]:
-    """A bar on stderr, gone when done; yields a function that takes (done, all, name of what is at hand)."""
+    """A bar on a terminal, gone when done; yields a function that takes (done, all, name of what is at hand)."""
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -55,7 +55,8 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int, object], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
         def update(done: int, total: int, name: object) -> None:
