@@ -67,7 +67,7 @@ class AuditReport:
 
 def audit(output_dir: Path) -> AuditReport:
     """Look over a prepared corpus: every listed file, the split, the draws. Raises `CorpusError` without lists."""
-    root = output_dir.expanduser().absolute()
+    root = output_dir.absolute()
     report = AuditReport(root)
     listed = {split: _listed(root, split, report) for split in SPLITS}
     try:

@@ -93,7 +93,7 @@ class PrepareSummary:
 
 def check_output_dir(output_dir: Path) -> Path:
     """The absolute folder; refused where a list could not name files inside it."""
-    absolute = output_dir.expanduser().absolute()
+    absolute = output_dir.absolute()
     name = str(absolute)
     if "|" in name or len(name.splitlines()) != 1 or printable(name) != name:
         raise CorpusError(

@@ -1,0 +1,211 @@
+"""The schema: the only source of names, defaults and ranges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+Conditioning = Literal["degraded", "degraded+noisy"]
+
+
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"expected [low, high] with low ≤ high, got {list(value)}")
+    return value
+
+
+def _listable(value: Path) -> Path:
+    if "|" in str(value) or "\n" in str(value):
+        raise ValueError("must hold neither '|' nor a line break, because a list's lines are 'degraded|clean'")
+    return value
+
+
+def expanded(path: Path) -> Path:
+    """The path with `~` as the home folder."""
+    try:
+        return path.expanduser()
+    except RuntimeError as exc:
+        raise ValueError(f"the home folder in {path} is not known; write the whole path") from exc
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+Level = Annotated[float, Field(le=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any) -> Any:
+        # YAML reads yes, no, on and off as switches, and Python would take those for 1 and 0. No key is a switch.
+        if isinstance(value, bool):
+            raise ValueError(f"got {str(value).lower()}, which is also how YAML reads a bare yes, no, on or off")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _home(cls, value: Any) -> Any:
+        # Here and nowhere else, so that `~` is the same folder to every verb.
+        return expanded(value) if isinstance(value, Path) else value
+
+
+class Source(_Section):
+    """A folder of clean speech; the parent folder of a file is its speaker."""
+
+    path: Path
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Share of this source among the recordings, relative to the other sources."""
+    pattern: str | None = None
+    """File name pattern, e.g. `*_mic1.flac`; every wav and flac below `path` when null."""
+
+
+class Data(_Section):
+    """What the corpus is made of. `num_workers`, `passes` and `output_dir` do not change an item's content."""
+
+    sources: Annotated[list[Source], Field(min_length=1)] = [
+        Source(path=Path("/data/VCTK-Corpus-0.92/wav48_silence_trimmed"), weight=0.3, pattern="*_mic1.flac"),
+        Source(path=Path("/data/AISHELL-3/train/wav"), weight=0.7),
+    ]
+    noise_path: Path = Path("/data/noise")
+    ir_path: Path | None = Path("/data/rooms")
+    """Room impulse responses, read recursively; null for none."""
+    output_dir: Annotated[Path, AfterValidator(_listable)] = Path("/data/train_data_lite")
+    num_workers: Annotated[int, Field(ge=0)] = 2
+    """Worker processes, of preparing and of loading; 0 does the work in the main process."""
+    passes: Annotated[int, Field(ge=1)] = 1
+    """How often each recording is drawn, each time with other noise, room and levels."""
+    sample_rate: Literal[48000] = 48000
+    segment: Annotated[int, Field(ge=4800, multiple_of=480)] = 48000
+    """Length of an item in samples."""
+    snr_db: Range = (-5.0, 40.0)
+    speech_level_dbfs: Annotated[tuple[Level, Level], AfterValidator(_ascending)] = (-45.0, -15.0)
+    room_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the speakers, noises and rooms kept for validation, where no list names them."""
+    val_speakers: list[str] | None = None
+    val_noises: list[str] | None = None
+    val_rooms: list[str] | None = None
+    """Names (folder, or file name without suffix; `*` allowed) that form the validation side exactly."""
+    format: Literal["wav", "flac"] = "wav"
+
+
+class Suppressor(_Section):
+    """The noise suppressor whose output is to be restored."""
+
+    name: Literal["dfn3"] = "dfn3"
+    attenuation_limit_db: Annotated[float, Field(gt=0, le=100)] = 100.0
+    """100 means no limit."""
+    post_filter_beta: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+
+
+class Model(_Section):
+    """The generator."""
+
+    name: Literal["unet"] = "unet"
+    conditioning: Conditioning = "degraded+noisy"
+    bands: Annotated[int, Field(ge=16, multiple_of=16)] = 160
+    """Channels of the learned analysis at stride 16."""
+    channels: Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)] = [48, 96, 192]
+    """Widths at 3000, 600 and 100 frames per second."""
+    recurrent: Annotated[int, Field(ge=8)] = 192
+    """Width of the bottleneck's recurrence."""
+
+
+class Discriminators(_Section):
+    """What judges the restored voice in the GAN phase."""
+
+    names: Annotated[list[Literal["mpd", "mrd", "msd"]], Field(min_length=1)] = ["mpd", "mrd"]
+    periods: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)] = [2, 3, 5, 7, 11]
+    windows: Annotated[list[Annotated[int, Field(ge=64, multiple_of=2)]], Field(min_length=1)] = [2048, 1024, 512]
+    """STFT windows in samples, none longer than `data.segment`."""
+    channels: Annotated[int, Field(ge=4, multiple_of=4)] = 32
+    """Width of the first layer; the later ones follow from it."""
+    loss: Literal["hinge", "lsgan"] = "hinge"
+
+
+class LossWeights(_Section):
+    """Weights by name; a loss at weight 0 is not computed."""
+
+    l1: Annotated[float, Field(ge=0)] = 3.0
+    multi_stft: Annotated[float, Field(ge=0)] = 3.0
+    adversarial: Annotated[float, Field(ge=0)] = 1.0
+    feature_matching: Annotated[float, Field(ge=0)] = 2.0
+
+    @model_validator(mode="after")
+    def _something_before_the_gan(self) -> LossWeights:
+        if self.l1 == 0 and self.multi_stft == 0:
+            raise ValueError(
+                "l1 and multi_stft are both 0, which leaves nothing to learn from; put one of them above 0"
+            )
+        return self
+
+
+class Scheduler(_Section):
+    """Learning rate: linear warm-up, then a cosine down to `final_factor` of the peak."""
+
+    warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    final_factor: Annotated[float, Field(gt=0, le=1)] = 0.02
+
+
+class Training(_Section):
+    """The run."""
+
+    epochs: Annotated[int, Field(ge=1)] = 60
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Items per process and step."""
+    gan_start_epoch: Annotated[int, Field(ge=0)] = 15
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    discriminator_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    betas: tuple[Momentum, Momentum] = (0.8, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    gradient_clip: Annotated[float, Field(gt=0)] = 5.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    loss_weights: LossWeights = LossWeights()
+    scheduler: Scheduler = Scheduler()
+    mixed_precision: Literal["no", "bf16"] = "no"
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads of the training process; 0 leaves the choice to torch."""
+    best_metric: Literal["val_multi_stft", "val_l1"] = "val_multi_stft"
+    """The one number that decides which checkpoint is `best`; lower is better."""
+    output_dir: Path = Path("runs/default")
+    log_every_steps: Annotated[int, Field(ge=1)] = 10
+    validation_batches: Annotated[int, Field(ge=0)] = 0
+    """At most so many batches of validation per epoch; 0 takes all."""
+
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _bare_no(cls, value: Any) -> Any:
+        return "no" if value is False else value
+
+
+class Config(_Section):
+    """Everything a command needs to know."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: Data = Data()
+    suppressor: Suppressor = Suppressor()
+    model: Model = Model()
+    discriminators: Discriminators = Discriminators()
+    training: Training = Training()
+
+    @field_validator("discriminators")
+    @classmethod
+    def _windows_fit(cls, value: Discriminators, info: ValidationInfo) -> Discriminators:
+        data = info.data.get("data")
+        if data is not None and max(value.windows) > data.segment:
+            raise ValueError(
+                f"windows: expected none longer than data.segment ({data.segment}), got {max(value.windows)}"
+            )
+        return value
