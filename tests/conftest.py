@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real 48 kHz speech, noise and rooms; tests that use it have a generated counterpart."""
+    """Real 48 kHz speech, noise and rooms: recordings beside the checkout, or where TIMBRE_SHARED says.
+
+    They are not part of the repository; tests that use them have a generated counterpart.
+    """
     folder = Path(os.environ.get("TIMBRE_SHARED", ROOT.parent / "shared")) / "data"
     if not (folder / "speech").is_dir():
         pytest.skip(f"no real recordings at {folder}; set TIMBRE_SHARED to the folder that holds data/speech")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from tests.voices import FloatArray, noise, voice
+from timbre_restore.atomic import replacing, write_text
 from timbre_restore.audio import (
     active_rms,
     from_db,
@@ -39,7 +41,7 @@ def test_sixteen_bit_files_keep_every_value(tmp_path: Path, suffix: str) -> None
 def test_channels_come_first_and_parts_can_be_read(tmp_path: Path) -> None:
     both = np.stack([voice(0.1), noise(0.1)])
     write_audio(tmp_path / "x.wav", both, 48000, subtype="FLOAT")
-    samples, _ = read_audio(tmp_path / "x.wav", start=100, frames=50)
+    samples, _ = read_audio(tmp_path / "x.wav", start=100, length=50)
     assert np.array_equal(samples, both[:, 100:150])
     assert np.array_equal(read_mono(tmp_path / "x.wav"), both[0])
     assert read_info(tmp_path / "x.wav").channels == 2
@@ -79,7 +81,7 @@ def test_a_wav_whose_header_promises_too_much_is_refused(tmp_path: Path) -> None
         samples, _ = read_audio(tmp_path / "x.wav")
     except AudioFileError:
         return
-    assert samples.shape[1] == read_info(tmp_path / "x.wav").frames < 48000  # the library mends the header itself
+    assert samples.shape[1] == read_info(tmp_path / "x.wav").samples < 48000  # the library mends the header itself
 
 
 def test_names_that_are_no_text_can_be_read(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_names_that_are_no_text_can_be_read(tmp_path: Path) -> None:
         (tmp_path / "x.wav").rename(strange)
     except OSError:
         pytest.skip("this file system holds only names that are text")
-    assert read_info(strange).frames == 4800
+    assert read_info(strange).samples == 4800
 
 
 @pytest.mark.parametrize(("start", "end"), [(44100, 48000), (48000, 44100), (96000, 48000)])
@@ -137,3 +139,37 @@ def test_lag_is_the_delay(delay: int) -> None:
 
 def test_lag_of_silence_is_none() -> None:
     assert lag_samples(np.zeros(100, np.float32), voice(0.1)) == 0
+
+
+@pytest.mark.parametrize("stem", ["a" * 245, "n." + "a" * 243])
+def test_names_as_long_as_names_can_be_are_written(tmp_path: Path, stem: str) -> None:
+    write_audio(tmp_path / f"{stem}.wav", voice(0.1), 48000)
+    write_text(tmp_path / stem, "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"{stem}.wav", stem])
+
+
+def test_a_temporary_name_is_of_one_target_and_is_found_by_the_cleaning(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.wav") as one, replacing(tmp_path / "b.wav") as other:
+        one.touch()
+        other.touch()
+        assert one != other
+        assert sorted(tmp_path.glob(".*.tmp*")) == sorted([one, other])
+        assert one.suffix == ".wav"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path: Path) -> None:
+    """A limit on the size of files fails as a full disk does, in the middle of a write."""
+    resource = pytest.importorskip("resource", reason="needs limits of POSIX")
+    write_audio(tmp_path / "x.wav", voice(0.1), 48000)
+    before, limits = (tmp_path / "x.wav").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        with pytest.raises(AudioFileError, match=r"x\.wav: can't be written \(File too large\); check") as caught:
+            write_audio(tmp_path / "x.wav", voice(1.0), 48000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
+    assert (tmp_path / "x.wav").read_bytes() == before

@@ -179,7 +179,12 @@ def test_unusable_noise_and_room_give_way_to_the_next(here: Path) -> None:
     draw = replace(DRAW, noises=("torn.wav", "still.wav", "hum.wav"), rooms=("torn.wav", "room.wav"))
     items = made(here, draw)
     assert (items.applied.noise, items.applied.room) == ("hum.wav", "room.wav")
-    assert [entry[:2] for entry in items.rejected] == [("room", "torn.wav"), ("noise", "torn.wav")]
+    assert [entry[:2] for entry in items.rejected] == [
+        ("room", "torn.wav"),
+        ("noise", "torn.wav"),
+        ("noise", "still.wav"),
+    ]
+    assert "silent where it was drawn: -200 dBFS" in items.rejected[-1][2]
     assert not any(str(here) in reason for _, _, reason in items.rejected)
     with pytest.raises(TakeSkipped, match="noises"):
         made(here, replace(DRAW, noises=("still.wav",)))
@@ -218,3 +223,14 @@ def test_bandwidth_is_where_the_spectrum_ends(rate: int) -> None:
     spectrum[12000 * 4 :] = 0
     samples = (0.1 * np.fft.irfft(spectrum)).astype(np.float32)
     assert bandwidth_hz(samples, rate) == pytest.approx(12000, abs=320)  # a window smears a steep edge
+
+
+def test_a_suppressor_that_is_always_too_loud_gives_no_item(here: Path) -> None:
+    """Whatever the take is turned down by, this one answers above full scale: no gain is common to all three."""
+
+    class Even(Nothing):
+        def __call__(self, noisy: FloatArray) -> FloatArray:
+            return noisy * np.float32(2.0 / np.max(np.abs(noisy)))
+
+    with pytest.raises(TakeSkipped, match="passes full scale"):
+        render(here / "voice.wav", DRAW, here, here, Even(), SEGMENT)

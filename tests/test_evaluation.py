@@ -16,7 +16,8 @@ import soundfile
 from rich.console import Console
 
 from tests.voices import RATE, noise, voice
-from timbre_restore.audio import FloatArray, read_mono, resample, write_audio
+from timbre_restore.apps.cli import main
+from timbre_restore.audio import FloatArray, read_list, read_mono, resample, write_audio
 from timbre_restore.errors import CorpusError, MissingExtraError, SuppressorError
 from timbre_restore.evaluation import (
     Clip,
@@ -143,15 +144,17 @@ def test_bad_lines_of_a_list_are_numbered(tmp_path: Path) -> None:
     listed = make_corpus(tmp_path)
     good = listed.read_text().splitlines()
     listed.write_text("\n".join([good[0], "only one name", good[1].replace("item1", "gone")]))
-    with pytest.raises(CorpusError, match=r"line 2: expected 'degraded\|clean'.*line 3: no such file: .*gone"):
+    with pytest.raises(
+        CorpusError, match=r"line 2: expected 'degraded_path\|clean_path'.*line 3: no such file: .*gone"
+    ):
         items_from_list(listed)
     listed.write_text(f"{good[0]}\n{good[0]}\n")
     with pytest.raises(CorpusError, match="'item0' occurs more than once"):
         items_from_list(listed)
-    listed.write_text("\n")
+    listed.write_text("")
     with pytest.raises(CorpusError, match="is empty"):
         items_from_list(listed)
-    with pytest.raises(CorpusError, match="can't be read as a list"):
+    with pytest.raises(CorpusError, match="can't be read"):
         items_from_list(tmp_path / "absent.txt")
     write_audio(tmp_path / "noisy" / "item0.wav", voice(1)[:40_000], RATE)
     with pytest.raises(CorpusError, match="holds 40000 samples"):
@@ -482,3 +485,29 @@ def test_a_real_voice_goes_the_whole_way(shared_data: Path, tmp_path: Path) -> N
         a, b, c = (found.items[0].value(name, lower) for name in ("noisy", "restored", "degraded"))
         assert a is not None and b is not None and c is not None and a <= b < c
     assert as_json(found)["systems"]["restored"]["mean"]["resid"] < 0.2
+
+
+@pytest.mark.parametrize("text", ["{0}\n\n{0}\n", " \n", "{0}|x\n", "|{0}\n", "a|\n"])
+def test_every_reader_of_a_list_refuses_the_same_lines(tmp_path: Path, text: str) -> None:
+    good = make_corpus(tmp_path, 1).read_text().strip()
+    (tmp_path / "train.txt").write_text(text.format(good))
+    line = 2 if "\n\n" in text else 1
+    said = rf"line {line}: expected 'degraded_path\|clean_path'"
+    for reader in (items_from_list, read_list):
+        with pytest.raises(CorpusError, match=said):
+            reader(tmp_path / "train.txt")
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_place_that_can_not_be_written_is_said_before_scoring(
+    option: str, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def scored(*_: object, **__: object) -> None:
+        raise AssertionError("scored before the target was looked at")
+
+    monkeypatch.setattr("timbre_restore.evaluation.evaluate", scored)
+    monkeypatch.setattr("timbre_restore.runtime.Restorer.load", scored)
+    (pairs / "file").touch()
+    for target, said in [(pairs / "file" / "out", "folder can't be made"), (pairs, "is a folder")]:
+        assert main(["evaluate", "--pairs", str(pairs), option, str(target)]) == 2
+        assert said in capsys.readouterr().err

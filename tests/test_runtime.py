@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +192,46 @@ def test_an_empty_folder_and_an_empty_file(restorer: Restorer, tmp_path: Path) -
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 48_000)
     with pytest.raises(AudioFileError, match="holds no samples"):
         restore_path(tmp_path / "empty.wav", tmp_path / "out.wav", restorer=restorer, suppress=halve)
+
+
+def test_hidden_files_and_folders_are_no_recordings(restorer: Restorer, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / ".trash").mkdir(parents=True)
+    for name in ("one.wav", ".trash/old.wav"):
+        soundfile.write(source / name, voice(0.2), 48_000)
+    (source / "._one.wav").write_bytes(b"side file")
+    (source / ".x.1.tmp.wav").write_bytes(b"torn")
+    summary = restore_path(source, tmp_path / "out", restorer=restorer, suppress=halve)
+    assert [result.target.name for result in summary.done] == ["one.wav"]
+    assert summary.failed == []
+
+
+def test_a_folder_that_can_not_be_listed_is_reported(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in"
+    (source / "closed").mkdir(parents=True)
+    soundfile.write(source / "one.wav", voice(0.2), 48_000)
+    plain = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    summary = restore_path(source, tmp_path / "out", restorer=restorer, suppress=halve)
+    assert len(summary.done) == 1
+    assert summary.failed == [f"{source / 'closed'}: can't be listed (Permission denied); mend its permissions."]
+    (source / "one.wav").unlink()
+    with pytest.raises(AudioFileError, match="closed: can't be listed"):
+        restore_path(source, tmp_path / "out", restorer=restorer, suppress=halve)
+
+
+def test_a_target_that_can_not_be_written_is_one_sentence(restorer: Restorer, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "in.wav", voice(0.2), 48_000)
+    target = tmp_path / "in.wav" / "out.wav"  # below a file no folder can be made, whoever tries
+    with pytest.raises(AudioFileError, match=r"out\.wav: can't be written \(.*\); check the folder") as caught:
+        restore_path(tmp_path / "in.wav", target, restorer=restorer, suppress=halve)
+    assert "\n" not in str(caught.value)
+    assert "tmp" not in str(caught.value).replace(str(tmp_path), "")

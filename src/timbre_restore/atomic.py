@@ -6,12 +6,15 @@ sees half a file. The temporary name carries the process id: two writers of equa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+LONGEST_SUFFIX = 16
 
 
 @contextmanager
@@ -21,12 +24,19 @@ def replacing(path: Path) -> Iterator[Path]:
     The suffix of `path` stays last, because encoders choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(path: Path) -> str:
+    """Hidden, of this process and this target, and short: the target's own name may be as long as names can be."""
+    tag = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+    suffix = path.suffix if len(path.suffix) <= LONGEST_SUFFIX else ""
+    return f".{tag}.{os.getpid()}.tmp{suffix}"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Sound as numbers, numpy only: files, spectra, levels, alignment."""
+"""Sound as numbers, numpy only: files and lists of them, spectra, levels, alignment."""
 
 from timbre_restore.audio.alignment import lag_samples
 from timbre_restore.audio.files import (
@@ -14,6 +14,7 @@ from timbre_restore.audio.files import (
     write_audio,
 )
 from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
+from timbre_restore.audio.pairs import Pair, parse_list, read_list
 from timbre_restore.audio.stft import hann, stft
 
 __all__ = [
@@ -22,12 +23,15 @@ __all__ = [
     "SAMPLE_RATE_HZ",
     "AudioInfo",
     "FloatArray",
+    "Pair",
     "active_rms",
     "from_db",
     "hann",
     "lag_samples",
+    "parse_list",
     "read_audio",
     "read_info",
+    "read_list",
     "read_mono",
     "resample",
     "rms",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from timbre_restore.atomic import replacing
+from timbre_restore.atomic import write_bytes
 from timbre_restore.errors import AudioFileError
 
 FloatArray = NDArray[np.float32]
@@ -28,7 +29,8 @@ class AudioInfo:
 
     sample_rate_hz: int
     channels: int
-    frames: int
+    samples: int
+    """Per channel."""
     format: str
     subtype: str
 
@@ -42,16 +44,16 @@ def read_info(path: Path) -> AudioInfo:
     return AudioInfo(info.samplerate, info.channels, info.frames, info.format, info.subtype)
 
 
-def read_audio(path: Path, *, start: int = 0, frames: int = -1) -> tuple[FloatArray, int]:
-    """Read `[C, T]` float32 and the rate in hertz; `start` and `frames` count samples per channel.
+def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatArray, int]:
+    """Read `[C, T]` float32 and the rate in hertz; `start` and `length` count samples per channel.
 
     Raises `AudioFileError` when the file is missing, is no audio, is cut off, or holds NaN or infinity.
     """
     try:
         with soundfile.SoundFile(_name(path)) as file:
-            promised = file.frames - start if frames < 0 else min(frames, file.frames - start)
+            promised = file.frames - start if length < 0 else min(length, file.frames - start)
             file.seek(start)
-            samples = file.read(frames, dtype="float32", always_2d=True)
+            samples = file.read(length, dtype="float32", always_2d=True)
             rate = int(file.samplerate)
     except (soundfile.LibsndfileError, OSError, ValueError) as exc:
         raise AudioFileError(_unreadable(path, exc)) from exc
@@ -77,10 +79,15 @@ def write_audio(path: Path, samples: FloatArray, rate_hz: int, *, subtype: str |
     """
     data = samples if samples.ndim == 1 else samples.T
     try:
-        with replacing(path) as temporary:
-            soundfile.write(_name(temporary), data, rate_hz, subtype=subtype or "PCM_16")
+        # In memory first: a full disk is then met by one plain write, which says so; libsndfile would not.
+        buffer = io.BytesIO()
+        soundfile.write(buffer, data, rate_hz, format=path.suffix[1:].upper(), subtype=subtype or "PCM_16")
+        write_bytes(path, buffer.getvalue())
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as exc:
-        raise AudioFileError(f"{path}: can't be written ({exc}); check the folder, the disk and the format.") from exc
+        reason = getattr(exc, "strerror", None) or exc
+        raise AudioFileError(
+            f"{path}: can't be written ({reason}); check the folder, the disk and the format."
+        ) from exc
 
 
 def resample(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:

@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, active_rms, lag_samples, read_audio, read_info, rms, to_db
+from timbre_restore.audio import (
+    SAMPLE_RATE_HZ,
+    Pair,
+    active_rms,
+    lag_samples,
+    parse_list,
+    read_audio,
+    read_info,
+    rms,
+    to_db,
+)
 from timbre_restore.corpus.folder import ROLES
 from timbre_restore.corpus.manifest import read_table
 from timbre_restore.corpus.plan import SPLITS, Split
@@ -85,31 +95,20 @@ def audit(output_dir: Path) -> AuditReport:
     return report
 
 
-def _listed(root: Path, split: str, report: AuditReport) -> list[tuple[Path, Path]]:
-    """(degraded, clean) of each well-formed line."""
+def _listed(root: Path, split: str, report: AuditReport) -> list[Pair]:
+    """The pair of each well-formed line."""
     path = root / f"{split}.txt"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as exc:
-        raise CorpusError(f"{path}: can't be read ({exc.strerror}); prepare the corpus first.") from exc
-    pairs = []
-    for number, line in enumerate(lines, start=1):
-        parts = line.split("|")
-        if len(parts) == 2 and all(parts):
-            pairs.append((Path(parts[0]), Path(parts[1])))
-        else:
-            report.reasons.append(f"{path.name}, line {number} is not 'degraded_path|clean_path'")
+    pairs, problems = parse_list(path)
+    report.reasons += [f"{path.name}, {problem}" for problem in problems]
     report.items[split] = len(pairs)
     return pairs
 
 
-def _compare_with_rows(
-    listed: Mapping[Split, list[tuple[Path, Path]]], rows: list[dict[str, str]], report: AuditReport
-) -> None:
+def _compare_with_rows(listed: Mapping[Split, list[Pair]], rows: list[dict[str, str]], report: AuditReport) -> None:
     """Lists and rows name the same items in the same order (folders may have more than one name, so ends count)."""
     for split in SPLITS:
         expected = [(row["degraded"], row["clean"]) for row in rows if row["split"] == split]
-        named = [(_end(degraded), _end(clean)) for degraded, clean in listed[split]]
+        named = [(_end(pair.degraded), _end(pair.clean)) for pair in listed[split]]
         if named != expected:
             same = min(len(named), len(expected))
             line = 1 + next((i for i in range(same) if named[i] != expected[i]), same)
@@ -136,15 +135,14 @@ def _look_at_split(rows: list[dict[str, str]], report: AuditReport) -> None:
             report.ranges[column] = (min(values), max(values))
 
 
-def _look_at_files(pairs: list[tuple[Path, Path]], report: AuditReport) -> None:
+def _look_at_files(pairs: list[Pair], report: AuditReport) -> None:
     broken: Counter[str] = Counter()
     examples: dict[str, str] = {}
     segment: int | None = None
     step = max(1, -(-len(pairs) // MOST_CORRELATED))
-    for number, (degraded, clean) in enumerate(pairs):
-        noisy = degraded.parent.parent / "noisy" / degraded.name
+    for number, pair in enumerate(pairs):
         signals: dict[str, FloatArray] = {}
-        for role, path in zip(ROLES, (degraded, clean, noisy), strict=True):
+        for role, path in zip(ROLES, (pair.degraded, pair.clean, pair.noisy), strict=True):
             length = None if segment is None else segment + (DFN3_LATENCY_SAMPLES if role == "noisy" else 0)
             fault, samples = _read(path, length)
             if segment is None and role == "degraded" and not fault:
@@ -155,7 +153,9 @@ def _look_at_files(pairs: list[tuple[Path, Path]], report: AuditReport) -> None:
             else:
                 signals[role] = samples
         if "degraded" in signals and "clean" in signals:
-            _look_at_pair(signals["degraded"], signals["clean"], number % step == 0, clean, report, broken, examples)
+            _look_at_pair(
+                signals["degraded"], signals["clean"], number % step == 0, pair.clean, report, broken, examples
+            )
     report.reasons += [f"{count} files {fault}, e.g. {examples[fault]}" for fault, count in broken.items()]
 
 
@@ -171,7 +171,7 @@ def _read(path: Path, length: int | None) -> tuple[str, FloatArray]:
         return "can't be read", nothing
     if info.sample_rate_hz != SAMPLE_RATE_HZ or info.channels != 1:
         return f"are not mono at {SAMPLE_RATE_HZ} Hz", nothing
-    if length is not None and info.frames != length:
+    if length is not None and info.samples != length:
         return "have another length than the rest", nothing
     if np.max(np.abs(samples), initial=0.0) >= 32767 / 32768:
         return "are clipped", nothing

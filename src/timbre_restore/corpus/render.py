@@ -25,6 +25,7 @@ Int16Array = NDArray[np.int16]
 
 EARLY_SAMPLES = 2400  # 50 ms of a room stay in the target
 CEILING = 0.99
+TRIES = 4  # of a gain under which the suppressor's output stays below the ceiling
 LOWEST_RATE_HZ = 32_000
 SILENCE_DBFS = -80.0
 NOISE_SILENCE_DBFS = -70.0  # a stretch below it would be raised by tens of dB, and its dither with it
@@ -80,13 +81,15 @@ def render(
     count = len(speech) // segment
     lead = suppressor.latency_samples
     gain = min(1.0, CEILING / max(_peak(noisy), _peak(clean)))
-    for _ in range(4):
+    for _ in range(TRIES):
         noisy_pcm = to_pcm(np.pad(noisy * np.float32(gain), (0, lead)))
         # What follows the last item reaches it only as far as the suppressor looks ahead.
         degraded = suppressor(from_pcm(noisy_pcm[: count * segment + lead]))[: count * segment]
         if _peak(degraded) <= CEILING:
             break
         gain *= 0.98 * CEILING / _peak(degraded)
+    else:
+        raise TakeSkipped("its suppressed side passes full scale however far the take is turned down")
     applied = Applied(native_rate, bandwidth, to_db(speech_gain), noise, offset, to_db(noise_gain), room, to_db(gain))
     clean_pcm = to_pcm(clean[: count * segment] * np.float32(gain))
     windows = np.lib.stride_tricks.sliding_window_view(noisy_pcm, segment + lead)[::segment][:count]
@@ -116,8 +119,8 @@ def load_speech(path: Path, segment: int) -> tuple[FloatArray, int, int]:
         info = read_info(path)
         if info.sample_rate_hz < LOWEST_RATE_HZ:
             raise TakeSkipped(f"sampled at {info.sample_rate_hz} Hz; expected {LOWEST_RATE_HZ} Hz or more")
-        if info.frames * SAMPLE_RATE_HZ < segment * info.sample_rate_hz:
-            raise TakeSkipped(f"too short: {info.frames / info.sample_rate_hz:.2f} s do not fill one item")
+        if info.samples * SAMPLE_RATE_HZ < segment * info.sample_rate_hz:
+            raise TakeSkipped(f"too short: {info.samples / info.sample_rate_hz:.2f} s do not fill one item")
         samples, rate = read_audio(path)
     except AudioFileError as exc:
         raise TakeSkipped(f"unreadable: {_without(path, exc)}") from exc
@@ -193,22 +196,24 @@ def _first_noise(
         except AudioFileError as exc:
             rejected.append(("noise", name, _without(root / name, exc)))
             continue
-        if to_db(rms(stretch)) >= NOISE_SILENCE_DBFS:
+        level = to_db(rms(stretch))
+        if level >= NOISE_SILENCE_DBFS:
             return name, offset, stretch
+        rejected.append(("noise", name, f"silent where it was drawn: {level:.0f} dBFS"))
     raise TakeSkipped(f"none of its {len(draw.noises)} drawn noises could be used (first: {draw.noises[0]})")
 
 
 def load_noise(path: Path, position: float, length: int) -> tuple[int, FloatArray]:
     """A stretch of a noise, beginning at `position` in [0, 1) of what is possible; a shorter noise goes in a circle."""
     info = read_info(path)
-    whole = info.frames * SAMPLE_RATE_HZ // info.sample_rate_hz
+    whole = info.samples * SAMPLE_RATE_HZ // info.sample_rate_hz
     if whole <= 0:
         raise AudioFileError("holds no samples")
     if whole > length:
         offset = int(position * (whole - length))
         first = offset * info.sample_rate_hz // SAMPLE_RATE_HZ
-        frames = -(-length * info.sample_rate_hz // SAMPLE_RATE_HZ) + 2
-        samples, rate = read_audio(path, start=first, frames=min(frames, info.frames - first))
+        wanted = -(-length * info.sample_rate_hz // SAMPLE_RATE_HZ) + 2
+        samples, rate = read_audio(path, start=first, length=min(wanted, info.samples - first))
         stretch = resample(samples[0], rate, SAMPLE_RATE_HZ)[:length]
         return offset, np.pad(stretch, (0, length - len(stretch)))
     samples, rate = read_audio(path)

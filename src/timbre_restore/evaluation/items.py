@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre_restore.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, FloatArray, read_info, read_mono
+from timbre_restore.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, FloatArray, Pair, parse_list, read_info, read_mono
 from timbre_restore.errors import AudioFileError, CorpusError
 
 SHOWN_PROBLEMS = 10
@@ -58,20 +58,9 @@ def items_from_list(list_file: Path) -> list[Item]:
     The noisy file may be longer, since a corpus stores what the suppressor's delay pushes past the end; `load_item`
     cuts it to the clean one. Raises `CorpusError` that names the lines.
     """
-    try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise CorpusError(f"{list_file}: can't be read as a list ({exc}); expected lines 'degraded|clean'.") from exc
-    items: list[Item] = []
-    problems: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        item, problem = _parse(line)
-        if problem:
-            problems.append(f"line {number}: {problem}")
-        elif item:
-            items.append(item)
+    pairs, problems = parse_list(list_file)
+    problems += [f"line {pair.line}: no such file: {', '.join(gone)}" for pair in pairs if (gone := _missing(pair))]
+    items = [Item(pair.degraded.stem, pair.noisy, pair.clean, pair.degraded) for pair in pairs]
     twice = [stem for stem, count in Counter(item.stem for item in items).items() if count > 1]
     problems += [f"the name {stem!r} occurs more than once" for stem in twice]
     _raise(f"{list_file}: every line must name an item 'degraded|clean' with its files", problems)
@@ -115,22 +104,13 @@ def _mismatch(item: Item) -> str:
         return str(exc)
     if noisy.sample_rate_hz != clean.sample_rate_hz:
         return f"{item.stem}: noisy is at {noisy.sample_rate_hz} Hz, clean at {clean.sample_rate_hz} Hz"
-    if noisy.frames != clean.frames:
-        return f"{item.stem}: noisy holds {noisy.frames} samples, clean {clean.frames}"
-    return f"{item.stem}: holds no samples" if clean.frames == 0 else ""
+    if noisy.samples != clean.samples:
+        return f"{item.stem}: noisy holds {noisy.samples} samples, clean {clean.samples}"
+    return f"{item.stem}: holds no samples" if clean.samples == 0 else ""
 
 
-def _parse(line: str) -> tuple[Item | None, str]:
-    """The item of a list line, or what is wrong with it."""
-    parts = line.strip().split("|")
-    if len(parts) != 2 or not all(parts):
-        return None, f"expected 'degraded|clean', got {line.strip()!r}"
-    degraded, clean = Path(parts[0]), Path(parts[1])
-    noisy = degraded.parent.parent / "noisy" / degraded.name
-    missing = [str(path) for path in (degraded, clean, noisy) if not path.is_file()]
-    if missing:
-        return None, f"no such file: {', '.join(missing)}"
-    return Item(degraded.stem, noisy, clean, degraded), ""
+def _missing(pair: Pair) -> list[str]:
+    return [str(path) for path in (pair.degraded, pair.clean, pair.noisy) if not path.is_file()]
 
 
 def _raise(heading: str, problems: Iterable[str]) -> None:

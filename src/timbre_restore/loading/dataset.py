@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
+from timbre_restore.audio import read_list
 from timbre_restore.errors import CorpusError
-from timbre_restore.loading.pairs import NOISY_EXTRA_SAMPLES, read_item, read_list
+from timbre_restore.loading.item import read_item
+from timbre_restore.suppressors import DFN3_LATENCY_SAMPLES
 
 
 class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
@@ -33,7 +35,7 @@ class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
         pair = self.pairs[index]
         wanted = [(pair.degraded, self.segment), (pair.clean, self.segment)]
         if self.with_noisy:
-            wanted.append((pair.noisy, self.segment + NOISY_EXTRA_SAMPLES))
+            wanted.append((pair.noisy, self.segment + DFN3_LATENCY_SAMPLES))
         return tuple(
             torch.from_numpy(read_item(self.list_path, pair.line, path, samples)).unsqueeze(0)
             for path, samples in wanted

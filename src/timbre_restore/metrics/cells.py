@@ -13,7 +13,7 @@ drowns the voice, and is comparable with the OSR. OSR alone is gamed by leaving 
 Spectra: Hann 1536, hop 480. Bands: 48 equal steps of the ERB-rate scale 21.4·log10(1 + 0.00437 f) (Glasberg and
 Moore 1990) from bin 1 to 20 kHz; a band without a bin is left out, and so is a band in which the reference holds
 nothing but the rounding of its resampling. The upper rates take the bands whose centre lies in 8–20 kHz.
-Thresholds: this project's own; see the design's section on measures.
+Thresholds: this project's own.
 """
 
 from __future__ import annotations

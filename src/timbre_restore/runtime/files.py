@@ -49,7 +49,7 @@ def restore_path(
     strength: float | None = None,
     progress: Callable[[int, int, Path], None] = lambda _done, _all, _path: None,
 ) -> RestoreSummary:
-    """Restore a file, or every wav and flac below a folder into the same tree under `target`.
+    """Restore a file, or every wav and flac below a folder, hidden ones left out, into the same tree under `target`.
 
     `suppress` turns noisy `[T]` at 48 kHz into degraded, aligned and as long; None says that the input was suppressed
     before (a model that wants the noisy signal is then given the degraded one, for want of it). In a folder a bad file
@@ -64,10 +64,10 @@ def restore_path(
         raise AudioFileError(f"{target}: is a file, and the input is a folder; give a folder as output.")
     if source.resolve() == target.resolve():
         raise AudioFileError(f"{target}: is the input folder itself; give another, so that nothing is overwritten.")
-    files = sorted(_audio_files(source, leaving_out=target))
-    if not files:
-        raise AudioFileError(f"{source}: holds no wav or flac file.")
     summary = RestoreSummary()
+    files = sorted(_audio_files(source, leaving_out=target, closed=summary.failed))
+    if not files:
+        raise AudioFileError(next(iter(summary.failed), f"{source}: holds no wav or flac file."))
     for index, file in enumerate(files):
         progress(index, len(files), file)
         try:
@@ -113,10 +113,19 @@ def _subtype(source: Path, target: Path) -> str:
     return subtype if subtype in allowed[target.suffix.lower()] else "PCM_24"
 
 
-def _audio_files(folder: Path, *, leaving_out: Path) -> Iterator[Path]:
-    """Every wav and flac below `folder`; links to folders are not followed, so a loop can't trap the walk."""
+def _audio_files(folder: Path, *, leaving_out: Path, closed: list[str]) -> Iterator[Path]:
+    """Every wav and flac below `folder`; a sentence for each folder that can't be listed goes to `closed`.
+
+    Links to folders are not followed, so a loop can't trap the walk. What is hidden is no recording: other systems'
+    side files are named like sound, and so are the torn files of a killed run.
+    """
     own = leaving_out.resolve()
-    for root, folders, names in os.walk(folder, followlinks=False):
+
+    def refuse(exc: OSError) -> None:
+        closed.append(f"{exc.filename}: can't be listed ({exc.strerror}); mend its permissions.")
+
+    for root, folders, names in os.walk(folder, followlinks=False, onerror=refuse):
         here = Path(root)
-        folders[:] = [name for name in folders if (here / name).resolve() != own]
-        yield from (here / name for name in names if Path(name).suffix.lower() in AUDIO_SUFFIXES)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != own]
+        sounds = (name for name in names if Path(name).suffix.lower() in AUDIO_SUFFIXES)
+        yield from (here / name for name in sounds if not name.startswith("."))

@@ -1,0 +1,54 @@
+"""Lists of pairs, the one way in which every reader takes them: a line is `degraded_path|clean_path`, as it is.
+
+No line is passed over, not even an empty one, and no space is trimmed: line n of a list is item n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from timbre_restore.errors import CorpusError
+
+SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One line of a list."""
+
+    degraded: Path
+    clean: Path
+    line: int
+    """Counted from 1."""
+
+    @property
+    def noisy(self) -> Path:
+        """The noisy item beside: the same name in the folder `noisy`."""
+        return self.degraded.parent.parent / "noisy" / self.degraded.name
+
+
+def parse_list(path: Path) -> tuple[list[Pair], list[str]]:
+    """The pairs of a list, and what is wrong with each line that is none. Raises `CorpusError` without the file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = getattr(exc, "strerror", None) or "it is not UTF-8 text"
+        raise CorpusError(f"{path}: can't be read ({reason}); prepare the corpus first.") from exc
+    pairs: list[Pair] = []
+    problems: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        degraded, bar, clean = line.partition("|")
+        if degraded.strip() and bar and clean.strip() and "|" not in clean:
+            pairs.append(Pair(Path(degraded), Path(clean), number))
+        else:
+            problems.append(f"line {number}: expected 'degraded_path|clean_path', got '{line[:SHOWN_CHARACTERS]}'")
+    return pairs, problems
+
+
+def read_list(path: Path | str) -> list[Pair]:
+    """The pairs of a list, which may be empty. Raises `CorpusError` on a malformed line, or without the file."""
+    pairs, problems = parse_list(Path(path))
+    if problems:
+        raise CorpusError(f"{path}, {problems[0]}.")
+    return pairs
