@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -355,8 +356,12 @@ def test_too_many_bad_recordings_fail_after_everything_is_written(quick: Run, so
     shutil.copytree(sounds / "speech", speech)
     for index in range(3):
         soundfile.write(speech / "cy" / f"short{index}.wav", voice(0.5), 48000)
-    with pytest.raises(CorpusError, match="3 of 9 takes were skipped"):
-        quick(spec=replace(spec_of(sounds), sources=(SourceSpec(speech),)))
+    spec = replace(spec_of(sounds), sources=(SourceSpec(speech),))
+    with pytest.raises(CorpusError, match="listed when the other shards are done") as caught:
+        quick(tmp_path / "half", spec, shard_idx=1, shard_count=2)
+    assert "skipped.tsv" not in str(caught.value)
+    with pytest.raises(CorpusError, match=r"3 of 9 takes were skipped.*skipped\.tsv\. The rest is prepared and listed"):
+        quick(spec=spec)
     assert len(read_table(tmp_path / "out" / "skipped.tsv")) == 3
     assert len((tmp_path / "out" / "train.txt").read_text().splitlines()) > 0
 
@@ -434,7 +439,7 @@ def test_audit_compares_lists_and_rows(quick: Run, tmp_path: Path) -> None:
     path.write_text("".join([lines[1], lines[0], *lines[2:]]))
     assert "don't agree (first at line 1)" in str(audit(tmp_path / "out"))
     path.write_text("no pair\n")
-    assert "line 1 is not" in str(audit(tmp_path / "out"))
+    assert "train.txt, line 1: expected" in str(audit(tmp_path / "out"))
 
 
 def test_audit_warns_of_speakers_on_both_sides(quick: Run, sounds: Path, tmp_path: Path) -> None:
@@ -462,3 +467,28 @@ def test_real_recordings_in_shards_equal_one_process(shared_data: Path, quick: R
         quick(tmp_path / "two", spec, max_files=4, shard_idx=index, shard_count=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert audit(tmp_path / "two").ready
+
+
+def test_a_shard_takes_its_marker_back_only_when_nobody_is_listing(
+    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(max_files=2)
+    done = tmp_path / "out" / ".state" / "shards" / "0-of-1.json"
+    held: list[bool] = []
+    plain, folder_lock = Path.unlink, CorpusFolder.folder_lock
+
+    @contextmanager
+    def noted(self: CorpusFolder) -> Iterator[None]:
+        with folder_lock(self):
+            held.append(True)
+            yield
+            held.pop()
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        assert self != done or held
+        plain(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(CorpusFolder, "folder_lock", noted)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    quick(max_files=2)
+    assert done.exists()

@@ -57,7 +57,8 @@ def prepare(
         with folder.shard_lock(shard_idx, shard_count):
             folder.check_settings(spec.settings(build))
             done = folder.shard_marker(shard_idx, shard_count)
-            done.unlink(missing_ok=True)
+            with folder.folder_lock():  # another shard may be listing, and counts on the markers that it saw
+                done.unlink(missing_ok=True)
             markers, rendered = _make_missing(maker, own, num_workers, skip_existing=skip_existing, progress=progress)
             digest, seconds = plan_digest(maker, plan), time.monotonic() - started
             write_json(done, {"plan": digest, "seconds": round(seconds, 3), "rendered": rendered})
@@ -136,7 +137,12 @@ def _refuse_if_mostly_skipped(summary: PrepareSummary, markers: Sequence[dict[st
     if summary.skipped <= MOST_SKIPPED * summary.takes:
         return
     reason, times = Counter(marker["skipped"] for marker in markers if marker["skipped"] is not None).most_common(1)[0]
+    rest = (
+        f"see {summary.output_dir / 'skipped.tsv'}. The rest is prepared and listed."
+        if summary.lists_written
+        else "the rest of this shard is prepared, and listed when the other shards are done."
+    )
     raise CorpusError(
         f"{summary.output_dir}: {summary.skipped} of {summary.takes} takes were skipped, more than a fifth ({times} of "
-        f"them: {reason}); see {summary.output_dir / 'skipped.tsv'}. The rest is prepared and listed."
+        f"them: {reason}); {rest}"
     )

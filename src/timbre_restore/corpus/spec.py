@@ -85,7 +85,8 @@ class PrepareSummary:
             + (f", {items / minutes:.0f} items/min" if self.rendered == self.takes else f", {self.rendered} made now"),
         ]
         if self.skipped:
-            lines.append(f"{self.skipped} takes skipped; the reasons are in {self.output_dir / 'skipped.tsv'}")
+            where = "are" if self.lists_written else "will be"
+            lines.append(f"{self.skipped} takes skipped; the reasons {where} in {self.output_dir / 'skipped.tsv'}")
         if not self.lists_written:
             lines.append("the lists follow when the other shards are done")
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
