@@ -393,6 +393,15 @@ def test_a_diverging_run_stops_and_keeps_its_last_healthy_checkpoint(corpus: Pat
     assert all(torch.isfinite(w).all() for w in weights_of(tmp_path / "run").values())
 
 
+@pytest.mark.parametrize(("processes", "share"), [(None, 4), ("2", 2), ("8", 1)])
+def test_processes_share_the_threads(monkeypatch: pytest.MonkeyPatch, processes: str | None, share: int) -> None:
+    if processes is None:
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert loop.threads_of_process(4) == share
+
+
 def test_learning_rate_rises_then_falls() -> None:
     def at(step: int) -> float:
         return learning_rate_factor(step, total_steps=100, warmup_steps=10, final_factor=0.1)

@@ -176,7 +176,7 @@ class Training(_Section):
     scheduler: Scheduler = Scheduler()
     mixed_precision: Literal["no", "bf16"] = "no"
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of the training process; 0 leaves the choice to torch."""
+    """CPU threads, shared by the training processes of one machine; 0 leaves the choice to torch."""
     best_metric: Literal["val_multi_stft", "val_l1"] = "val_multi_stft"
     """The one number that decides which checkpoint is `best`; lower is better."""
     output_dir: Path = Path("runs/default")

@@ -58,7 +58,7 @@ def train(
     checkpoint, a new run if there is none) or the path of a run or checkpoint. `say` gets what a person should read.
     """
     if settings.threads:
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(threads_of_process(settings.threads))
     accelerator = Accelerator(
         # Without the flag, processes without an accelerator would each train alone instead of together.
         cpu=not torch.accelerator.is_available(),
@@ -93,6 +93,11 @@ def train(
             metrics = _epoch(state, accelerator, settings, data, journal, monitor, progress)
     journal.close()
     return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
+
+
+def threads_of_process(threads: int) -> int:
+    """This process's share of the machine's threads, at least one: processes with more than cores only wait."""
+    return max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class _Data:
