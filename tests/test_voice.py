@@ -1,0 +1,86 @@
+"""The packaged voice: it opens, it is listed honestly, and it gives back more than it spoils."""
+
+from __future__ import annotations
+
+import csv
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.conftest import ROOT
+from tests.voices import noise, voice
+from timbre_restore.apps.cli import main
+from timbre_restore.apps.made_voice import Speaker, made_voice
+from timbre_restore.audio import lag_samples, read_mono, rms, write_audio
+from timbre_restore.config import load_config
+from timbre_restore.metrics import item_gain, oversuppression_rate, residual_rate
+from timbre_restore.runtime import Restorer
+from timbre_restore.runtime.restorer import packaged_model
+from timbre_restore.suppressors import load_suppressor
+
+FloatArray = NDArray[np.float32]
+
+
+def rates(estimate: FloatArray, clean: FloatArray) -> tuple[float, float]:
+    gain = np.float32(item_gain(clean))
+    return oversuppression_rate(estimate * gain, clean * gain), residual_rate(estimate * gain, clean * gain)
+
+
+def gives_back(clean: FloatArray, noisy: FloatArray) -> None:
+    """Less is over-suppressed than by the suppressor, and the added residual is a small part of the noise's."""
+    degraded = load_suppressor()(noisy)
+    restored = Restorer.load()(degraded, noisy)
+    (before, few), (after, more), (_, all_of_it) = (rates(x, clean) for x in (degraded, restored, noisy))
+    assert after < 0.95 * before
+    assert more < few + 0.25 * (all_of_it - few)
+    assert lag_samples(restored, degraded) == 0
+
+
+def test_it_opens_small_and_adds_no_latency() -> None:
+    restorer = Restorer.load()
+    assert packaged_model().stat().st_size < 8_000_000
+    assert (restorer.latency_samples, restorer.lookahead_samples, restorer.needs_noisy) == (0, 1440, True)
+    assert 0 < restorer.default_strength < 1
+    assert "SOURCES.tsv" in restorer.metadata["about"]
+
+
+def test_what_it_learned_from_is_listed_and_nothing_of_it_is_held_out() -> None:
+    with (packaged_model().parent / "SOURCES.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert all(row["licence"].strip() and row["source"].strip() for row in rows)
+    data = load_config(ROOT / "configs" / "voice.yaml").data
+    held_out = {"speech": data.val_speakers, "noise": data.val_noises, "rir": data.val_rooms}
+    for kind, patterns in held_out.items():
+        names = [row["name"] for row in rows if row["kind"] == kind]
+        assert len(names) > 20
+        assert patterns
+        assert not [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+
+
+def test_it_gives_a_made_voice_back() -> None:
+    clean = made_voice(Speaker(140.0, 1.0, 4.5), 4.0, seed=3)
+    gives_back(clean, clean + noise(4.0, seed=3, level=0.02))
+
+
+def test_it_gives_a_held_out_voice_back(shared_data: Path) -> None:
+    clean = read_mono(sorted((shared_data / "speech" / "tuxpaint_bg").glob("*.flac"))[0])
+    market = np.resize(read_mono(shared_data / "noise" / "uh_main_square.flac"), len(clean))
+    gives_back(clean, clean + market * np.float32(rms(clean) / rms(market) * 10 ** (-10 / 20)))
+
+
+def test_clean_in_is_hardly_changed() -> None:
+    """What the suppressor leaves of a clean voice comes closer to it, not further away."""
+    clean = voice(4.0, seed=5)
+    degraded = load_suppressor()(clean)
+    restored = Restorer.load()(degraded, clean)
+    assert rms(restored - clean) <= rms(degraded - clean)
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100])
+def test_restoring_needs_no_option(tmp_path: Path, rate: int) -> None:
+    write_audio(tmp_path / "in.wav", voice(1.0)[:rate], rate)
+    assert main(["restore", str(tmp_path / "in.wav"), "-o", str(tmp_path / "out.wav")]) == 0
+    assert (tmp_path / "out.wav").stat().st_size == (tmp_path / "in.wav").stat().st_size
