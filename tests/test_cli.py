@@ -180,7 +180,8 @@ def test_doors_open_their_verbs(door: str) -> None:
     line = [sys.executable, door, "--set", "seeds=1"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: --set: seeds: unknown key; did you mean 'seed'?\n"
+    # Preparing also names the default folders that this machine lacks.
+    assert done.stderr.splitlines()[0] == "error: --set: seeds: unknown key; did you mean 'seed'?"
     helped = subprocess.run([sys.executable, door, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert f"timbre-restore {verb} [OPTIONS]" in helped.stdout
 
