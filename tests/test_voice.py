@@ -71,12 +71,12 @@ def test_it_gives_a_held_out_voice_back(shared_data: Path) -> None:
     gives_back(clean, clean + market * np.float32(rms(clean) / rms(market) * 10 ** (-10 / 20)))
 
 
-def test_clean_in_is_hardly_changed() -> None:
+def test_a_clean_voice_comes_closer_to_itself() -> None:
     """What the suppressor leaves of a clean voice comes closer to it, not further away."""
     clean = voice(4.0, seed=5)
     degraded = load_suppressor()(clean)
     restored = Restorer.load()(degraded, clean)
-    assert rms(restored - clean) <= rms(degraded - clean)
+    assert rms(restored - clean) < rms(degraded - clean)
 
 
 @pytest.mark.parametrize("rate", [48_000, 44_100])
