@@ -20,7 +20,7 @@ def network(conditioning: str = "degraded+noisy", seed: int = 0) -> UNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = UNet(UNetSettings(conditioning=conditioning, **SMALL)).eval().requires_grad_(False)
-        torch.nn.init.normal_(net.heads[-1].weight, std=0.5)
+        torch.nn.init.normal_(net.heads[-1].weight, std=0.05)
     return net
 
 

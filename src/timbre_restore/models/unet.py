@@ -34,6 +34,7 @@ State = dict[str, Tensor]
 STRIDE = 16
 DOWN = (5, 6)  # 3000 steps per second, then 600, then 100: one per hop
 LOOKAHEAD_SAMPLES = 1440  # the suppressor's own delay: when it hands over a hop, so much later noisy is already there
+HEAD_SCALE = 10.0  # Adam moves each weight by its rate whatever the gradient: with 1 a gate needs hundreds of steps to move
 FEATURE_FLOOR = 0.01  # of the voice's running level: below it a band counts as silent
 
 
@@ -118,9 +119,9 @@ class UNet(nn.Module):
             self.synthesis.weight.copy_(basis[:, None, bands - STRIDE :])
             head = self.heads[-1]
             assert isinstance(head, nn.Conv1d) and head.bias is not None
-            head.weight.mul_(0.1)
+            head.weight.mul_(0.1 / HEAD_SCALE)
             head.bias.zero_()
-            head.bias[:bands] = -2.0
+            head.bias[:bands] = -2.0 / HEAD_SCALE
 
     def _remembering(self) -> dict[str, Remembering]:
         """The parts that remember, by the names of their states."""
@@ -169,7 +170,7 @@ class UNet(nn.Module):
         for view, wave in views.items():
             spectra[view], state[f"analysis_{view}"] = self.analysis(wave, state[f"analysis_{view}"])
         features = [torch.log(s.abs() / steps + FEATURE_FLOOR) for s in spectra.values()]
-        logits, correction = self._body(torch.cat(features, dim=1), state).chunk(2, dim=1)
+        logits, correction = (HEAD_SCALE * self._body(torch.cat(features, dim=1), state)).chunk(2, dim=1)
         gate = torch.sigmoid(logits)
         bands = steps * 0.1 * torch.tanh(correction)
         if self.uses_noisy:
