@@ -34,7 +34,7 @@ State = dict[str, Tensor]
 STRIDE = 16
 DOWN = (5, 6)  # 3000 steps per second, then 600, then 100: one per hop
 LOOKAHEAD_SAMPLES = 1440  # the suppressor's own delay: when it hands over a hop, so much later noisy is already there
-HEAD_SCALE = 10.0  # Adam moves each weight by its rate whatever the gradient: with 1 a gate needs hundreds of steps to move
+HEAD_SCALE = 10.0  # Adam moves a weight by its rate, whatever the gradient: at 1 a gate needs hundreds of steps
 FEATURE_FLOOR = 0.01  # of the voice's running level: below it a band counts as silent
 
 
