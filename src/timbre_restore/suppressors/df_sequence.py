@@ -1,0 +1,120 @@
+"""DeepFilterNet3 over stretches of any length, from numpy and the three graphs alone.
+
+The rules are those of libDF v0.5.6 (`tract.rs`, `DfTract::process`). A hop whose mean square is below 1e-7 gives
+zeros and is not seen by anything: neither norms nor recurrences nor the overlap advance. Later versions wait for six
+such hops in a row; that is why the two official builds part at every pause. The stages that local SNR selects (below
+-15 dB zeros, above 35 dB untouched) never differ from the regular one with the thresholds that libDF's tools and
+plug-ins use, because the network's estimate is a sigmoid between just these two values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.suppressors import df_spectrum as df
+from timbre_restore.suppressors.df_graphs import Graphs, GraphState
+
+FloatArray = NDArray[np.float32]
+ComplexArray = NDArray[np.complex64]
+
+LOOKAHEAD_FRAMES = 2
+SILENCE_MEAN_SQUARE = 1e-7
+STRETCH_HOPS = 1000  # of a long recording at a time: memory stays flat
+_EARLIER = df.FILTER_TAPS - 1
+
+
+@dataclass
+class SequenceState:
+    """Everything that a stretch leaves to the next one."""
+
+    samples: FloatArray = field(default_factory=lambda: np.zeros(df.HOP, np.float32))
+    spectra: ComplexArray = field(default_factory=lambda: np.zeros((_EARLIER, df.BINS), np.complex64))
+    overlap: FloatArray = field(default_factory=lambda: np.zeros(df.HOP, np.float32))
+    norms: tuple[FloatArray, FloatArray] = field(default_factory=df.initial_norms)
+    graphs: GraphState = field(default_factory=GraphState)
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """A stretch of N hops after the suppressor, and what it knew; silent hops hold zeros and -15 dB.
+
+    `audio` `[N, 480]`, delayed by 1440 samples; `spectra` `[N, 481]` before synthesis and `noisy_spectra` beside them,
+    both of two frames earlier than the hop; `gains` `[N, 32]` per ERB band; `local_snr_db` `[N]`.
+    """
+
+    audio: FloatArray
+    spectra: ComplexArray
+    noisy_spectra: ComplexArray
+    gains: FloatArray
+    local_snr_db: FloatArray
+
+
+class DFN3Sequence:
+    """DeepFilterNet3 with its settings fixed; calls don't share state.
+
+    `attenuation_limit_db` 100 is none; `post_filter_beta` 0 is off.
+    """
+
+    def __init__(self, archive: Path, attenuation_limit_db: float, post_filter_beta: float) -> None:
+        self._graphs = Graphs(archive)
+        self._floor = 0.0 if attenuation_limit_db >= 100.0 else 10.0 ** (-attenuation_limit_db / 20.0)
+        self._beta = post_filter_beta
+
+    def stream(self, hops: FloatArray, state: SequenceState) -> tuple[Suppressed, SequenceState]:
+        """The next hops `[N, 480]` of a signal, N at least 1, and the state for those after them."""
+        count = len(hops)
+        out = Suppressed(
+            np.zeros_like(hops),
+            np.zeros((count, df.BINS), np.complex64),
+            np.zeros((count, df.BINS), np.complex64),
+            np.zeros((count, df.ERB_BANDS), np.float32),
+            np.full(count, -15.0, np.float32),
+        )
+        heard = np.mean(np.square(hops), axis=1) >= SILENCE_MEAN_SQUARE
+        if not heard.any():
+            return out, state
+        live = hops[heard]
+        fresh = df.analyse(live, state.samples)
+        erb, unit, *norms = df.features(fresh, *state.norms)
+        snr, gains, taps, graphs = self._graphs(erb, unit, state.graphs)
+        seen = np.concatenate([state.spectra, fresh])
+        noisy = seen[LOOKAHEAD_FRAMES : LOOKAHEAD_FRAMES + len(fresh)]
+        enhanced = self._enhance(seen, noisy, gains, taps)
+        audio, overlap = df.synthesise(enhanced, state.overlap)
+        for target, values in zip(
+            (out.audio, out.spectra, out.noisy_spectra, out.gains, out.local_snr_db),
+            (audio, enhanced, noisy, gains, snr),
+            strict=True,
+        ):
+            target[heard] = values
+        return out, SequenceState(live[-1], seen[-_EARLIER:], overlap, (norms[0], norms[1]), graphs)
+
+    def run_hops(self, padded: FloatArray) -> FloatArray:
+        """A whole number of hops `[T]` from a fresh state, its delay left in."""
+        hops, state = padded.reshape(-1, df.HOP), SequenceState()
+        out = np.empty_like(hops)
+        for start in range(0, len(hops), STRETCH_HOPS):
+            stretch, state = self.stream(hops[start : start + STRETCH_HOPS], state)
+            out[start : start + STRETCH_HOPS] = stretch.audio
+        return out.reshape(-1)
+
+    def _enhance(self, seen: ComplexArray, noisy: ComplexArray, gains: FloatArray, taps: ComplexArray) -> ComplexArray:
+        enhanced = df.apply_gains(noisy, gains)
+        enhanced[:, : df.FILTERED_BINS] = df.deep_filter(seen, taps)
+        if self._beta > 0.0:
+            enhanced = df.post_filter(noisy, enhanced, self._beta)
+        if self._floor > 0.0:
+            enhanced = (1.0 - self._floor) * enhanced + self._floor * noisy
+        return enhanced.astype(np.complex64, copy=False)
+
+
+def make_sequence_runner(
+    archive: Path, attenuation_limit_db: float, post_filter_beta: float
+) -> Callable[[FloatArray], FloatArray]:
+    """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in."""
+    return DFN3Sequence(archive, attenuation_limit_db, post_filter_beta).run_hops
