@@ -44,8 +44,8 @@ def main(speech: Path, noise: Path, count: int = 24) -> None:
     costs: dict[str, list[float]] = {"official": [], "graphs": [], "networks": []}
     worst = 0.0
     for i in range(count):
-        voice = read_mono(voices[i * len(voices) // count])[0]
-        other = np.resize(read_mono(noises[i * len(noises) // count])[0], len(voice))
+        voice = read_mono(voices[i * len(voices) // count])
+        other = np.resize(read_mono(noises[i * len(noises) // count]), len(voice))
         level = np.sqrt(np.mean(voice**2) / (np.mean(other**2) + 1e-12)) * 10 ** (-5 / 20)
         noisy = (voice + level * other).astype(np.float32)
         noisy *= np.float32(0.99 / max(0.99, float(np.max(np.abs(noisy)))))

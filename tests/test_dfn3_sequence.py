@@ -9,6 +9,7 @@ import pytest
 
 from timbre_restore.suppressors import load_suppressor
 from timbre_restore.suppressors.df_sequence import DFN3Sequence, SequenceState
+from timbre_restore.suppressors.df_spectrum import post_filter
 from timbre_restore.suppressors.dfn3 import dfn3_archive
 
 pytest.importorskip("onnx")
@@ -86,3 +87,11 @@ def test_knows_where_it_cut() -> None:
     assert silent.any() and np.all(out.local_snr_db[silent] == -15.0) and not out.gains[silent].any()
     assert np.all((out.gains >= 0) & (out.gains <= 1)) and np.ptp(out.gains[~silent]) > 0.4
     assert np.all((out.local_snr_db >= -15) & (out.local_snr_db <= 35)) and np.ptp(out.local_snr_db) > 5
+
+
+def test_post_filter_leaves_the_last_bin_as_libdf_does() -> None:
+    noisy = np.ones((1, 481), np.complex64)
+    filtered = post_filter(noisy, 0.5 * noisy, 0.05)
+    assert filtered[0, -1] == 0.5
+    # g = 1/2: (1 + b) / (1 + b / sin^2(pi/4)) = 1.05 / 1.1
+    assert np.allclose(filtered[0, :-1], 0.5 * 1.05 / 1.1, atol=1e-6)
