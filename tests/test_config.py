@@ -149,7 +149,9 @@ def test_unknown_key_is_told_the_nearest_name(override: str, meant: str) -> None
 
 def test_unknown_key_far_from_any_lists_what_is_known() -> None:
     (problem,) = problems_of(overrides=("suppressor.zzz=1",))
-    assert problem == ("--set: suppressor.zzz: unknown key; known here: name, attenuation_limit_db, post_filter_beta.")
+    assert problem == (
+        "--set: suppressor.zzz: unknown key; known here: name, runtime, attenuation_limit_db, post_filter_beta."
+    )
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_rows_hold_what_was_drawn(real: Path) -> None:
         assert f"{real / row['degraded']}|{real / row['clean']}" in listed
         assert -5 <= float(row["snr_db"]) <= 40
         assert -45 <= float(row["speech_level_dbfs"]) <= -15
-        assert row["suppressor_build"].startswith("deepfilternet-")
+        assert row["suppressor_build"].startswith("graphs (rules of libDF v0.5.6")
         assert row["noise"].startswith("hum")
     by_split = {split: {row["speaker"] for row in rows if row["split"] == split} for split in ("train", "val")}
     assert len(by_split["val"]) == 1 and not by_split["val"] & by_split["train"]

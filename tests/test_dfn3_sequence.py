@@ -12,7 +12,6 @@ from timbre_restore.suppressors.df_sequence import DFN3Sequence, SequenceState
 from timbre_restore.suppressors.df_spectrum import post_filter
 from timbre_restore.suppressors.dfn3 import dfn3_archive
 
-pytest.importorskip("onnx")
 RATE = 48_000
 TOLERANCE = 1e-4  # of full scale
 EQUAL = 1e-5

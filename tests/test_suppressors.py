@@ -182,3 +182,10 @@ def test_real_voice_stays_where_it_was(shared_data: Path) -> None:
 def test_loading_brings_no_torch() -> None:
     code = "import sys, timbre_restore.suppressors as s; s.load_suppressor(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_runtime_chooses_between_graphs_and_the_official_release() -> None:
+    assert load_suppressor().build.startswith("graphs ")
+    assert load_suppressor(runtime="official").build.startswith("deepfilternet-")
+    with pytest.raises(SuppressorError, match="expected 'graphs' or 'official'"):
+        load_suppressor(runtime="fast")

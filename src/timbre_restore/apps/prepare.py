@@ -82,6 +82,7 @@ def corpus_spec(config: Config) -> CorpusSpec:
         val_rooms=data.val_rooms,
         format=data.format,
         suppressor_name=suppressor.name,
+        suppressor_runtime=suppressor.runtime,
         attenuation_limit_db=suppressor.attenuation_limit_db,
         post_filter_beta=suppressor.post_filter_beta,
     )

@@ -17,6 +17,7 @@ def suppressor_of(config: Config) -> Suppressor:
     settings = config.suppressor
     return load_suppressor(
         settings.name,
+        runtime=settings.runtime,
         attenuation_limit_db=settings.attenuation_limit_db,
         post_filter_beta=settings.post_filter_beta,
     )

@@ -105,6 +105,8 @@ class Suppressor(_Section):
     """The noise suppressor whose output is to be restored."""
 
     name: Literal["dfn3"] = "dfn3"
+    runtime: Literal["graphs", "official"] = "graphs"
+    """`graphs` runs whole stretches at once; `official` is the installed release, the reference and slower."""
     attenuation_limit_db: Annotated[float, Field(gt=0, le=100)] = 100.0
     """100 means no limit."""
     post_filter_beta: Annotated[float, Field(ge=0, le=0.1)] = 0.0

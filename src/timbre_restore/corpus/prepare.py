@@ -48,7 +48,10 @@ def prepare(
     spec = spec.absolute()
     folder = CorpusFolder(check_output_dir(output_dir))
     build = load_suppressor(
-        spec.suppressor_name, attenuation_limit_db=spec.attenuation_limit_db, post_filter_beta=spec.post_filter_beta
+        spec.suppressor_name,
+        runtime=spec.suppressor_runtime,
+        attenuation_limit_db=spec.attenuation_limit_db,
+        post_filter_beta=spec.post_filter_beta,
     ).build
     plan = scan_and_plan(spec, folder.root, max_files)
     own = plan.takes[shard_idx::shard_count]

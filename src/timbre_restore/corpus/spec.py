@@ -44,6 +44,7 @@ class CorpusSpec:
     val_rooms: Sequence[str] | None = None
     format: Literal["wav", "flac"] = "wav"
     suppressor_name: str = "dfn3"
+    suppressor_runtime: str = "graphs"
     attenuation_limit_db: float = 100.0
     post_filter_beta: float = 0.0
 

@@ -71,15 +71,17 @@ class DeepFilterNet3:
 def load_suppressor(
     name: str = "dfn3",
     *,
+    runtime: str = GRAPHS_BUILD,
     attenuation_limit_db: float = NO_LIMIT_DB,
     post_filter_beta: float = 0.0,
     build: str | None = None,
 ) -> Suppressor:
-    """The suppressor `name`, from the first build that is installed, or from the package that `build` names.
+    """The suppressor `name`: runtime `graphs` over whole stretches (see `df_sequence`), or `official` frame by frame.
+
+    `official` takes the first build that is installed; `build` names one exactly (a package, or "graphs") instead.
 
     `attenuation_limit_db` in (0, 100], 100 for none; `post_filter_beta` in [0, 0.1], 0 for off. Raises
-    `SuppressorError` when no build is installed, or one with other weights than those pinned. `build` "graphs" runs the
-    archive's networks over whole stretches instead of frame by frame (see `df_sequence`).
+    `SuppressorError` when no build is installed, or one with other weights than those pinned.
     """
     if name != "dfn3":
         raise SuppressorError(f"'{name}' is no known suppressor; expected 'dfn3'.")
@@ -88,7 +90,9 @@ def load_suppressor(
             f"attenuation limit {attenuation_limit_db} dB, post-filter {post_filter_beta}; expected more than 0 and at "
             "most 100 dB, and 0 to 0.1."
         )
-    if build == GRAPHS_BUILD:
+    if runtime not in (GRAPHS_BUILD, "official"):
+        raise SuppressorError(f"'{runtime}' is no known runtime of DeepFilterNet3; expected 'graphs' or 'official'.")
+    if (build or runtime) == GRAPHS_BUILD:
         from timbre_restore.suppressors.df_sequence import make_sequence_runner
 
         return DeepFilterNet3(
