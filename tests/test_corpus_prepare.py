@@ -69,12 +69,14 @@ class Nothing:
     def __call__(self, noisy: FloatArray) -> FloatArray:
         return noisy
 
+    def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, None]:
+        return self(noisy), None
+
 
 @pytest.fixture
 def quick(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`prepare` in this process with a suppressor that costs nothing, into `tmp_path / 'out'` unless told."""
-    for module in (items_module, sys.modules[PREPARE_MODULE]):
-        monkeypatch.setattr(module, "load_suppressor", lambda *args, **settings: Nothing())
+    monkeypatch.setattr(items_module, "load_suppressor", lambda settings: Nothing())
 
     def run(out: Path = tmp_path / "out", spec: CorpusSpec | None = None, **settings: Any) -> PrepareSummary:
         return prepare(spec or spec_of(sounds), out, num_workers=0, progress=False, **settings)

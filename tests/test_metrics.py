@@ -30,7 +30,7 @@ from timbre_restore.metrics import (
     si_sdr,
 )
 from timbre_restore.metrics.cells import band_cells, band_layout
-from timbre_restore.suppressors import load_suppressor
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
 RATES = [metric for metric in DEFAULT_SET if metric.unit == "%"]
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason=perceptual.PESQ_COMMAND)
@@ -351,7 +351,7 @@ def test_the_rates_see_what_the_suppressor_takes_from_a_made_voice() -> None:
 def test_the_rates_see_what_the_suppressor_takes_from_real_voices(shared_data: Path) -> None:
     voices = sorted((shared_data / "speech").glob("*/*.flac"))
     noises = sorted((shared_data / "noise").glob("*.flac"))
-    suppress, limited = load_suppressor(), load_suppressor(attenuation_limit_db=12.0)
+    suppress, limited = load_suppressor(), load_suppressor(SuppressorSettings(attenuation_limit_db=12.0))
     found: dict[str, list[tuple[float, float]]] = {"noisy": [], "degraded": [], "limited": []}
     for i, snr_db in enumerate((2.0, 6.0, 10.0, 14.0)):
         clean = read_mono(voices[i * len(voices) // 4])[: 6 * RATE]

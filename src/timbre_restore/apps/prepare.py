@@ -64,8 +64,9 @@ def audit(
 def corpus_spec(config: Config) -> CorpusSpec:
     """What the corpus is made of, as the corpus room takes it."""
     from timbre_restore.corpus import CorpusSpec, SourceSpec
+    from timbre_restore.suppressors import SuppressorSettings
 
-    data, suppressor = config.data, config.suppressor
+    data = config.data
     return CorpusSpec(
         sources=tuple(SourceSpec(source.path, source.weight, source.pattern) for source in data.sources),
         noise_path=data.noise_path,
@@ -81,8 +82,5 @@ def corpus_spec(config: Config) -> CorpusSpec:
         val_noises=data.val_noises,
         val_rooms=data.val_rooms,
         format=data.format,
-        suppressor_name=suppressor.name,
-        suppressor_runtime=suppressor.runtime,
-        attenuation_limit_db=suppressor.attenuation_limit_db,
-        post_filter_beta=suppressor.post_filter_beta,
+        suppressor=SuppressorSettings(**config.suppressor.model_dump()),
     )

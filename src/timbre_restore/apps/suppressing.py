@@ -12,12 +12,6 @@ if TYPE_CHECKING:
 
 def suppressor_of(config: Config) -> Suppressor:
     """Load it. Raises `SuppressorError` when it is not installed or not the pinned build."""
-    from timbre_restore.suppressors import load_suppressor
+    from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
-    settings = config.suppressor
-    return load_suppressor(
-        settings.name,
-        runtime=settings.runtime,
-        attenuation_limit_db=settings.attenuation_limit_db,
-        post_filter_beta=settings.post_filter_beta,
-    )
+    return load_suppressor(SuppressorSettings(**config.suppressor.model_dump()))

@@ -47,13 +47,7 @@ class Maker:
     @cached_property
     def suppressor(self) -> Suppressor:
         """The suppressor, opened when the first take needs it."""
-        spec = self.spec
-        return load_suppressor(
-            spec.suppressor_name,
-            attenuation_limit_db=spec.attenuation_limit_db,
-            post_filter_beta=spec.post_filter_beta,
-            build=self.suppressor_build.split(" ")[0],
-        )
+        return load_suppressor(self.spec.suppressor)
 
     def make(self, take: Take) -> dict[str, Any]:
         """Render a take, write its files, then its marker. Returns what the marker holds.
@@ -141,10 +135,10 @@ class Maker:
             "noise_gain_db": round(applied.noise_gain_db, 3),
             "room": printable(applied.room),
             "gain_db": round(applied.gain_db, 3),
-            "suppressor": self.spec.suppressor_name,
+            "suppressor": self.spec.suppressor.name,
             "suppressor_build": self.suppressor_build,
-            "attenuation_limit_db": self.spec.attenuation_limit_db,
-            "post_filter_beta": self.spec.post_filter_beta,
+            "attenuation_limit_db": self.spec.suppressor.attenuation_limit_db,
+            "post_filter_beta": self.spec.suppressor.post_filter_beta,
         }
 
 

@@ -21,7 +21,7 @@ from timbre_restore.corpus.scan import scan_sounds, scan_source
 from timbre_restore.corpus.spec import CorpusSpec, PrepareSummary, check_output_dir
 from timbre_restore.corpus.workers import make_all
 from timbre_restore.errors import CorpusError
-from timbre_restore.suppressors import load_suppressor
+from timbre_restore.suppressors import describe_suppressor
 
 MOST_SKIPPED = 0.2
 
@@ -47,18 +47,13 @@ def prepare(
     _check_numbers(max_files, shard_idx, shard_count)
     spec = spec.absolute()
     folder = CorpusFolder(check_output_dir(output_dir))
-    build = load_suppressor(
-        spec.suppressor_name,
-        runtime=spec.suppressor_runtime,
-        attenuation_limit_db=spec.attenuation_limit_db,
-        post_filter_beta=spec.post_filter_beta,
-    ).build
+    build = describe_suppressor(spec.suppressor)
     plan = scan_and_plan(spec, folder.root, max_files)
     own = plan.takes[shard_idx::shard_count]
     maker = Maker(spec, replace(plan, takes=()), folder.root, build)
     try:
         with folder.shard_lock(shard_idx, shard_count):
-            folder.check_settings(spec.settings(build))
+            folder.check_settings(spec.settings())
             done = folder.shard_marker(shard_idx, shard_count)
             with folder.folder_lock():  # another shard may be listing, and counts on the markers that it saw
                 done.unlink(missing_ok=True)

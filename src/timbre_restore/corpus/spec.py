@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from timbre_restore.errors import CorpusError
+from timbre_restore.suppressors import SuppressorSettings, describe_suppressor
 
 FORMAT_VERSION = 1
 """Goes up when equal settings would make other items than before."""
@@ -43,10 +44,7 @@ class CorpusSpec:
     val_noises: Sequence[str] | None = None
     val_rooms: Sequence[str] | None = None
     format: Literal["wav", "flac"] = "wav"
-    suppressor_name: str = "dfn3"
-    suppressor_runtime: str = "graphs"
-    attenuation_limit_db: float = 100.0
-    post_filter_beta: float = 0.0
+    suppressor: SuppressorSettings = field(default_factory=SuppressorSettings)
 
     def absolute(self) -> CorpusSpec:
         """The same with absolute folders, so that they mean the same from any working directory."""
@@ -54,10 +52,10 @@ class CorpusSpec:
         rooms = None if self.ir_path is None else self.ir_path.absolute()
         return replace(self, sources=sources, noise_path=self.noise_path.absolute(), ir_path=rooms)
 
-    def settings(self, suppressor_build: str) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What must be equal for two runs to share a folder, as JSON holds it; passes only add and are left out."""
         values = {key: _plain(value) for key, value in asdict(self.absolute()).items() if key != "passes"}
-        return {**values, "suppressor_build": suppressor_build, "format_version": FORMAT_VERSION}
+        return {**values, "suppressor_build": describe_suppressor(self.suppressor), "format_version": FORMAT_VERSION}
 
 
 @dataclass

