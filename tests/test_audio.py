@@ -13,13 +13,17 @@ import soundfile
 from tests.voices import FloatArray, noise, voice
 from timbre_restore.atomic import replacing, write_text
 from timbre_restore.audio import (
+    Pair,
     active_rms,
     from_db,
     hann,
     lag_samples,
+    locate_packed,
+    packed_name,
     read_audio,
     read_info,
     read_mono,
+    read_packed,
     resample,
     rms,
     stft,
@@ -173,3 +177,24 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path: Path) -
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
     assert (tmp_path / "x.wav").read_bytes() == before
+
+
+def test_a_packed_item_is_read_from_where_the_list_says(tmp_path: Path) -> None:
+    file = tmp_path / "train@x.pcm"
+    np.arange(100, dtype="<i2").tofile(file)
+    pair = Pair(packed_name(file, 10), packed_name(file, 30), line=1)
+    assert locate_packed(pair.noisy) == (file, 50)
+    assert np.array_equal(read_packed(pair.noisy, 5), np.arange(50, 55))
+    assert locate_packed(tmp_path / "item.wav") is None
+    with pytest.raises(AudioFileError, match="ends at sample 100"):
+        read_packed(pair.noisy, 51)
+    with pytest.raises(AudioFileError, match="can't be read"):
+        read_packed(packed_name(tmp_path / "absent.pcm", 0), 1)
+
+
+def test_a_packed_file_that_was_made_anew_is_opened_anew(tmp_path: Path) -> None:
+    file = tmp_path / "a.pcm"
+    for value in (1, 2):
+        np.full(10, value, dtype="<i2").tofile(file)
+        os.utime(file, ns=(value, value))
+        assert read_packed(packed_name(file, 0), 10)[0] == value

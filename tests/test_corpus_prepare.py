@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from timbre_restore.corpus.folder import CorpusFolder
 from timbre_restore.corpus.manifest import read_table
 from timbre_restore.errors import CorpusError, LockedError
 from timbre_restore.suppressors import load_suppressor
+from timbre_restore.suppressors.base import one_by_one
 
 PREPARE_MODULE = "timbre_restore.corpus.prepare"
 Run = Callable[..., PrepareSummary]
@@ -71,6 +72,9 @@ class Nothing:
 
     def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, None]:
         return self(noisy), None
+
+    def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, None]]:
+        return one_by_one(self.with_hints, signals)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from timbre_restore.corpus.render import (
     render,
     to_pcm,
 )
+from timbre_restore.suppressors.base import one_by_one
 
 DRAW = Draw(speech_level_dbfs=-25.0, snr_db=10.0, rooms=(), noises=("hum.wav",), noise_position=0.3)
 SEGMENT = 48000
@@ -47,6 +49,9 @@ class Nothing:
 
     def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, None]:
         return self(noisy), None
+
+    def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, None]]:
+        return one_by_one(self.with_hints, signals)
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,14 @@ from timbre_restore.audio.files import (
     write_audio,
 )
 from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
+from timbre_restore.audio.packed import PACKED_SUFFIX, locate_packed, packed_name, read_packed
 from timbre_restore.audio.pairs import Pair, parse_list, read_list
 from timbre_restore.audio.stft import hann, stft
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "HOP_SAMPLES",
+    "PACKED_SUFFIX",
     "SAMPLE_RATE_HZ",
     "AudioInfo",
     "FloatArray",
@@ -28,11 +30,14 @@ __all__ = [
     "from_db",
     "hann",
     "lag_samples",
+    "locate_packed",
+    "packed_name",
     "parse_list",
     "read_audio",
     "read_info",
     "read_list",
     "read_mono",
+    "read_packed",
     "resample",
     "rms",
     "stft",

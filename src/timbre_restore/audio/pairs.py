@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from timbre_restore.audio.packed import locate_packed, packed_name
 from timbre_restore.errors import CorpusError
 
 SHOWN_CHARACTERS = 80
@@ -24,7 +25,10 @@ class Pair:
 
     @property
     def noisy(self) -> Path:
-        """The noisy item beside: the same name in the folder `noisy`."""
+        """The noisy item beside: the same name in the folder `noisy`, or what follows clean in a packed file."""
+        first, second = locate_packed(self.degraded), locate_packed(self.clean)
+        if first is not None and second is not None:
+            return packed_name(second[0], 2 * second[1] - first[1])
         return self.degraded.parent.parent / "noisy" / self.degraded.name
 
 

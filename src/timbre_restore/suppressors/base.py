@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,3 +74,18 @@ class Suppressor(Protocol):
     def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, Hints | None]:
         """The same, and what it knew (None when it does not say): ⌈T / 480⌉ rows."""
         ...
+
+    def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
+        """Each signal's number in the order given, its suppressed signal and hints, in the order in which they are done.
+
+        Signals are taken as they are needed. A result depends on its signal alone, to the last bit: not on the others.
+        """
+        ...
+
+
+def one_by_one(
+    suppress: Callable[[FloatArray], tuple[FloatArray, Hints | None]], signals: Iterable[FloatArray]
+) -> Iterator[tuple[int, FloatArray, Hints | None]]:
+    """`many` for a suppressor that gains nothing by taking several at once."""
+    for number, signal in enumerate(signals):
+        yield number, *suppress(signal)

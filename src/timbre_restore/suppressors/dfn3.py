@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
 from timbre_restore.errors import SuppressorError
-from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, SuppressorSettings
+from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, SuppressorSettings, one_by_one
 
 FloatArray = NDArray[np.float32]
 
@@ -73,6 +73,10 @@ class DeepFilterNet3:
         if known is not None:
             known = Hints(known.gains[LATENCY_HOPS:], known.local_snr_db[LATENCY_HOPS:])
         return np.ascontiguousarray(delayed[self.latency_samples : self.latency_samples + length]), known
+
+    def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
+        """Number, suppressed signal and hints of each; a result depends on its signal alone."""
+        return one_by_one(self.with_hints, signals)
 
 
 def load_dfn3(settings: SuppressorSettings) -> DeepFilterNet3:
