@@ -76,7 +76,7 @@ class Suppressor(Protocol):
         ...
 
     def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
-        """Each signal's number in the order given, its suppressed signal and hints, in the order in which they are done.
+        """Each signal's number in the order given, its suppressed signal and hints, in the order they are done.
 
         Signals are taken as they are needed. A result depends on its signal alone, to the last bit: not on the others.
         """
