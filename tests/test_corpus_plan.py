@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from timbre_restore.atomic import write_text
 from timbre_restore.corpus import CorpusSpec, SourceSpec
-from timbre_restore.corpus.draw import draw_take, take_id
-from timbre_restore.corpus.plan import Plan, make_plan
+from timbre_restore.corpus.draw import Variation, keeps_silent_item
+from timbre_restore.corpus.made_noise import is_made
+from timbre_restore.corpus.plan import Plan, make_plan, read_plan
 from timbre_restore.corpus.scan import Recording, Sound, scan_sounds, scan_source
+from timbre_restore.corpus.split import split_sounds
 from timbre_restore.errors import CorpusError
+from timbre_restore.suppressors import SuppressorSettings
 
 SPEC = CorpusSpec(sources=(SourceSpec(Path("a"), 0.3), SourceSpec(Path("b"), 0.7)), noise_path=Path("n"))
 NOISES = [Sound(f"noise_{i}.wav") for i in range(20)]
@@ -20,7 +24,7 @@ ROOMS = [Sound(f"hall_{i}_ch{c}.wav") for i in range(6) for c in (0, 1)]
 
 def recordings(source: int, speakers: int, each: int) -> list[Recording]:
     names = [(f"s{source}p{s:02d}", f"{k:03d}.wav") for s in range(speakers) for k in range(each)]
-    return [Recording(source, f"{speaker}/{file}", speaker) for speaker, file in names]
+    return [Recording(source, f"{speaker}/{file}", speaker, 48_000, 240_000) for speaker, file in names]
 
 
 MANY = recordings(0, 10, 20) + recordings(1, 20, 20)
@@ -89,8 +93,10 @@ def test_lists_form_the_validation_side_exactly() -> None:
     spec = replace(SPEC, val_speakers=["s0p0[12]", "s1p19"], val_noises=["noise_1*"], val_rooms=["hall_5_*"])
     made = plan(spec)
     assert sides(made)["val"] == {"s0p01", "s0p02", "s1p19"}
-    assert {s.relative for s in made.noises["val"]} == {f"noise_{i}.wav" for i in (1, *range(10, 20))}
-    assert {s.relative for s in made.rooms["val"]} == {"hall_5_ch0.wav", "hall_5_ch1.wav"}
+    noises = split_sounds(spec, "noise", NOISES, spec.val_noises, [])
+    rooms = split_sounds(spec, "room", ROOMS, spec.val_rooms, [])
+    assert {s.relative for s in noises["val"]} == {f"noise_{i}.wav" for i in (1, *range(10, 20))}
+    assert {s.relative for s in rooms["val"]} == {"hall_5_ch0.wav", "hall_5_ch1.wav"}
 
 
 @pytest.mark.parametrize("key", ["val_speakers", "val_noises", "val_rooms"])
@@ -108,8 +114,11 @@ def test_naming_every_speaker_is_an_error() -> None:
 def test_channels_of_one_measurement_stay_together(seed: int) -> None:
     noises = [Sound(f"esc_{i}-{letter}.wav") for i in range(8) for letter in "AB"]
     demand = [Sound(f"KITCHEN{i}/ch{c:02d}.wav") for i in range(4) for c in range(3)]
-    made = make_plan(replace(SPEC, seed=seed, val_fraction=0.3), MANY, noises + demand, ROOMS)
-    for found in (made.noises, made.rooms):
+    spec = replace(SPEC, seed=seed, val_fraction=0.3)
+    made = [
+        split_sounds(spec, kind, sounds, None, []) for kind, sounds in (("noise", noises + demand), ("room", ROOMS))
+    ]
+    for found in made:
         assert found["val"] and found["train"]
         assert not {s.group for s in found["train"]} & {s.group for s in found["val"]}
         groups = [s.group for s in (*found["train"], *found["val"])]
@@ -117,15 +126,16 @@ def test_channels_of_one_measurement_stay_together(seed: int) -> None:
 
 
 def test_naming_one_channel_takes_the_other_along_with_a_warning() -> None:
-    made = plan(replace(SPEC, val_rooms=["hall_2_ch0"]))
-    assert {s.relative for s in made.rooms["val"]} == {"hall_2_ch0.wav", "hall_2_ch1.wav"}
-    assert any("hall_2_ch1" in warning for warning in made.warnings)
+    spec, warnings = replace(SPEC, val_rooms=["hall_2_ch0"]), []
+    rooms = split_sounds(spec, "room", ROOMS, spec.val_rooms, warnings)
+    assert {s.relative for s in rooms["val"]} == {"hall_2_ch0.wav", "hall_2_ch1.wav"}
+    assert any("hall_2_ch1" in warning for warning in warnings)
 
 
 def test_a_side_without_noises_shares_all_with_a_warning() -> None:
-    made = make_plan(SPEC, MANY, NOISES[:1], [])
-    assert made.noises["val"] == made.noises["train"] == (NOISES[0],)
-    assert any("no noise is left for 'val'" in warning for warning in made.warnings)
+    warnings: list[str] = []
+    assert split_sounds(SPEC, "noise", NOISES[:1], None, warnings) == {"train": (NOISES[0],), "val": (NOISES[0],)}
+    assert any("no noise is left for 'val'" in warning for warning in warnings)
 
 
 def test_no_noise_at_all_is_an_error() -> None:
@@ -135,45 +145,104 @@ def test_no_noise_at_all_is_an_error() -> None:
 
 def test_draw_depends_on_seed_recording_and_pass_alone() -> None:
     few, many = plan(max_files=10), plan(replace(SPEC, passes=2))
-    known = {take_id(t): draw_take(SPEC, many, t) for t in many.takes}
+    known = {take.id: take.draw for take in many.takes}
     assert len(known) == len(many.takes)
-    for take in few.takes:
-        assert (
-            draw_take(replace(SPEC, sources=(SourceSpec(Path("/elsewhere")),) * 2), few, take) == known[take_id(take)]
-        )
-    levels = {draw.speech_level_dbfs for draw in known.values()}
-    assert len(levels) == len(known)
-    assert draw_take(replace(SPEC, seed=1), few, few.takes[0]) != draw_take(SPEC, few, few.takes[0])
+    elsewhere = plan(replace(SPEC, sources=(SourceSpec(Path("/a"), 0.3), SourceSpec(Path("/b"), 0.7))), max_files=10)
+    for take in (*few.takes, *elsewhere.takes):
+        assert take.draw == known[take.id]
+    assert len({(draw.speech_level_dbfs, draw.snr_db) for draw in known.values()}) == len(known)
+    assert plan(replace(SPEC, seed=1)).takes[0].draw not in known.values()
 
 
 def test_draws_fill_their_ranges() -> None:
-    made = plan()
-    draws = [draw_take(SPEC, made, take) for take in made.takes]
+    draws = [take.draw for take in plan(replace(SPEC, passes=3)).takes if take.split == "train"]
     for values, (low, high) in [
         ([d.snr_db for d in draws], SPEC.snr_db),
         ([d.speech_level_dbfs for d in draws], SPEC.speech_level_dbfs),
+        ([d.pause_s for d in draws if d.pause_s], (1.0, 4.0)),
     ]:
         assert low <= min(values) < low + 0.05 * (high - low)
         assert high - 0.05 * (high - low) < max(values) <= high
-    assert sum(bool(d.rooms) for d in draws) / len(draws) == pytest.approx(0.5, abs=0.08)
-    assert {name for d in draws for name in d.noises} == {sound.relative for sound in NOISES}
+    variety, noises = SPEC.variety, [noise for d in draws for noise in d.noises]
+    recorded = [noise for noise in noises if not is_made(noise.names[0])]
+    for hits, out_of, share in [
+        (sum(bool(d.rooms) for d in draws), len(draws), SPEC.room_probability),
+        (sum(not d.noises for d in draws), len(draws), variety.clean_input),
+        (sum(len(d.noises) == 2 for d in draws), sum(bool(d.noises) for d in draws), variety.two_noises),
+        (sum(d.pause_s > 0 for d in draws), len(draws), variety.pause),
+        (sum(d.band_limit_hz > 0 for d in draws), len(draws), variety.band_limit),
+        (len(noises) - len(recorded), len(noises), variety.made_noise),
+        (sum(noise.variation != Variation() for noise in recorded), len(recorded), variety.varied_noise),
+    ]:
+        assert hits / out_of == pytest.approx(share, abs=4 * (share * (1 - share) / out_of) ** 0.5)
+    names = {name for noise in recorded for name in noise.names}
+    assert names == {sound.relative for sound in split_sounds(SPEC, "noise", NOISES, None, [])["train"]}
+
+
+def test_suppressors_are_drawn_by_weight() -> None:
+    limited = SuppressorSettings(attenuation_limit_db=24.0)
+    drawn = [
+        t.draw.suppressor for t in plan(replace(SPEC, suppressors=((SuppressorSettings(), 3), (limited, 1)))).takes
+    ]
+    assert drawn.count(limited) / len(drawn) == pytest.approx(0.25, abs=0.07)
+    assert set(drawn) == {limited, SuppressorSettings()}
+
+
+def test_silent_items_are_kept_by_their_share_and_by_their_name() -> None:
+    kept = [[keeps_silent_item(SPEC, t.key, i) for i in range(5)] for t in plan().takes]
+    assert sum(map(sum, kept)) / (5 * len(kept)) == pytest.approx(SPEC.variety.silent_items, abs=0.04)
+    assert [[keeps_silent_item(SPEC, t.key, i) for i in range(5)] for t in plan().takes] == kept
 
 
 def test_changing_one_range_moves_no_other_draw() -> None:
-    made = plan()
-    take = made.takes[0]
-    one, other = draw_take(SPEC, made, take), draw_take(replace(SPEC, snr_db=(0.0, 1.0)), made, take)
-    assert replace(one, snr_db=0.0) == replace(other, snr_db=0.0)
-    assert one.snr_db != other.snr_db
+    for one, other in zip(plan().takes, plan(replace(SPEC, snr_db=(0.0, 1.0))).takes, strict=True):
+        assert replace(one.draw, snr_db=0.0) == replace(other.draw, snr_db=0.0)
+        assert 0 <= other.draw.snr_db <= 1
+    quiet = replace(SPEC, variety=replace(SPEC.variety, pause=0.0, two_noises=0.0, made_noise=0.0))
+    for one, other in zip(plan().takes, plan(quiet).takes, strict=True):
+        assert (one.draw.rooms, one.draw.snr_db) == (other.draw.rooms, other.draw.snr_db)
+        assert one.draw.band_limit_hz == other.draw.band_limit_hz
 
 
-def test_validation_is_mixed_with_its_own_noises_and_rooms() -> None:
-    made = plan()
-    own = {split: {s.relative for s in (*made.noises[split], *made.rooms[split])} for split in ("train", "val")}
-    assert not own["train"] & own["val"]
-    for take in made.takes:
-        draw = draw_take(SPEC, made, take)
-        assert {*draw.noises, *draw.rooms} <= own[take.split]
+def test_validation_is_mixed_with_its_own_noises_and_rooms_as_they_were_recorded() -> None:
+    takes = plan().takes
+    own = {
+        split: {name for t in takes if t.split == split for n in t.draw.noises for name in (*n.names, *t.draw.rooms)}
+        for split in ("train", "val")
+    }
+    assert own["train"] and own["val"] and not own["train"] & own["val"]
+    val = [noise for t in takes if t.split == "val" for noise in t.draw.noises]
+    assert all(noise.variation == Variation() and not is_made(noise.names[0]) for noise in val)
+
+
+def test_a_plan_comes_back_from_its_table(tmp_path: Path) -> None:
+    odd = Recording(0, "a\tb/\udcff \u2028\\u0041 'x'|张.wav", "a\tb", 44_100, 44_100 * 300)
+    unreadable = Recording(1, "c/torn.wav", "c")
+    made = plan(found=[*MANY[:40], odd, unreadable])
+    write_text(tmp_path / "plan.tsv", made.text)
+    assert read_plan(tmp_path / "plan.tsv") == list(made.takes)
+    assert plan(found=[unreadable, odd, *MANY[:40]]).digest == made.digest
+    (tmp_path / "plan.tsv").write_text("take\tsplit\n1\ttest\n")
+    with pytest.raises(CorpusError, match="can't be read as a plan"):
+        read_plan(tmp_path / "plan.tsv")
+
+
+def test_a_long_recording_is_several_takes_that_miss_nothing() -> None:
+    made = plan(found=[Recording(0, "a/book.wav", "a", 48_000, 48_000 * 1000 + 7), *MANY[20:30]], max_files=2)
+    parts = [t for t in made.takes if t.recording.speaker == "a"]
+    assert [t.start for t in parts] == [0, *(t.start + t.length for t in parts[:-1])]
+    assert parts[-1].start + parts[-1].length == 48_000 * 1000 + 7
+    assert len(parts) == 9 and all(t.length <= 120 * 48_000 for t in parts)
+    assert len({t.draw.speech_level_dbfs for t in parts}) == len({t.id for t in parts}) == 9
+
+
+def test_items_are_counted_before_they_are_made() -> None:
+    take = plan(
+        replace(SPEC, variety=replace(SPEC.variety, pause=0.0)), [Recording(0, "a/1.wav", "a", 44_100, 132_299)]
+    )
+    assert take.takes[0].items_at_most(48_000) == 2
+    assert replace(take.takes[0], draw=replace(take.takes[0].draw, pause_s=1.0)).items_at_most(48_000) == 3
+    assert plan(found=[Recording(0, "a/1.wav", "a")]).takes[0].items_at_most(48_000) == 0
 
 
 def touch(root: Path, *names: str) -> Path:

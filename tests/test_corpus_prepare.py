@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,11 +23,12 @@ import pytest
 import soundfile
 
 from tests.voices import FloatArray, noise, voice
-from timbre_restore.audio import read_audio
-from timbre_restore.corpus import CorpusSpec, PrepareSummary, SourceSpec, audit, prepare
+from timbre_restore.audio import read_audio, read_list, read_packed
+from timbre_restore.corpus import CorpusSpec, PrepareSummary, SourceSpec, Variety, Work, audit, prepare
 from timbre_restore.corpus import items as items_module
+from timbre_restore.corpus import packs as packs_module
 from timbre_restore.corpus.folder import CorpusFolder
-from timbre_restore.corpus.manifest import read_table
+from timbre_restore.corpus.table import read_table
 from timbre_restore.errors import CorpusError, LockedError
 from timbre_restore.suppressors import load_suppressor
 from timbre_restore.suppressors.base import one_by_one
@@ -54,7 +56,13 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spec_of(sounds: Path) -> CorpusSpec:
-    return CorpusSpec((SourceSpec(sounds / "speech"),), sounds / "noise", sounds / "rooms", val_fraction=0.3)
+    return CorpusSpec(
+        (SourceSpec(sounds / "speech"),),
+        sounds / "noise",
+        sounds / "rooms",
+        val_fraction=0.3,
+        variety=Variety(pause=0.0, silent_items=1.0),  # so that the number of items is known
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def quick(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(items_module, "load_suppressor", lambda settings: Nothing())
 
     def run(out: Path = tmp_path / "out", spec: CorpusSpec | None = None, **settings: Any) -> PrepareSummary:
-        return prepare(spec or spec_of(sounds), out, num_workers=0, progress=False, **settings)
+        return prepare(spec or spec_of(sounds), out, Work(num_workers=0, progress=False, **settings))
 
     return run
 
@@ -102,7 +110,7 @@ def contents(out: Path) -> dict[str, str]:
 def real(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of all six recordings by the real suppressor, in two worker processes."""
     out = tmp_path_factory.mktemp("real") / "corpus"
-    summary = prepare(spec_of(sounds), out, num_workers=2, progress=False)
+    summary = prepare(spec_of(sounds), out, Work(num_workers=2, progress=False))
     assert (summary.takes, summary.skipped, summary.rendered, summary.lists_written) == (6, 0, 6, True)
     assert (summary.items_train, summary.items_val) == (8, 4)
     return out
@@ -141,10 +149,12 @@ def test_rows_hold_what_was_drawn(real: Path) -> None:
     assert len(rows) == len(listed)
     for row in rows:
         assert f"{real / row['degraded']}|{real / row['clean']}" in listed
-        assert -5 <= float(row["snr_db"]) <= 40
+        assert -5 <= float(row["snr_db"]) <= 40 or row["snr_db"] == "inf"
         assert -45 <= float(row["speech_level_dbfs"]) <= -15
         assert row["suppressor_build"].startswith("graphs (rules of libDF v0.5.6")
-        assert row["noise"].startswith("hum")
+        assert row["noise"].startswith(("hum", "made:")) or row["snr_db"] == "inf"
+        assert (real / row["hints"]).is_file()
+        assert 0 <= float(row["activity"]) <= 1
     by_split = {split: {row["speaker"] for row in rows if row["split"] == split} for split in ("train", "val")}
     assert len(by_split["val"]) == 1 and not by_split["val"] & by_split["train"]
 
@@ -161,12 +171,13 @@ def test_shards_in_other_processes_give_the_same_bytes(real: Path, sounds: Path,
 SCRIPT = """
 import sys
 from pathlib import Path
-from timbre_restore.corpus import CorpusSpec, SourceSpec, prepare
-sounds = Path({sounds!r})
-spec = CorpusSpec((SourceSpec(sounds / "speech"),), sounds / "noise", sounds / "rooms", val_fraction=0.3)
+from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
+sounds, variety = Path({sounds!r}), Variety(pause=0.0, silent_items=1.0)
+source = SourceSpec(sounds / "speech")
+spec = CorpusSpec((source,), sounds / "noise", sounds / "rooms", val_fraction=0.3, variety=variety)
 index, count, workers = map(int, sys.argv[1:])
-settings = dict(num_workers=workers, skip_existing=True, progress=False)
-prepare(spec, Path({out!r}), shard_idx=index, shard_count=count, **settings)
+work = Work(None, index, count, workers, skip_existing=True, progress=False)
+prepare(spec, Path({out!r}), work)
 """
 
 
@@ -232,7 +243,7 @@ def test_a_shard_that_is_being_made_again_counts_as_missing(quick: Run, monkeypa
 
     quick(shard_idx=0, shard_count=2)
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules[PREPARE_MODULE], "make_all", interrupted)
+        patch.setattr(items_module, "render", interrupted)
         with pytest.raises(KeyboardInterrupt):
             quick(shard_idx=0, shard_count=2)
     assert not quick(shard_idx=1, shard_count=2).lists_written
@@ -498,3 +509,211 @@ def test_a_shard_takes_its_marker_back_only_when_nobody_is_listing(
     monkeypatch.setattr(Path, "unlink", unlink)
     quick(max_files=2)
     assert done.exists()
+
+
+def test_hints_are_what_the_suppressor_knew(real: Path) -> None:
+    """A row per hop of the degraded item: where the suppressor gave zeros, its gains are zero."""
+    rows = [row for row in read_table(real / "items.tsv") if row["pass"] == "0"]
+    take = [row for row in rows if row["take"] == rows[0]["take"]]
+    stored = np.concatenate([np.load(real / row["hints"], allow_pickle=False) for row in take])
+    noisy = np.concatenate([read_audio(real / row["noisy"])[0][0][:48000] for row in take])
+    _, hints = load_suppressor().with_hints(noisy)
+    assert hints is not None and stored.dtype == np.float16
+    assert stored.shape == (100 * len(take), 33)
+    same = slice(0, len(stored) - 3)  # the last frames heard what lies past the last item
+    assert np.max(np.abs(stored[same, :32] - hints.gains[same])) < 2e-3
+    assert np.max(np.abs(stored[same, 32] - hints.local_snr_db[same])) < 2e-2
+
+
+def test_silent_items_are_left_out_by_rule(quick: Run, sounds: Path, tmp_path: Path) -> None:
+    """A recording with eight seconds of nothing at its end: none of it is listed with a share of 0, all with 1."""
+    speech = tmp_path / "speech"
+    shutil.copytree(sounds / "speech", speech)
+    for speaker in ("ann", "bob", "cy"):
+        long = np.concatenate([voice(2.0, seed=1), np.zeros(8 * 48000, np.float32)])
+        soundfile.write(speech / speaker / "trail.wav", long, 48000)
+    counts = {}
+    for share in (0.0, 0.5, 1.0):
+        variety = Variety(pause=0.0, silent_items=share, band_limit=0.0)
+        spec = replace(spec_of(sounds), sources=(SourceSpec(speech),), variety=variety, room_probability=0.0)
+        quick(tmp_path / str(share), spec)
+        rows = read_table(tmp_path / str(share) / "items.tsv")
+        counts[share] = sum(float(row["activity"]) < 0.1 for row in rows)
+        assert [row["index"] for row in rows if "trail" in row["item"]][:2] == ["0", "1"]
+    assert counts[0.0] == 0 and counts[1.0] == 24
+    assert 3 < counts[0.5] < 21
+
+
+@pytest.fixture
+def packed(quick: Run, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`quick` into packed parts of a few takes each."""
+    monkeypatch.setattr("timbre_restore.corpus.packs.PART_BYTES", 2_000_000)
+
+    def run(out: Path = tmp_path / "packed", **settings: Any) -> PrepareSummary:
+        passes = settings.pop("passes", 1)
+        return quick(out, replace(spec_of(sounds), format="packed", passes=passes), **settings)
+
+    return run
+
+
+def test_packed_items_are_the_same_samples_in_few_files(quick: Run, packed: Run, sounds: Path, tmp_path: Path) -> None:
+    quick()
+    packed()
+    out = tmp_path / "packed"
+    files, parts = read_table(tmp_path / "out" / "items.tsv"), read_table(out / "items.tsv")
+    assert len(list(out.glob("packed/*.pcm"))) in (3, 4, 5)
+    assert [row["item"] for row in files] == [row["item"] for row in parts]
+    for split in ("train", "val"):
+        one, other = (read_list(folder / f"{split}.txt") for folder in (tmp_path / "out", out))
+        assert len(one) == len(other) > 0
+        for a, b in zip(one, other, strict=True):
+            for first, second, length in ((a.degraded, b.degraded, 48000), (a.clean, b.clean, 48000),
+                                          (a.noisy, b.noisy, 49440)):  # fmt: skip
+                assert np.array_equal(soundfile.read(first, dtype="int16")[0], read_packed(second, length))
+    assert not list((out / ".state" / "pieces").glob("*/*"))
+
+
+def test_packed_hints_are_the_same_values(real: Path, sounds: Path, tmp_path: Path) -> None:
+    out = tmp_path / "packed"
+    prepare(replace(spec_of(sounds), format="packed"), out, Work(num_workers=0, progress=False))
+    for one, other in zip(read_table(real / "items.tsv"), read_table(out / "items.tsv"), strict=True):
+        name, at = other["hints"].split("@")
+        values = np.fromfile(out / name, dtype="<f2", count=3300, offset=2 * int(at)).reshape(100, 33)
+        assert np.array_equal(values, np.load(real / one["hints"], allow_pickle=False))
+
+
+def test_packed_shards_and_reruns_give_the_same_bytes(packed: Run, tmp_path: Path) -> None:
+    packed()
+    before = contents(tmp_path / "packed")
+    assert packed(skip_existing=True).rendered == 0
+    assert contents(tmp_path / "packed") == before
+    assert packed().rendered == 6
+    assert contents(tmp_path / "packed") == before
+    for index in (2, 0, 1):
+        packed(tmp_path / "shards", shard_idx=index, shard_count=3)
+    assert contents(tmp_path / "shards") == before
+
+
+def test_a_packed_corpus_grows_from_what_is_there(packed: Run, tmp_path: Path) -> None:
+    grown = tmp_path / "grown"
+    packed(grown, max_files=2)
+    packed(grown, skip_existing=True, passes=2, max_files=4)
+    assert packed(grown, skip_existing=True, passes=2).rendered == 4
+    packed(passes=2)
+    assert contents(grown) == contents(tmp_path / "packed")
+    packed(grown, skip_existing=True, passes=2, max_files=2)  # a smaller number costs no work
+    assert packed(grown, skip_existing=True, passes=2).rendered == 0
+
+
+@pytest.mark.parametrize("when", ["before the marker", "before the pieces go", "half a part"])
+def test_packing_goes_on_from_wherever_it_was_killed(
+    packed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    real_text, real_unlink, real_copy = packs_module.write_text, Path.unlink, packs_module._copy
+    markers: list[Path] = []
+    copies: list[Any] = []
+
+    def text(path: Path, content: str) -> None:
+        markers.append(path)
+        if when == "before the marker" and len(markers) == 2:
+            raise Killed
+        real_text(path, content)
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if when == "before the pieces go" and path.parent.parent.name == "pieces" and markers:
+            raise Killed
+        real_unlink(path, missing_ok=missing_ok)
+
+    def copy(*args: Any) -> None:
+        copies.append(args)
+        if when == "half a part" and len(copies) == 5:
+            raise Killed
+        real_copy(*args)
+
+    packed(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(packs_module, "write_text", text)
+        patch.setattr(packs_module, "_copy", copy)
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(Killed):
+            packed()
+    assert not (tmp_path / "packed" / "train.txt").exists()
+    assert packed(skip_existing=True).rendered == 0
+    assert contents(tmp_path / "packed") == contents(tmp_path / "whole")
+
+
+def test_a_part_that_was_cut_is_made_again(packed: Run, tmp_path: Path) -> None:
+    packed()
+    before = contents(tmp_path / "packed")
+    victim = sorted((tmp_path / "packed" / "packed").glob("train-*.pcm"))[0]
+    victim.write_bytes(victim.read_bytes()[:1000])
+    assert 0 < packed(skip_existing=True).rendered < 6
+    assert contents(tmp_path / "packed") == before
+
+
+def test_force_makes_anew_what_changed_and_nothing_else(quick: Run, sounds: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    quick()
+    assert quick(skip_existing=True, force=True).rendered == 0
+    for other in (
+        replace(spec_of(sounds), seed=7),
+        replace(spec_of(sounds), format="flac"),
+        replace(spec_of(sounds), sources=(SourceSpec(sounds / "speech" / "ann"),)),
+        replace(spec_of(sounds), format="packed", passes=2),
+    ):
+        with pytest.raises(CorpusError, match="with --force"):
+            quick(spec=other)
+        quick(spec=other, skip_existing=True, force=True)
+        quick(tmp_path / "fresh", other)
+        assert contents(out) == contents(tmp_path / "fresh")
+        shutil.rmtree(tmp_path / "fresh")
+
+
+def test_fewer_passes_are_other_settings(quick: Run, sounds: Path) -> None:
+    quick(spec=replace(spec_of(sounds), passes=2), max_files=2)
+    with pytest.raises(CorpusError, match="passes: 2 there, 1 now"):
+        quick()
+
+
+def test_need_is_told_and_a_disk_that_is_too_small_refused(
+    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=67 * 10**6))
+    with pytest.raises(CorpusError, match=r"needs 3\.\d MB and 67.0 MB are free there; free the disk, set fewer files"):
+        quick()
+    assert not list((tmp_path / "out").rglob("*.wav"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=72 * 10**6))
+    assert quick().lists_written
+    taken = sum(path.stat().st_blocks * 512 for path in (tmp_path / "out").rglob("*.*") if path.is_file())
+    assert 3.0e6 < taken < 4.0e6
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+    assert quick(skip_existing=True).rendered == 0
+
+
+def test_progress_says_need_rate_and_where_time_goes(quick: Run, sounds: Path, tmp_path: Path) -> None:
+    code = SCRIPT.format(sounds=str(sounds), out=str(tmp_path / "out")).replace("progress=False", "progress=True")
+    done = subprocess.run([sys.executable, "-c", code, "0", "1", "2"], capture_output=True, text=True, check=True)
+    need, spent = done.stderr.splitlines()
+    assert re.fullmatch(r"6 takes, up to 12 items: \d\.\d MB, of .* that are free", need)
+    kinds = ("suppressor", "reading and mixing", "writing", "waiting")
+    assert re.fullmatch("where the time went: " + ", ".join(rf"{kind} \d+ %" for kind in kinds), spent)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_an_interrupt_stops_the_workers_and_leaves_whole_takes(real: Path, sounds: Path, tmp_path: Path) -> None:
+    out = tmp_path / "corpus"
+    command = [sys.executable, "-c", SCRIPT.format(sounds=str(sounds), out=str(out)), "0", "1", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not any(out.glob(".state/takes/*/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert not [path for path in out.rglob("*") if ".tmp" in path.name]
+    assert not (out / "train.txt").exists()
+    subprocess.run(command, check=True)
+    assert contents(out) == contents(real)

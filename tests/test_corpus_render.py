@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,25 +12,21 @@ import pytest
 import soundfile
 
 from tests.voices import FloatArray, noise, voice
-from timbre_restore.audio import active_rms, from_db, rms, to_db
-from timbre_restore.corpus.draw import Draw
-from timbre_restore.corpus.render import (
-    EARLY_SAMPLES,
-    Rendered,
-    TakeSkipped,
-    bandwidth_hz,
-    convolve,
-    direct_path_first,
-    from_pcm,
-    in_room,
-    load_noise,
-    load_speech,
-    render,
-    to_pcm,
-)
+from timbre_restore.audio import active_rms, from_db, rms, stft, to_db
+from timbre_restore.corpus.draw import Draw, NoiseDraw, Variation
+from timbre_restore.corpus.made_noise import MADE_KINDS, is_made, made_name, make_noise
+from timbre_restore.corpus.mix import Folders, bandwidth_hz, load_speech, low_passed, mix, quiet_moment, with_pause
+from timbre_restore.corpus.noises import load_stretch, mixed_noises, vary
+from timbre_restore.corpus.plan import Take
+from timbre_restore.corpus.rejects import TakeSkipped
+from timbre_restore.corpus.render import LEAD_SAMPLES, Rendered, activity, from_pcm, render, to_pcm
+from timbre_restore.corpus.rooms import EARLY_SAMPLES, convolve, direct_path_first, in_room
+from timbre_restore.corpus.scan import Recording
+from timbre_restore.suppressors import Suppressor
 from timbre_restore.suppressors.base import one_by_one
 
-DRAW = Draw(speech_level_dbfs=-25.0, snr_db=10.0, rooms=(), noises=("hum.wav",), noise_position=0.3)
+HUM = NoiseDraw(("hum.wav",), 0.3)
+DRAW = Draw(speech_level_dbfs=-25.0, snr_db=10.0, noises=(HUM,))
 SEGMENT = 48000
 
 
@@ -71,8 +68,26 @@ def response() -> FloatArray:
     return np.concatenate([rng.standard_normal(960) * 1e-4, tail]).astype(np.float32)
 
 
-def made(here: Path, draw: Draw = DRAW, *, file: str = "voice.wav", gain: float = 1.0) -> Rendered:
-    return render(here / file, draw, here, here, Nothing(gain), SEGMENT)
+def take_of(here: Path, draw: Draw = DRAW, file: str = "voice.wav") -> Take:
+    rate, samples = 48000, 0
+    with suppress(soundfile.LibsndfileError):
+        info = soundfile.info(here / file)
+        rate, samples = info.samplerate, info.frames
+    return Take(Recording(0, file, "ann", rate, samples), "train", 0, 0, 0, samples, draw)
+
+
+def rendered(
+    here: Path, takes: list[Take], suppressor: Suppressor | None = None
+) -> list[tuple[Take, Rendered | TakeSkipped]]:
+    folders = Folders((here,), here, here)
+    return list(render(takes, lambda take: mix(take, folders, SEGMENT, LEAD_SAMPLES), suppressor or Nothing(), SEGMENT))
+
+
+def made(here: Path, draw: Draw = DRAW, *, file: str = "voice.wav", suppressor: Suppressor | None = None) -> Rendered:
+    ((_, items),) = rendered(here, [take_of(here, draw, file)], suppressor)
+    if isinstance(items, TakeSkipped):
+        raise items
+    return items
 
 
 def whole(items: np.ndarray) -> FloatArray:
@@ -87,9 +102,14 @@ def test_items_are_consecutive_seconds_and_the_tail_is_dropped(here: Path) -> No
     assert np.any(items.noisy[1, SEGMENT:])  # the recording goes on for half a second
 
 
-def test_noisy_ends_with_zeros_where_the_recording_ends(here: Path) -> None:
+def test_noise_and_room_go_on_where_the_recording_ends(here: Path) -> None:
+    """As in a call: what follows is no silence, which the suppressor would not even look at."""
     soundfile.write(here / "exact.wav", voice(2.0, seed=1), 48000)
-    assert not np.any(made(here, file="exact.wav").noisy[1, SEGMENT:])
+    items = made(here, file="exact.wav")
+    noise_before = from_pcm(items.noisy[:, :SEGMENT] - items.clean)
+    assert to_db(rms(from_pcm(items.noisy[1, SEGMENT:]))) == pytest.approx(to_db(rms(noise_before)), abs=3.0)
+    in_hall = made(here, replace(DRAW, noises=(), rooms=("room.wav",)), file="exact.wav")
+    assert np.any(in_hall.noisy[1, SEGMENT:])
 
 
 def test_degraded_is_the_suppressed_stored_noisy(here: Path) -> None:
@@ -103,12 +123,12 @@ def test_speech_has_its_level_and_noise_its_distance(here: Path) -> None:
     clean, noisy = whole(items.clean), whole(items.noisy)
     assert to_db(active_rms(clean)) == pytest.approx(-25.0, abs=0.05)
     assert to_db(rms(clean) / rms(noisy - clean)) == pytest.approx(10.0, abs=0.05)
-    assert items.applied.gain_db == 0.0
+    assert items.gain_db == 0.0
 
 
 def test_speech_in_a_room_has_its_level_there(here: Path) -> None:
     items = made(here, replace(DRAW, rooms=("room.wav",), snr_db=90.0))
-    speech, _, _ = load_speech(here / "voice.wav", SEGMENT)
+    speech, _ = load_speech(here, take_of(here), SEGMENT)
     reverberant, _ = in_room(speech, direct_path_first(response()))
     expected = reverberant[: 2 * SEGMENT] * (from_db(-25.0) / active_rms(reverberant))
     assert np.max(np.abs(whole(items.noisy) - expected)) < 1e-3
@@ -141,9 +161,9 @@ def test_convolution_by_blocks_is_convolution(length: int, taps: int) -> None:
 def test_nothing_clips_and_one_gain_goes_to_all(here: Path, gain: float) -> None:
     """Loud speech in loud noise, or a suppressor that makes louder: all signals are turned down alike."""
     loud = replace(DRAW, speech_level_dbfs=-3.0, snr_db=-5.0)
-    items = made(here, loud, gain=gain)
-    quiet = made(here, replace(loud, speech_level_dbfs=-40.0), gain=gain)
-    down = items.applied.gain_db
+    items = made(here, loud, suppressor=Nothing(gain))
+    quiet = made(here, replace(loud, speech_level_dbfs=-40.0), suppressor=Nothing(gain))
+    down = items.gain_db
     assert down < 0.0
     for role in ("degraded", "clean", "noisy"):
         samples = from_pcm(getattr(items, role))
@@ -164,7 +184,7 @@ def test_sixteen_bits_are_exact_both_ways() -> None:
 
 
 def test_short_noise_goes_in_a_circle(here: Path) -> None:
-    offset, stretch = load_noise(here / "hum.wav", 0.5, 100_000)
+    offset, stretch = load_stretch(here / "hum.wav", 0.5, 100_000)
     assert offset == 31200
     hum = soundfile.read(here / "hum.wav", dtype="float32")[0]
     assert np.array_equal(stretch[:31200], hum[31200:])
@@ -175,27 +195,30 @@ def test_long_noise_is_read_where_the_draw_says(here: Path) -> None:
     long = noise(3.0, seed=6)
     for rate in (48000, 44100):
         soundfile.write(here / f"long{rate}.wav", long, rate, subtype="FLOAT")
-    offset, stretch = load_noise(here / "long48000.wav", 0.25, 48000)
+    offset, stretch = load_stretch(here / "long48000.wav", 0.25, 48000)
     assert offset == int(0.25 * (len(long) - 48000))
     assert np.array_equal(stretch, long[offset : offset + 48000])
-    assert len(load_noise(here / "long44100.wav", 0.999, 48000)[1]) == 48000
+    assert len(load_stretch(here / "long44100.wav", 0.999, 48000)[1]) == 48000
 
 
 def test_unusable_noise_and_room_give_way_to_the_next(here: Path) -> None:
     (here / "torn.wav").write_bytes(b"RIFF nothing")
     soundfile.write(here / "still.wav", np.zeros(96000), 48000)
-    draw = replace(DRAW, noises=("torn.wav", "still.wav", "hum.wav"), rooms=("torn.wav", "room.wav"))
-    items = made(here, draw)
-    assert (items.applied.noise, items.applied.room) == ("hum.wav", "room.wav")
-    assert [entry[:2] for entry in items.rejected] == [
+    noises = (NoiseDraw(("torn.wav", "still.wav", "hum.wav")),)
+    items = made(here, replace(DRAW, noises=noises, rooms=("torn.wav", "room.wav")))
+    assert (items.applied.noises, items.applied.room) == (("hum.wav",), "room.wav")
+    assert [entry[:2] for entry in items.rejects] == [
         ("room", "torn.wav"),
         ("noise", "torn.wav"),
         ("noise", "still.wav"),
     ]
-    assert "silent where it was drawn: -200 dBFS" in items.rejected[-1][2]
-    assert not any(str(here) in reason for _, _, reason in items.rejected)
-    with pytest.raises(TakeSkipped, match="noises"):
-        made(here, replace(DRAW, noises=("still.wav",)))
+    assert "silent where it was drawn: -200 dBFS" in items.rejects[-1][2]
+    assert not any(str(here) in reason for _, _, reason in items.rejects)
+    still = NoiseDraw(("still.wav",))
+    assert made(here, replace(DRAW, noises=(HUM, still))).applied.noises == ("hum.wav",)
+    with pytest.raises(TakeSkipped, match="noises") as caught:
+        made(here, replace(DRAW, noises=(still, HUM)))
+    assert [entry[1] for entry in caught.value.rejects] == ["still.wav"]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "DOUBLE"])
@@ -203,8 +226,7 @@ def test_rates_depths_and_channels_are_accepted(here: Path, subtype: str) -> Non
     speech = voice(2.0, seed=1)
     path = here / f"stereo_{subtype}.wav"
     soundfile.write(path, np.stack([speech, noise(2.0)], axis=1), 44100, subtype=subtype)
-    got, rate, _ = load_speech(path, SEGMENT)
-    assert rate == 44100
+    got, _ = load_speech(here, take_of(here, file=path.name), SEGMENT)
     assert len(got) == pytest.approx(len(speech) * 48000 / 44100, abs=2)
     assert to_db(rms(got)) == pytest.approx(to_db(rms(speech)), abs=0.1)  # the first channel, not a mean
 
@@ -241,4 +263,128 @@ def test_a_suppressor_that_is_always_too_loud_gives_no_item(here: Path) -> None:
             return noisy * np.float32(2.0 / np.max(np.abs(noisy)))
 
     with pytest.raises(TakeSkipped, match="passes full scale"):
-        render(here / "voice.wav", DRAW, here, here, Even(), SEGMENT)
+        made(here, suppressor=Even())
+
+
+def test_every_take_comes_out_whatever_its_neighbours_do(here: Path) -> None:
+    loud = replace(DRAW, speech_level_dbfs=-3.0, snr_db=-5.0)
+    takes = [take_of(here), take_of(here, file="absent.wav"), take_of(here, loud), take_of(here, file="absent2.wav")]
+    out = rendered(here, takes)
+    assert sorted((t.recording.relative, t.draw.snr_db) for t, _ in out) == sorted(
+        (t.recording.relative, t.draw.snr_db) for t in takes
+    )
+    for take, result in out:
+        if take.recording.relative.startswith("absent"):
+            assert isinstance(result, TakeSkipped)
+        else:
+            assert isinstance(result, Rendered)
+            assert np.array_equal(result.noisy, made(here, take.draw).noisy)
+
+
+def test_a_recording_that_changed_since_the_plan_is_not_used(here: Path) -> None:
+    take = take_of(here)
+    other = replace(take, recording=replace(take.recording, samples=take.recording.samples + 1))
+    ((_, result),) = rendered(here, [other])
+    assert "changed since" in str(result)
+
+
+def test_a_part_of_a_long_recording_is_its_stretch(here: Path) -> None:
+    take = replace(take_of(here), start=24_000, length=60_000)
+    speech, _ = load_speech(here, take, SEGMENT)
+    assert np.array_equal(speech, soundfile.read(here / "voice.wav", dtype="float32")[0][24_000:84_000])
+
+
+def test_two_noises_stand_at_their_levels_to_each_other(here: Path) -> None:
+    """Made of two tones, so that each can be weighed in the sum."""
+    for name, hertz, level in (("low.wav", 500, 0.3), ("high.wav", 5000, 0.01)):
+        tone = level * np.sin(2 * np.pi * hertz * np.arange(96000) / 48000)
+        soundfile.write(here / name, tone, 48000, subtype="FLOAT")
+    names, _, total = mixed_noises([NoiseDraw(("low.wav",)), NoiseDraw(("high.wav",), level_db=-6.0)], here, 48000, [])
+    power = np.mean(np.abs(stft(total, 4800, 4800)) ** 2, axis=1)
+    low, high = power[40:60].sum(), power[490:510].sum()
+    assert names == ("low.wav", "high.wav")
+    assert 10 * np.log10(high / low) == pytest.approx(-6.0, abs=0.1)
+
+
+def test_clean_input_is_the_speech_alone(here: Path) -> None:
+    items = made(here, replace(DRAW, noises=()))
+    assert np.array_equal(items.noisy[:, :SEGMENT], items.clean)
+    assert items.applied.noises == ()
+
+
+def test_a_pause_is_put_where_the_voice_is_quietest() -> None:
+    speech = np.ones(96_000, np.float32)
+    speech[50_400:51_360] = 0.0  # the only quiet 20 ms, a second off the drawn place at most
+    at = quiet_moment(speech, 0.6)
+    assert at == 50_880
+    paused = with_pause(speech, at, 4800)
+    assert len(paused) == 96_000 + 4800
+    assert not paused[50_880 : 50_880 + 4800].any()
+    assert np.array_equal(paused[: at - 480], speech[: at - 480])
+    assert np.array_equal(paused[at + 4800 + 480 :], speech[at + 480 :])
+    with_step = with_pause(np.ones(9600, np.float32), 4800, 480)
+    assert np.max(np.abs(np.diff(with_step))) < 0.01
+
+
+def test_a_pause_lengthens_the_take_and_noise_goes_on_in_it(here: Path) -> None:
+    plain, paused = made(here), made(here, replace(DRAW, pause_s=3.0, pause_position=0.5))
+    assert (len(plain.clean), len(paused.clean)) == (2, 5)
+    start = paused.applied.pause_start
+    inside = slice(start + 480, start + 3 * 48_000 - 480)
+    assert not np.any(whole(paused.clean)[inside])
+    assert rms(whole(paused.noisy)[inside]) > 1e-3
+    assert np.min(paused.activity) == 0.0 and np.min(plain.activity) > 0.3
+
+
+def test_activity_is_the_share_of_time_with_voice() -> None:
+    clean = np.zeros(96_000, np.float32)
+    clean[:12_000] = 0.1
+    clean[48_000:72_000] = 0.0005  # 46 dB below: not counted
+    assert activity(clean, 48_000).tolist() == [0.25, 0.0]
+    assert len(activity(clean[:95_999], 48_000)) == 1
+
+
+@pytest.mark.parametrize("limit", [3400, 11_000])
+def test_a_band_limit_holds_for_input_and_target_and_moves_nothing(here: Path, limit: int) -> None:
+    items = made(here, replace(DRAW, band_limit_hz=limit))
+    for samples in (whole(items.noisy), whole(items.clean)):
+        power = np.mean(np.abs(stft(samples, 4800, 4800)) ** 2, axis=1)
+        assert 10 * np.log10(power[int(limit * 1.05 / 10) :].max() / power.max()) < -60  # 16 bit have a floor
+    tone = np.sin(2 * np.pi * 0.5 * limit * np.arange(48_000) / 48_000).astype(np.float32)
+    assert np.max(np.abs(low_passed(tone, limit) - tone)[2400:-2400]) < 1e-3
+
+
+def test_made_noises_follow_from_their_names_and_differ() -> None:
+    for kind in MADE_KINDS:
+        one, again, other = (make_noise(made_name(kind, seed), 48_123) for seed in (1, 1, 2))
+        assert is_made(made_name(kind, 1)) and not is_made(f"made:{kind}x.wav")
+        assert np.array_equal(one, again)
+        assert rms(one) == pytest.approx(0.1, rel=1e-3) and np.isfinite(one).all() and one.shape == (48_123,)
+        assert abs(float(np.dot(one, other))) < 0.2 * 48_123 * 0.01
+    tonal = [np.abs(np.fft.rfft(make_noise(made_name("tonal", seed), 48_000))) for seed in range(20)]
+    white = np.abs(np.fft.rfft(np.random.default_rng(0).standard_normal(48_000)))
+    peaky = [np.max(spectrum) / np.sqrt(np.mean(spectrum**2)) for spectrum in (*tonal, white)]
+    assert np.median(peaky[:-1]) > 5 * peaky[-1]
+
+
+def test_a_variation_does_what_it_says() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(72_001) / 48_000).astype(np.float32)
+
+    def peak_hz(samples: FloatArray) -> float:
+        return float(np.argmax(np.abs(np.fft.rfft(samples * np.hanning(len(samples)))))) * 48_000 / len(samples)
+
+    fast = vary(tone, Variation(speed=1.4), 48_000)
+    assert len(fast) == 48_000 and peak_hz(fast) == pytest.approx(1400, abs=2)
+    ramp = np.linspace(0, 1, 48_000, dtype=np.float32)
+    assert np.array_equal(vary(ramp, Variation(backwards=True), 48_000), ramp[::-1])
+    white = noise(1.0, seed=3)
+    before, after = (np.abs(np.fft.rfft(x)) for x in (white, vary(white, Variation(tilt_db_per_octave=-3.0), 48_000)))
+    gain = 20 * np.log10(after / before)
+    assert gain[1000] == pytest.approx(0.0, abs=0.1)
+    assert gain[4000] == pytest.approx(-6.0, abs=0.1)
+    peaked = np.abs(np.fft.rfft(vary(white, Variation(peak_hz=2000.0, peak_db=10.0), 48_000)))
+    boost = 20 * np.log10(peaked / before)
+    assert boost[2000] == pytest.approx(10.0, abs=0.1)
+    assert boost[int(2000 * 2**0.5)] == pytest.approx(5.0, abs=0.1)  # an octave wide at half its height
+    assert abs(boost[500]) < 0.1
+    assert np.array_equal(vary(white, Variation(), 48_000), white)

@@ -25,6 +25,9 @@ def prepare(
     ] = None,
     shard_idx: Annotated[int, typer.Option(min=0, help="Which shard this process makes, from 0.")] = 0,
     shard_count: Annotated[int, typer.Option(min=1, help="How many shards make the whole.")] = 1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make anew what other settings than the folder's would change.")
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Make training pairs with the real suppressor."""
@@ -33,17 +36,18 @@ def prepare(
         raise ConfigError(
             [f"--shard-idx {shard_idx}: expected 0 to {shard_count - 1}, as --shard-count is {shard_count}."]
         )
+    from timbre_restore.corpus import Work
     from timbre_restore.corpus import prepare as make_corpus
 
-    summary = make_corpus(
-        corpus_spec(settings),
-        settings.data.output_dir,
+    work = Work(
         max_files=max_files,
         shard_idx=shard_idx,
         shard_count=shard_count,
         num_workers=settings.data.num_workers if num_workers is None else num_workers,
         skip_existing=skip_existing,
+        force=force,
     )
+    summary = make_corpus(corpus_spec(settings), settings.data.output_dir, work)
     say(str(summary))
 
 
@@ -63,10 +67,15 @@ def audit(
 
 def corpus_spec(config: Config) -> CorpusSpec:
     """What the corpus is made of, as the corpus room takes it."""
-    from timbre_restore.corpus import CorpusSpec, SourceSpec
+    from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety
     from timbre_restore.suppressors import SuppressorSettings
 
     data = config.data
+    suppressors = [(SuppressorSettings(**config.suppressor.model_dump()), 1.0)]
+    if data.suppressors is not None:
+        suppressors = [
+            (SuppressorSettings(**drawn.model_dump(exclude={"weight"})), drawn.weight) for drawn in data.suppressors
+        ]
     return CorpusSpec(
         sources=tuple(SourceSpec(source.path, source.weight, source.pattern) for source in data.sources),
         noise_path=data.noise_path,
@@ -82,5 +91,6 @@ def corpus_spec(config: Config) -> CorpusSpec:
         val_noises=data.val_noises,
         val_rooms=data.val_rooms,
         format=data.format,
-        suppressor=SuppressorSettings(**config.suppressor.model_dump()),
+        variety=Variety(**data.variety.model_dump()),
+        suppressors=tuple(suppressors),
     )

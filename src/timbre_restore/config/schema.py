@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 Conditioning = Literal["degraded", "degraded+noisy"]
+SuppressorName = Literal["dfn3"]
 
 
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:
@@ -40,6 +41,7 @@ def expanded(path: Path) -> Path:
 
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Level = Annotated[float, Field(le=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -71,6 +73,35 @@ class Source(_Section):
     """File name pattern, e.g. `*_mic1.flac`; every wav and flac below `path` when null."""
 
 
+class DrawnSuppressor(_Section):
+    """One of several suppressors that takes are prepared with."""
+
+    name: SuppressorName = "dfn3"
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How often it is drawn, relative to the others."""
+    runtime: Literal["graphs", "official"] = "graphs"
+    attenuation_limit_db: Annotated[float, Field(gt=0, le=100)] = 100.0
+    post_filter_beta: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+
+
+class Variety(_Section):
+    """How often a take has something out of the ordinary: probabilities."""
+
+    two_noises: Probability = 0.2
+    clean_input: Probability = 0.05
+    """No noise at all."""
+    made_noise: Probability = 0.15
+    """Coloured, modulated, tonal or impulsive noise from a formula; not in validation."""
+    varied_noise: Probability = 0.5
+    """A recorded noise at another speed, filtered, at times backwards; not in validation."""
+    pause: Probability = 0.1
+    """One to four seconds without voice are put in."""
+    band_limit: Probability = 0.05
+    """Input and target end at 3.4 to 15 kHz."""
+    silent_items: Probability = 0.25
+    """Of the items with voice in less than a tenth of their time, so many are kept."""
+
+
 class Data(_Section):
     """What the corpus is made of. `num_workers`, `passes` and `output_dir` do not change an item's content."""
 
@@ -91,20 +122,24 @@ class Data(_Section):
     """Length of an item in samples."""
     snr_db: Range = (-5.0, 40.0)
     speech_level_dbfs: Annotated[tuple[Level, Level], AfterValidator(_ascending)] = (-45.0, -15.0)
-    room_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    room_probability: Probability = 0.5
+    variety: Variety = Variety()
+    suppressors: Annotated[list[DrawnSuppressor], Field(min_length=1)] | None = None
+    """What takes are prepared with, drawn by weight; the one of `suppressor` when null."""
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the speakers, noises and rooms kept for validation, where no list names them."""
     val_speakers: list[str] | None = None
     val_noises: list[str] | None = None
     val_rooms: list[str] | None = None
     """Names (folder, or file name without suffix; `*` allowed) that form the validation side exactly."""
-    format: Literal["wav", "flac"] = "wav"
+    format: Literal["wav", "flac", "packed"] = "wav"
+    """Files of 16 bit per item, or `packed`: few large files, for large corpora and slow disks."""
 
 
 class Suppressor(_Section):
     """The noise suppressor whose output is to be restored."""
 
-    name: Literal["dfn3"] = "dfn3"
+    name: SuppressorName = "dfn3"
     runtime: Literal["graphs", "official"] = "graphs"
     """`graphs` runs whole stretches at once; `official` is the installed release, the reference and slower."""
     attenuation_limit_db: Annotated[float, Field(gt=0, le=100)] = 100.0

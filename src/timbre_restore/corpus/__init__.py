@@ -1,7 +1,7 @@
 """Making pairs: scan, plan, render, write, list, audit. Free of torch."""
 
 from timbre_restore.corpus.audit import AuditReport, audit
-from timbre_restore.corpus.prepare import prepare
-from timbre_restore.corpus.spec import CorpusSpec, PrepareSummary, SourceSpec
+from timbre_restore.corpus.prepare import Work, prepare
+from timbre_restore.corpus.spec import CorpusSpec, PrepareSummary, SourceSpec, Variety
 
-__all__ = ["AuditReport", "CorpusSpec", "PrepareSummary", "SourceSpec", "audit", "prepare"]
+__all__ = ["AuditReport", "CorpusSpec", "PrepareSummary", "SourceSpec", "Variety", "Work", "audit", "prepare"]

@@ -21,9 +21,9 @@ from timbre_restore.audio import (
     rms,
     to_db,
 )
-from timbre_restore.corpus.folder import ROLES
-from timbre_restore.corpus.manifest import read_table
-from timbre_restore.corpus.plan import SPLITS, Split
+from timbre_restore.corpus.folder import AUDIO_ROLES
+from timbre_restore.corpus.split import SPLITS, Split
+from timbre_restore.corpus.table import read_table
 from timbre_restore.errors import AudioFileError, CorpusError
 from timbre_restore.suppressors import DFN3_LATENCY_SAMPLES
 
@@ -142,7 +142,7 @@ def _look_at_files(pairs: list[Pair], report: AuditReport) -> None:
     step = max(1, -(-len(pairs) // MOST_CORRELATED))
     for number, pair in enumerate(pairs):
         signals: dict[str, FloatArray] = {}
-        for role, path in zip(ROLES, (pair.degraded, pair.clean, pair.noisy), strict=True):
+        for role, path in zip(AUDIO_ROLES, (pair.degraded, pair.clean, pair.noisy), strict=True):
             length = None if segment is None else segment + (DFN3_LATENCY_SAMPLES if role == "noisy" else 0)
             fault, samples = _read(path, length)
             if segment is None and role == "degraded" and not fault:

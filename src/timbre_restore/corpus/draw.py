@@ -1,8 +1,8 @@
 """What chance decides about a take, drawn before anything is applied, from the take's own name.
 
-The generator is seeded by (seed, source, recording, pass) and by nothing else: neither shard nor worker nor order nor
-where the folders lie can change a draw. All numbers are drawn whether they are used or not, so that changing one range
-moves no other draw.
+The generator is seeded by (seed, source, recording, pass, part) and by nothing else: neither shard nor worker nor order
+nor where the folders lie can change a draw. All numbers are drawn whether they are used or not, so that changing one
+range moves no other draw.
 """
 
 from __future__ import annotations
@@ -10,17 +10,51 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.corpus.plan import Plan, Take
+from timbre_restore.corpus.made_noise import MADE_KINDS, made_name
 from timbre_restore.corpus.scan import Sound
 from timbre_restore.corpus.spec import CorpusSpec
+from timbre_restore.corpus.split import Split
+from timbre_restore.suppressors import SuppressorSettings
 
-CANDIDATES = 8
+CANDIDATES = 4
 """Noises and rooms drawn per take; the first that can be used is, so one broken file costs no recording."""
+NOISES = 2  # at most, in one take
+PAUSE_S = (1.0, 4.0)
+BAND_LIMITS_HZ = (3400, 7000, 11_000, 15_000)  # telephone, wideband, super-wideband, a lossy codec's low rate
+SECOND_NOISE_DB = (-12.0, 0.0)
+SPEED = (0.7, 1.4)
+TILT_DB_PER_OCTAVE = (-4.0, 4.0)
+PEAK_DB = (-12.0, 12.0)
+PEAK_HZ = (200.0, 10_000.0)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How a noise is played: at another speed and pitch, backwards, through a filter. At rest by default."""
+
+    speed: float = 1.0
+    backwards: bool = False
+    tilt_db_per_octave: float = 0.0
+    peak_hz: float = 1000.0
+    peak_db: float = 0.0
+
+
+@dataclass(frozen=True)
+class NoiseDraw:
+    """One noise of a take."""
+
+    names: tuple[str, ...]
+    """Candidates: relative paths, or the name of one made noise."""
+    position: float = 0.0
+    """Where in the noise the stretch begins, in [0, 1)."""
+    level_db: float = 0.0
+    """Against the first noise of the take."""
+    variation: Variation = field(default_factory=Variation)
 
 
 @dataclass(frozen=True)
@@ -30,38 +64,89 @@ class Draw:
     speech_level_dbfs: float
     """Of active speech, in the room if there is one."""
     snr_db: float
-    rooms: tuple[str, ...]
+    """Of all noises together; not used without any."""
+    rooms: tuple[str, ...] = ()
     """Candidates, relative paths; empty for no room."""
-    noises: tuple[str, ...]
-    """Candidates, relative paths."""
-    noise_position: float
-    """Where in the noise the stretch begins, in [0, 1)."""
+    noises: tuple[NoiseDraw, ...] = ()
+    """Empty for clean input."""
+    pause_s: float = 0.0
+    """A silence of the voice that is put in, while noise and room go on."""
+    pause_position: float = 0.0
+    """About where, in [0, 1) of the recording; it goes to the quietest moment near."""
+    band_limit_hz: int = 0
+    """0 for none. The target is limited as well: what never reached the suppressor can't be given back."""
+    suppressor: SuppressorSettings = field(default_factory=SuppressorSettings)
 
 
-def take_key(take: Take) -> str:
-    """The take's name for hashing: the same wherever the folders lie."""
-    return f"{take.recording.source}\0{take.recording.relative}\0{take.pass_index}"
+def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound], rooms: Sequence[Sound]) -> Draw:
+    """The draw of the take named `key`: equal for equal spec and names, in any process.
+
+    Validation hears its noises as they were recorded: variety is for learning, and would blur what is measured.
+    """
+    rng = _generator(spec.seed, key)
+    level, snr = (float(rng.uniform(*span)) for span in (spec.speech_level_dbfs, spec.snr_db))
+    in_room, clean, two, paused, limited = rng.random(5) < (
+        spec.room_probability,
+        spec.variety.clean_input,
+        spec.variety.two_noises,
+        spec.variety.pause,
+        spec.variety.band_limit,
+    )
+    pause_s, pause_position = float(rng.uniform(*PAUSE_S)), float(rng.random())
+    band_limit = BAND_LIMITS_HZ[rng.integers(len(BAND_LIMITS_HZ))]
+    room_points, which = rng.random(CANDIDATES), float(rng.random())
+    drawn = [_draw_noise(rng, spec, noises, varied=split == "train", first=i == 0) for i in range(NOISES)]
+    return Draw(
+        round(level, 3),
+        round(snr, 3),
+        _pick(rooms, room_points) if in_room else (),
+        () if clean else tuple(drawn[: NOISES if two else 1]),
+        round(pause_s, 2) if paused else 0.0,
+        round(pause_position, 4) if paused else 0.0,
+        band_limit if limited else 0,
+        _weighted(spec, which),
+    )
 
 
-def take_id(take: Take) -> str:
-    """Short, unique and readable by every file system."""
-    return hashlib.sha256(os.fsencode(take_key(take))).hexdigest()[:20]
+def keeps_silent_item(spec: CorpusSpec, key: str, index: int) -> bool:
+    """Whether item `index` of a take is kept although it holds next to no voice: `variety.silent_items` of them are."""
+    return bool(_generator(spec.seed, f"{key}\0silent\0{index}").random() < spec.variety.silent_items)
 
 
-def draw_take(spec: CorpusSpec, plan: Plan, take: Take) -> Draw:
-    """The draw of a take: equal for equal spec and names, in any process."""
-    digest = hashlib.sha256(os.fsencode(f"{spec.seed}\0{take_key(take)}")).digest()
-    rng = np.random.default_rng(np.frombuffer(digest, dtype="<u4").tolist())
-    level = float(rng.uniform(*spec.speech_level_dbfs))
-    snr = float(rng.uniform(*spec.snr_db))
-    in_room = bool(rng.random() < spec.room_probability)
-    position = float(rng.random())
-    noise_points = rng.random(CANDIDATES)
-    room_points = rng.random(CANDIDATES)
-    rooms = plan.rooms[take.split] if in_room else ()
-    return Draw(level, snr, _pick(rooms, room_points), _pick(plan.noises[take.split], noise_points), position)
+def _generator(seed: int, key: str) -> np.random.Generator:
+    digest = hashlib.sha256(os.fsencode(f"{seed}\0{key}")).digest()
+    return np.random.default_rng(np.frombuffer(digest, dtype="<u4").tolist())
+
+
+def _draw_noise(
+    rng: np.random.Generator, spec: CorpusSpec, noises: Sequence[Sound], *, varied: bool, first: bool
+) -> NoiseDraw:
+    points, position = rng.random(CANDIDATES), float(rng.random())
+    level = float(rng.uniform(*SECOND_NOISE_DB))
+    made, vary, backwards = rng.random(3) < (spec.variety.made_noise, spec.variety.varied_noise, 0.3)
+    name = made_name(MADE_KINDS[rng.integers(len(MADE_KINDS))], int(rng.integers(2**31)))
+    speed = float(np.exp(rng.uniform(*np.log(SPEED))))
+    peak_hz = float(np.exp(rng.uniform(*np.log(PEAK_HZ))))
+    tilt, peak_db = float(rng.uniform(*TILT_DB_PER_OCTAVE)), float(rng.uniform(*PEAK_DB))
+    variation = Variation(round(speed, 3), bool(backwards), round(tilt, 2), round(peak_hz, 1), round(peak_db, 2))
+    return NoiseDraw(
+        (name,) if varied and made else _pick(noises, points),
+        round(position, 6),
+        0.0 if first else round(level, 2),
+        variation if varied and vary and not made else Variation(),
+    )
 
 
 def _pick(sounds: Sequence[Sound], points: NDArray[np.float64]) -> tuple[str, ...]:
     """The names of the sounds at `points` of [0, 1), in order, each once."""
     return tuple(dict.fromkeys(sounds[int(point * len(sounds))].relative for point in points)) if sounds else ()
+
+
+def _weighted(spec: CorpusSpec, point: float) -> SuppressorSettings:
+    """The member of the spec's suppressors that `point` of [0, 1) falls on."""
+    reached, total = 0.0, sum(weight for _, weight in spec.suppressors)
+    for settings, weight in spec.suppressors:
+        reached += weight / total
+        if point < reached:
+            return settings
+    return spec.suppressors[-1][0]

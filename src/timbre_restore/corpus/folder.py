@@ -15,10 +15,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from timbre_restore.atomic import write_json
-from timbre_restore.corpus.plan import SPLITS
+from timbre_restore.corpus.split import SPLITS
 from timbre_restore.errors import CorpusError, LockedError
 
-ROLES = ("degraded", "clean", "noisy")
+AUDIO_ROLES = ("degraded", "clean", "noisy")
+ROLES = (*AUDIO_ROLES, "hints")
 FOLDER_WAIT_S = 600.0
 
 
@@ -36,6 +37,18 @@ class CorpusFolder:
     def take_marker(self, identity: str) -> Path:
         """Where a take says that it is done. (Two levels, because a corpus may hold a hundred thousand.)"""
         return self.state / "takes" / identity[:2] / f"{identity}.json"
+
+    def piece(self, identity: str, suffix: str) -> Path:
+        """Where a take lies until it is joined with others to a part of a packed corpus."""
+        return self.state / "pieces" / identity[:2] / f"{identity}{suffix}"
+
+    def part(self, name: str, suffix: str) -> Path:
+        """Where a part of a packed corpus lies."""
+        return self.root / "packed" / f"{name}{suffix}"
+
+    def part_marker(self, name: str) -> Path:
+        """Where a part says which takes it holds."""
+        return self.state / "parts" / f"{name}.json"
 
     def shard_marker(self, index: int, count: int) -> Path:
         """Where shard `index` of `count` says that it is done."""
@@ -71,21 +84,24 @@ class CorpusFolder:
         finally:
             own.release()
 
-    def check_settings(self, settings: dict[str, Any]) -> None:
-        """Remember the settings, or refuse others than the folder was begun with, saying which differ."""
+    def check_settings(self, settings: dict[str, Any], passes: int, *, force: bool) -> None:
+        """Remember the settings, or refuse others than the folder was begun with, saying which differ.
+
+        More passes only add; fewer are refused, because they would unlist what is there. `force` takes the new ones.
+        """
         path = self.state / "settings.json"
         with self.folder_lock():
             known = read_json(path)
-            if known is None:
-                write_json(path, settings)
-                return
-        differing = [key for key in sorted(known.keys() | settings.keys()) if known.get(key) != settings.get(key)]
-        if differing:
-            listed = "; ".join(f"{key}: {known.get(key)!r} there, {settings.get(key)!r} now" for key in differing)
-            raise CorpusError(
-                f"{self.root}: was prepared with other settings ({listed}); set them back, or choose another "
-                "data.output_dir."
-            )
+            given = {**settings, "passes": passes}
+            if known is not None and not force:
+                differing = [f"{key}: {old!r} there, {new!r} now" for key, old, new in _differences(known, given)]
+                if differing:
+                    raise CorpusError(
+                        f"{self.root}: was prepared with other settings ({'; '.join(differing)}); set them back, "
+                        "choose another data.output_dir, or make it anew with --force."
+                    )
+            if known != given:
+                write_json(path, given)
 
     def _lock(self, name: str) -> FileLock:
         folder = self.state / "locks"
@@ -116,7 +132,8 @@ class CorpusFolder:
 
     def _remove_torn_files(self) -> None:
         """Temporary files of a run that was killed. Only when nobody else is at work, whose they could be."""
-        folders = [self.root, *(self.root / split / role for split in SPLITS for role in ROLES)]
+        below = [self.root / split / role for split in SPLITS for role in ROLES]
+        folders = [self.root, self.part("", "").parent, *below]
         for folder in folders:
             for path in folder.glob(".*.tmp*"):
                 path.unlink(missing_ok=True)
@@ -131,6 +148,18 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _differences(known: dict[str, Any], given: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Key, what is known and what is given, by name of the key; a section's own keys where only some differ."""
+    found = []
+    for key in sorted(known.keys() | given.keys()):
+        old, new = known.get(key), given.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [(f"{key}.{inner}", before, now) for inner, before, now in _differences(old, new)]
+        elif old != new and not (key == "passes" and isinstance(old, int) and old <= given[key]):
+            found.append((key, old, new))
+    return found
 
 
 def _take(lock: FileLock, refusal: str) -> None:

@@ -1,4 +1,4 @@
-"""One take on disk: its files, and the marker that holds its rows. This is what a worker runs."""
+"""Takes on disk: their files, and the markers that hold their rows. This is what a worker runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import re
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,29 +17,36 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from timbre_restore.atomic import write_bytes, write_json
+from timbre_restore.atomic import write_bytes, write_text
 from timbre_restore.audio import SAMPLE_RATE_HZ
-from timbre_restore.corpus.draw import draw_take, take_id
-from timbre_restore.corpus.folder import ROLES, CorpusFolder, read_json
-from timbre_restore.corpus.plan import Plan, Take
-from timbre_restore.corpus.render import Rendered, TakeSkipped, render
-from timbre_restore.corpus.spec import CorpusSpec, printable
+from timbre_restore.corpus.draw import keeps_silent_item
+from timbre_restore.corpus.folder import AUDIO_ROLES, CorpusFolder, read_json
+from timbre_restore.corpus.mix import Folders, Mixture, mix
+from timbre_restore.corpus.packs import write_piece
+from timbre_restore.corpus.plan import Take, take_row
+from timbre_restore.corpus.rejects import TakeSkipped
+from timbre_restore.corpus.render import LEAD_SAMPLES, Rendered, render
+from timbre_restore.corpus.spec import CorpusSpec
+from timbre_restore.corpus.table import table_text
 from timbre_restore.errors import CorpusError
-from timbre_restore.suppressors import Suppressor, load_suppressor
+from timbre_restore.suppressors import Suppressor, SuppressorSettings, load_suppressor
 
+SILENT_BELOW_ACTIVITY = 0.1
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_PART = 40
+Marker = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Maker:
     """Makes takes of one corpus; picklable, so that every worker process has its own."""
 
     spec: CorpusSpec
-    plan: Plan
-    """Only its noises and rooms are needed here."""
+    """With absolute folders."""
     root: Path
-    suppressor_build: str
+    settings_digest: str
+    spent_s: dict[str, float] = field(default_factory=lambda: {"mix": 0.0, "write": 0.0, "suppress": 0.0})
+    _open: dict[SuppressorSettings, Suppressor] = field(default_factory=dict)
 
     @cached_property
     def folder(self) -> CorpusFolder:
@@ -45,100 +54,141 @@ class Maker:
         return CorpusFolder(self.root)
 
     @cached_property
-    def suppressor(self) -> Suppressor:
-        """The suppressor, opened when the first take needs it."""
-        return load_suppressor(self.spec.suppressor)
+    def _folders(self) -> Folders:
+        sources = tuple(source.path for source in self.spec.sources)
+        return Folders(sources, self.spec.noise_path, self.spec.ir_path)
 
-    def make(self, take: Take) -> dict[str, Any]:
-        """Render a take, write its files, then its marker. Returns what the marker holds.
+    def make(self, takes: Sequence[Take]) -> Iterator[tuple[Take, Marker]]:
+        """Render takes, write the files of each, then its marker, in the order in which they are done.
 
         Raises `CorpusError` when the disk does not take it; a recording that gives no item is no error.
         """
-        spec = self.spec
-        recording = spec.sources[take.recording.source].path / take.recording.relative
-        draw = draw_take(spec, self.plan, take)
-        marker: dict[str, Any] = {"digest": self.digest(take), "items": [], "skipped": None, "rejected": []}
-        target = self.folder.take_marker(take_id(take))
-        before = read_json(target) or {}
+        for settings in dict.fromkeys(take.draw.suppressor for take in takes):
+            own = [take for take in takes if take.draw.suppressor == settings]
+            rendered = render(own, self._mix, self._suppressor(settings), self.spec.segment)
+            while True:
+                before, started = self.spent_s["mix"], time.perf_counter()
+                take, made = next(rendered, (None, None))
+                self.spent_s["suppress"] += time.perf_counter() - started - (self.spent_s["mix"] - before)
+                if take is None or made is None:
+                    break
+                started = time.perf_counter()
+                marker = self._write(take, made)
+                self.spent_s["write"] += time.perf_counter() - started
+                yield take, marker
+
+    def digest(self, take: Take) -> str:
+        """What a take's content follows from, as far as names and settings go: a marker with another one is stale."""
+        row = table_text((), [take_row(take)])
+        return hashlib.sha256(f"{self.settings_digest}{row}".encode()).hexdigest()[:32]
+
+    def finished(self, take: Take, packed: frozenset[tuple[str, str]]) -> Marker | None:
+        """The marker of a take that needs no work: it is of this draw, and every file it names is whole.
+
+        `packed` holds (id, digest) of what lies in packed files. A take that was skipped is tried again: somebody may
+        have mended its recording.
+        """
+        marker, digest = read_json(self.folder.take_marker(take.id)), self.digest(take)
+        if marker is None or marker.get("digest") != digest or marker["skipped"] is not None:
+            return None
+        if (take.id, digest) in packed:
+            return marker
+        for relative, size in marker["files"].items():
+            try:
+                if (self.root / relative).stat().st_size != size:
+                    return None
+            except OSError:
+                return None
+        return marker
+
+    def _mix(self, take: Take) -> Mixture:
+        started = time.perf_counter()
         try:
-            made = render(recording, draw, spec.noise_path, spec.ir_path, self.suppressor, spec.segment)
-        except TakeSkipped as exc:
-            made = None
-            marker["skipped"] = printable(str(exc))
+            return mix(take, self._folders, self.spec.segment, LEAD_SAMPLES)
+        finally:
+            self.spent_s["mix"] += time.perf_counter() - started
+
+    def _suppressor(self, settings: SuppressorSettings) -> Suppressor:
+        if settings not in self._open:
+            self._open[settings] = load_suppressor(settings)
+        return self._open[settings]
+
+    def _write(self, take: Take, made: Rendered | TakeSkipped) -> Marker:
+        target = self.folder.take_marker(take.id)
+        before = read_json(target) or {}
+        marker: Marker = {"digest": self.digest(take), "items": [], "files": {}, "skipped": None}
         try:
             target.unlink(missing_ok=True)
-            if made is not None:
-                marker["rejected"] = [[printable(part) for part in entry] for entry in made.rejected]
-                marker["row"] = self._row(take, draw.speech_level_dbfs, draw.snr_db, made)
-                marker["items"] = [self._write_item(take, index, made) for index in range(len(made.degraded))]
-            self._remove_stale(before, marker)
-            write_json(target, marker)
+            if isinstance(made, TakeSkipped):
+                marker |= {"skipped": str(made), "rejected": made.rejects}
+            else:
+                marker |= {"rejected": made.rejects, "row": self._row(take, made)}
+                kept = [i for i in range(len(made.clean)) if self._keeps(take, made, i)]
+                marker["items"] = [
+                    {"name": item_name(take, i), "index": i, "activity": round(float(made.activity[i]), 4)}
+                    for i in kept
+                ]
+                marker["hints"] = made.hints is not None
+                marker["files"] = self._write_items(take, made, kept)
+            for relative in before.get("files", {}).keys() - marker["files"].keys():  # e.g. when it has changed sides
+                (self.root / relative).unlink(missing_ok=True)
+            write_text(target, json.dumps(marker))
         except OSError as exc:
             raise unwritable(self.root, exc) from exc
         return marker
 
-    def digest(self, take: Take) -> str:
-        """What a take's content follows from, as far as names and settings go: a marker with another one is stale."""
-        content = [asdict(take), asdict(draw_take(self.spec, self.plan, take))]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    def _keeps(self, take: Take, made: Rendered, index: int) -> bool:
+        return made.activity[index] >= SILENT_BELOW_ACTIVITY or keeps_silent_item(self.spec, take.key, index)
 
-    def finished(self, take: Take) -> dict[str, Any] | None:
-        """The marker of a take that needs no work: it is of this draw, and every file it names is whole.
+    def _write_items(self, take: Take, made: Rendered, kept: list[int]) -> dict[str, int]:
+        """Write what is kept; relative path and size of every file."""
+        if self.spec.format == "packed":
+            audio = [part for i in kept for part in (made.degraded[i], made.clean[i], made.noisy[i])]
+            return write_piece(self.folder, take.id, audio, None if made.hints is None else made.hints[kept])
+        files: dict[str, int] = {}
+        for i in kept:
+            name = item_name(take, i)
+            for role, samples in zip(AUDIO_ROLES, (made.degraded[i], made.clean[i], made.noisy[i]), strict=True):
+                path = self.folder.item(take.split, role, name, self.spec.format)
+                files |= self._write_file(path, encode(samples, self.spec.format))
+            if made.hints is not None:
+                buffer = io.BytesIO()
+                np.save(buffer, made.hints[i], allow_pickle=False)
+                files |= self._write_file(self.folder.item(take.split, "hints", name, "npy"), buffer.getvalue())
+        return files
 
-        A take that was skipped is tried again: somebody may have mended its recording.
-        """
-        marker = read_json(self.folder.take_marker(take_id(take)))
-        if marker is None or marker.get("digest") != self.digest(take) or marker["skipped"] is not None:
-            return None
-        for item in marker["items"]:
-            for role in ROLES:
-                path = self.folder.item(item["split"], role, item["name"], self.spec.format)
-                try:
-                    size = path.stat().st_size
-                except OSError:
-                    return None
-                if size != item["bytes"][role]:
-                    return None
-        return marker
+    def _write_file(self, path: Path, content: bytes) -> dict[str, int]:
+        write_bytes(path, content)
+        return {path.relative_to(self.root).as_posix(): len(content)}
 
-    def _write_item(self, take: Take, index: int, made: Rendered) -> dict[str, Any]:
-        name = item_name(take, index)
-        sizes = {}
-        for role, samples in (("degraded", made.degraded), ("clean", made.clean), ("noisy", made.noisy)):
-            content = encode(samples[index], self.spec.format)
-            write_bytes(self.folder.item(take.split, role, name, self.spec.format), content)
-            sizes[role] = len(content)
-        return {"name": name, "split": take.split, "start": index * self.spec.segment, "bytes": sizes}
-
-    def _remove_stale(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """Files of an earlier marker that the new one does not name, e.g. when the split has moved the take."""
-        kept = {(item["split"], item["name"]) for item in after["items"]}
-        for item in before.get("items", []):
-            if (item["split"], item["name"]) not in kept:
-                for role in ROLES:
-                    self.folder.item(item["split"], role, item["name"], self.spec.format).unlink(missing_ok=True)
-
-    def _row(self, take: Take, level_dbfs: float, snr_db: float, made: Rendered) -> dict[str, Any]:
-        applied = made.applied
+    def _row(self, take: Take, made: Rendered) -> dict[str, Any]:
+        applied, draw, recording = made.applied, take.draw, take.recording
+        first, second = (*applied.noises, "", "")[:2]
         return {
-            "speaker": printable(take.recording.speaker),
-            "source": take.recording.source,
-            "recording": printable(take.recording.relative),
+            "take": take.id,
+            "speaker": recording.speaker,
+            "source": recording.source,
+            "recording": recording.relative,
             "pass": take.pass_index,
-            "native_rate_hz": applied.native_rate_hz,
+            "part": take.part,
+            "native_rate_hz": recording.rate_hz,
             "bandwidth_hz": applied.bandwidth_hz,
-            "speech_level_dbfs": round(level_dbfs, 3),
+            "speech_level_dbfs": draw.speech_level_dbfs,
             "speech_gain_db": round(applied.speech_gain_db, 3),
-            "snr_db": round(snr_db, 3),
-            "noise": printable(applied.noise),
+            "snr_db": draw.snr_db if first else "inf",
+            "noise": first,
+            "noise_2": second,
             "noise_offset_samples": applied.noise_offset,
             "noise_gain_db": round(applied.noise_gain_db, 3),
-            "room": printable(applied.room),
-            "gain_db": round(applied.gain_db, 3),
-            "suppressor": self.spec.suppressor.name,
-            "suppressor_build": self.suppressor_build,
-            "attenuation_limit_db": self.spec.suppressor.attenuation_limit_db,
-            "post_filter_beta": self.spec.suppressor.post_filter_beta,
+            "room": applied.room,
+            "pause_start_samples": applied.pause_start,
+            "pause_s": draw.pause_s,
+            "band_limit_hz": draw.band_limit_hz,
+            "gain_db": round(made.gain_db, 3),
+            "suppressor": draw.suppressor.name,
+            "suppressor_build": self._suppressor(draw.suppressor).build,
+            "attenuation_limit_db": draw.suppressor.attenuation_limit_db,
+            "post_filter_beta": draw.suppressor.post_filter_beta,
         }
 
 
@@ -152,10 +202,11 @@ def unwritable(root: Path, exc: OSError) -> CorpusError:
 
 def item_name(take: Take, index: int) -> str:
     """A file name of `A-Z a-z 0-9 . _ -` that no other item has: the hash tells apart what cleaning made equal."""
-    speaker, stem = (_UNSAFE.sub("-", part)[:_NAME_PART] for part in (take.recording.speaker, take.recording.stem))
-    key = f"{take.recording.source}\0{take.recording.relative}"
+    recording = take.recording
+    speaker, stem = (_UNSAFE.sub("-", part)[:_NAME_PART] for part in (recording.speaker, recording.stem))
+    key = f"{recording.source}\0{recording.relative}"
     tag = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:10]
-    return f"{speaker.lstrip('.') or '-'}_{stem}_{tag}_{take.pass_index}_{index:04d}"
+    return f"{speaker.lstrip('.') or '-'}_{stem}_{tag}_{take.pass_index}-{take.part}_{index:04d}"
 
 
 def encode(samples: NDArray[np.int16], suffix: str) -> bytes:

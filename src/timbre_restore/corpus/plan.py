@@ -1,43 +1,99 @@
-"""Which take comes when, and on which side: a pure function of the spec and of the names that were found.
+"""The plan: a row per take that fixes everything drawn, so that making a take needs the row and the files alone.
 
-The split is decided on everything that was found, so a small corpus and a large one agree about every speaker. The
-order is made so that its beginning is already a corpus: it goes round the speakers, takes the sources by weight, and
-holds both sides from its second recording on.
+Whoever makes a corpus computes the same plan from the same spec and files: shards, workers and machines need not talk.
+It is written as `plan.tsv`, from which any single take can be made again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
-from timbre_restore.corpus.scan import Recording, Sound, matches_any
+from timbre_restore.audio import SAMPLE_RATE_HZ
+from timbre_restore.corpus.draw import Draw, NoiseDraw, Variation, draw_take
+from timbre_restore.corpus.scan import Recording, Sound, scan_sounds, scan_source
 from timbre_restore.corpus.spec import CorpusSpec
+from timbre_restore.corpus.split import SPLITS, Split, ordered_recordings, split_recordings, split_sounds
+from timbre_restore.corpus.table import parse_table, table_text
 from timbre_restore.errors import CorpusError
+from timbre_restore.suppressors import SuppressorSettings
 
-Split = Literal["train", "val"]
-SPLITS: tuple[Split, Split] = ("train", "val")
+LONGEST_TAKE_S = 120
+"""A longer recording is several takes: each has its own draw, and no worker needs memory for an hour of sound."""
+
+PLAN_COLUMNS = (
+    "take", "split", "source", "recording", "speaker", "native_rate_hz", "samples", "pass", "part", "start", "length",
+    "speech_level_dbfs", "snr_db", "rooms", "noises", "pause_s", "pause_position", "band_limit_hz", "suppressor",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Take:
-    """One recording, one draw: the unit of plan, shard and resume."""
+    """One recording (or two minutes of a long one), one draw: the unit of plan, shard and resume."""
 
     recording: Recording
     split: Split
     pass_index: int
+    part: int
+    start: int
+    """First sample, at the recording's own rate, as `length` is."""
+    length: int
+    draw: Draw
+
+    @property
+    def key(self) -> str:
+        """Its name for hashing: the same wherever the folders lie."""
+        return take_key(self.recording, self.pass_index, self.part)
+
+    @cached_property
+    def id(self) -> str:
+        """Short, unique and readable by every file system."""
+        return hashlib.sha256(os.fsencode(self.key)).hexdigest()[:20]
+
+    def items_at_most(self, segment: int) -> int:
+        """How many items it gives if none is left out."""
+        if not self.recording.rate_hz:
+            return 0
+        samples = self.length * SAMPLE_RATE_HZ // self.recording.rate_hz + round(self.draw.pause_s * SAMPLE_RATE_HZ)
+        return samples // segment
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is to be made, in order, and what it is mixed with."""
+    """Everything that is to be made, in order."""
 
     takes: tuple[Take, ...]
-    noises: dict[Split, tuple[Sound, ...]]
-    rooms: dict[Split, tuple[Sound, ...]]
     warnings: tuple[str, ...]
+
+    @cached_property
+    def text(self) -> str:
+        """The table, as `plan.tsv` holds it."""
+        return table_text(PLAN_COLUMNS, (take_row(take) for take in self.takes))
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal for shards that belong together."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def take_key(recording: Recording, pass_index: int, part: int) -> str:
+    """What a take's draw and name follow from."""
+    return f"{recording.source}\0{recording.relative}\0{pass_index}\0{part}"
+
+
+def scan_and_plan(spec: CorpusSpec, root: Path, max_files: int | None) -> Plan:
+    """What is to be made, from everything that is there."""
+    recordings = [r for index, source in enumerate(spec.sources) for r in scan_source(index, source, root)]
+    noises = scan_sounds(spec.noise_path, root)
+    rooms = [] if spec.ir_path is None else scan_sounds(spec.ir_path, root)
+    return make_plan(spec, recordings, noises, rooms, max_files=max_files)
 
 
 def make_plan(
@@ -54,124 +110,65 @@ def make_plan(
         raise CorpusError(f"{spec.noise_path}: holds no wav or flac file; check data.noise_path.")
     if spec.ir_path is not None and not rooms and spec.room_probability > 0:
         warnings.append(f"{spec.ir_path}: holds no wav or flac file, so no take gets a room")
-    sides = split_recordings(spec, recordings, warnings)
-    ordered = _merge_sides(*(_order(spec, sides[split]) for split in SPLITS))
-    chosen = ordered[: len(ordered) if max_files is None else max_files]
-    takes = [Take(recording, split, index) for index in range(spec.passes) for recording, split in chosen]
-    return Plan(
-        takes=tuple(takes),
-        noises=split_sounds(spec, "noise", noises, spec.val_noises, warnings),
-        rooms=split_sounds(spec, "room", rooms, spec.val_rooms, warnings),
-        warnings=tuple(warnings),
+    chosen = ordered_recordings(spec, split_recordings(spec, recordings, warnings))[:max_files]
+    noise_sides = split_sounds(spec, "noise", noises, spec.val_noises, warnings)
+    room_sides = split_sounds(spec, "room", rooms, spec.val_rooms, warnings)
+    takes = []
+    for pass_index in range(spec.passes):
+        for recording, split in chosen:
+            for part, (start, length) in enumerate(_parts(recording)):
+                key = take_key(recording, pass_index, part)
+                draw = draw_take(spec, key, split, noise_sides[split], room_sides[split])
+                takes.append(Take(recording, split, pass_index, part, start, length, draw))
+    return Plan(tuple(takes), tuple(warnings))
+
+
+def take_row(take: Take) -> list[Any]:
+    """The take as `PLAN_COLUMNS` name it; what has parts is JSON."""
+    recording, draw = take.recording, take.draw
+    return [
+        take.id, take.split, recording.source, recording.relative, recording.speaker, recording.rate_hz,
+        recording.samples, take.pass_index, take.part, take.start, take.length, draw.speech_level_dbfs, draw.snr_db,
+        _json(draw.rooms), _json([asdict(noise) for noise in draw.noises]), draw.pause_s, draw.pause_position,
+        draw.band_limit_hz, _json(asdict(draw.suppressor)),
+    ]  # fmt: skip
+
+
+def read_plan(path: Path) -> list[Take]:
+    """The takes of a `plan.tsv`. Raises `CorpusError` when there is none, or none that can be read."""
+    try:
+        return [_parsed(row) for row in parse_table(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise CorpusError(f"{path}: can't be read as a plan ({reason}); prepare the corpus again.") from exc
+
+
+def _parsed(row: dict[str, str]) -> Take:
+    if row["split"] not in SPLITS:
+        raise ValueError(f"split '{row['split']}'")
+    split: Split = "val" if row["split"] == "val" else "train"
+    recording = Recording(
+        int(row["source"]), row["recording"], row["speaker"], int(row["native_rate_hz"]), int(row["samples"])
     )
-
-
-def rank(seed: int, *names: object) -> int:
-    """A number that orders names at random, the same on every machine."""
-    text = "\0".join([str(seed), *(str(name) for name in names)])
-    return int.from_bytes(hashlib.sha256(os.fsencode(text)).digest()[:8], "big")
-
-
-def split_recordings(
-    spec: CorpusSpec, recordings: Sequence[Recording], warnings: list[str]
-) -> dict[Split, list[Recording]]:
-    """Recordings by side: whole speakers, or single recordings where there is only one speaker."""
-    unit = {recording: recording.speaker for recording in recordings}
-    speakers = sorted(set(unit.values()))
-    if spec.val_speakers is not None:
-        named = spec.val_speakers
-        _refuse_unknown("val_speakers", named, speakers, lambda pattern: matches_any(speakers, [pattern]))
-        val = {speaker for speaker in speakers if matches_any([speaker], named)}
-    else:
-        if len(speakers) == 1 and len(recordings) > 1 and spec.val_fraction > 0:
-            warnings.append(f"there is one speaker only ('{speakers[0]}'), so the split is by recording")
-            unit = {recording: f"{recording.source}/{recording.relative}" for recording in recordings}
-        val = _val_share(spec, "speaker", set(unit.values()))
-    sides: dict[Split, list[Recording]] = {"train": [], "val": []}
-    for recording in recordings:
-        sides["val" if unit[recording] in val else "train"].append(recording)
-    if not sides["train"]:
-        raise CorpusError("data.val_speakers names every speaker, so none is left to train on; name fewer.")
-    if not sides["val"]:
-        warnings.append("no speaker is kept for validation, so val.txt is empty")
-    return sides
-
-
-def split_sounds(
-    spec: CorpusSpec, kind: str, sounds: Sequence[Sound], named: Sequence[str] | None, warnings: list[str]
-) -> dict[Split, tuple[Sound, ...]]:
-    """Noises or rooms by side, channels of one measurement together. A side without any falls back to all."""
-    if named is None:
-        val = _val_share(spec, kind, {sound.group for sound in sounds})
-    else:
-        names = [sound.relative for sound in sounds]
-        _refuse_unknown(f"val_{kind}s", named, names, lambda pattern: any(s.matches([pattern]) for s in sounds))
-        val = {sound.group for sound in sounds if sound.matches(named)}
-        apart = [sound.relative for sound in sounds if sound.group in val and not sound.matches(named)]
-        if apart:
-            warnings.append(f"{kind} {', '.join(apart)}: goes to validation with the rest of its measurement")
-    sides: dict[Split, tuple[Sound, ...]] = {
-        "train": tuple(sound for sound in sounds if sound.group not in val),
-        "val": tuple(sound for sound in sounds if sound.group in val),
-    }
-    for split in SPLITS:
-        if sounds and not sides[split] and not (split == "val" and spec.val_fraction == 0 and named is None):
-            warnings.append(f"no {kind} is left for '{split}', so it shares all of them with the other side")
-            sides[split] = tuple(sounds)
-    return sides
-
-
-def _val_share(spec: CorpusSpec, kind: str, names: set[str]) -> set[str]:
-    """`val_fraction` of the names, at least one where there are two, and never all."""
-    if len(names) < 2 or spec.val_fraction <= 0:
-        return set()
-    ordered = sorted(names, key=lambda name: (rank(spec.seed, "split", kind, name), name))
-    return set(ordered[: min(max(1, round(spec.val_fraction * len(ordered))), len(ordered) - 1)])
-
-
-def _refuse_unknown(key: str, patterns: Sequence[str], found: Sequence[str], fits: Callable[[str], bool]) -> None:
-    """A pattern that names nothing is a slip that would leave in training what it meant to keep out."""
-    for pattern in patterns if found else ():
-        if not fits(pattern):
-            raise CorpusError(
-                f"data.{key}: '{pattern}' names nothing that was found (there is, for example, {', '.join(found[:5])})."
-            )
-
-
-def _order(spec: CorpusSpec, recordings: Sequence[Recording]) -> list[Recording]:
-    """One side's recordings: sources by weight, within a source round the speakers, within a speaker at random."""
-    queues = [
-        _round_speakers(spec, [recording for recording in recordings if recording.source == index])
-        for index in range(len(spec.sources))
+    noises = [
+        NoiseDraw(tuple(noise["names"]), noise["position"], noise["level_db"], Variation(**noise["variation"]))
+        for noise in json.loads(row["noises"])
     ]
-    taken = [0] * len(queues)
-    ordered: list[Recording] = []
-    while len(ordered) < len(recordings):
-        open_sources = [index for index, queue in enumerate(queues) if taken[index] < len(queue)]
-        # The source that is furthest behind its share is next.
-        index = min(open_sources, key=lambda i: ((taken[i] + 1) / spec.sources[i].weight, i))
-        ordered.append(queues[index][taken[index]])
-        taken[index] += 1
-    return ordered
+    draw = Draw(
+        float(row["speech_level_dbfs"]), float(row["snr_db"]), tuple(json.loads(row["rooms"])), tuple(noises),
+        float(row["pause_s"]), float(row["pause_position"]), int(row["band_limit_hz"]),
+        SuppressorSettings(**json.loads(row["suppressor"])),
+    )  # fmt: skip
+    return Take(recording, split, int(row["pass"]), int(row["part"]), int(row["start"]), int(row["length"]), draw)
 
 
-def _round_speakers(spec: CorpusSpec, recordings: Sequence[Recording]) -> list[Recording]:
-    by_speaker: dict[str, list[Recording]] = {}
-    for recording in sorted(recordings, key=lambda r: (rank(spec.seed, "order", r.source, r.relative), r.relative)):
-        by_speaker.setdefault(recording.speaker, []).append(recording)
-    speakers = sorted(by_speaker, key=lambda name: (rank(spec.seed, "round", name), name))
-    position = {name: index for index, name in enumerate(speakers)}
-    rounds = [(turn, position[name], r) for name, own in by_speaker.items() for turn, r in enumerate(own)]
-    return [recording for _, _, recording in sorted(rounds, key=lambda entry: entry[:2])]
+def _parts(recording: Recording) -> list[tuple[int, int]]:
+    """Start and length of each take of a recording, as equal as whole samples allow."""
+    longest = LONGEST_TAKE_S * recording.rate_hz
+    count = max(1, -(-recording.samples // longest)) if longest else 1
+    edges = [recording.samples * part // count for part in range(count + 1)]
+    return [(start, end - start) for start, end in pairwise(edges)]
 
 
-def _merge_sides(train: Sequence[Recording], val: Sequence[Recording]) -> list[tuple[Recording, Split]]:
-    """Both sides in proportion to their sizes, validation's first in the second place."""
-    merged: list[tuple[Recording, Split]] = []
-    total, used = len(train) + len(val), 0
-    for place in range(total):
-        due = max(1 if place >= 1 else 0, round((place + 1) * len(val) / total))
-        take_val = used < len(val) and ((place > 0 and used < due) or place - used >= len(train))
-        merged.append((val[used], "val") if take_val else (train[place - used], "train"))
-        used += take_val
-    return merged
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

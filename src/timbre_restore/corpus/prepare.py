@@ -3,64 +3,76 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from timbre_restore.atomic import write_json
-from timbre_restore.corpus.draw import take_id
+from timbre_restore.atomic import write_json, write_text
+from timbre_restore.corpus.disk import bytes_needed, check_space, readable
 from timbre_restore.corpus.folder import CorpusFolder, read_json
-from timbre_restore.corpus.items import Maker, unwritable
+from timbre_restore.corpus.items import Maker, Marker, unwritable
 from timbre_restore.corpus.manifest import write_lists
-from timbre_restore.corpus.plan import Plan, Take, make_plan
+from timbre_restore.corpus.packs import packed_takes
+from timbre_restore.corpus.plan import Plan, Take, scan_and_plan
 from timbre_restore.corpus.progress import PrepareProgress
-from timbre_restore.corpus.scan import scan_sounds, scan_source
 from timbre_restore.corpus.spec import CorpusSpec, PrepareSummary, check_output_dir
-from timbre_restore.corpus.workers import make_all
+from timbre_restore.corpus.workers import Done, Numbered, make_all
 from timbre_restore.errors import CorpusError
-from timbre_restore.suppressors import describe_suppressor
 
 MOST_SKIPPED = 0.2
 
+Execute = Callable[[Maker, Sequence[Numbered], int], Iterator[Done]]
+"""What makes takes: maker, takes with their numbers, and how many workers; `workers.make_all` or a cluster."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Which part of a corpus one call makes, and how. None of it changes an item."""
+
+    max_files: int | None = None
+    """So many recordings of the whole corpus."""
+    shard_idx: int = 0
+    shard_count: int = 1
+    num_workers: int = 2
+    skip_existing: bool = False
+    """Leave takes as they are whose marker and files are there."""
+    force: bool = False
+    """Take other settings than the folder was begun with, and make anew what they change."""
+    progress: bool = True
+
 
 def prepare(
-    spec: CorpusSpec,
-    output_dir: Path,
-    *,
-    max_files: int | None = None,
-    shard_idx: int = 0,
-    shard_count: int = 1,
-    num_workers: int = 2,
-    skip_existing: bool = False,
-    progress: bool = True,
+    spec: CorpusSpec, output_dir: Path, work: Work | None = None, *, execute: Execute = make_all
 ) -> PrepareSummary:
-    """Make shard `shard_idx` of `shard_count` of the corpus, and its lists once every shard is there.
+    """Make a shard of the corpus, and its lists once every shard is there.
 
-    `max_files` counts recordings of the whole corpus. With `skip_existing`, takes whose marker and files are there are
-    left as they are. Raises `CorpusError` at the end, when everything is written, if more than a fifth of the takes
-    gave nothing; `LockedError` while another process works on the same shard, or on another number of shards.
+    Raises `CorpusError` when the disk can't hold it; at the end, when everything is written, if more than a fifth of
+    the takes gave nothing, or none gave an item; `LockedError` while another process works on the same shard, or on
+    another number of shards.
     """
     started = time.monotonic()
-    _check_numbers(max_files, shard_idx, shard_count)
+    work = work or Work()
+    _check_numbers(work)
     spec = spec.absolute()
     folder = CorpusFolder(check_output_dir(output_dir))
-    build = describe_suppressor(spec.suppressor)
-    plan = scan_and_plan(spec, folder.root, max_files)
-    own = plan.takes[shard_idx::shard_count]
-    maker = Maker(spec, replace(plan, takes=()), folder.root, build)
+    settings = spec.settings()
+    maker = Maker(spec, folder.root, hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest())
+    plan = scan_and_plan(spec, folder.root, work.max_files)
+    own = plan.takes[work.shard_idx :: work.shard_count]
     try:
-        with folder.shard_lock(shard_idx, shard_count):
-            folder.check_settings(spec.settings())
-            done = folder.shard_marker(shard_idx, shard_count)
+        with folder.shard_lock(work.shard_idx, work.shard_count):
+            folder.check_settings(settings, spec.passes, force=work.force)
+            done = folder.shard_marker(work.shard_idx, work.shard_count)
             with folder.folder_lock():  # another shard may be listing, and counts on the markers that it saw
                 done.unlink(missing_ok=True)
-            markers, rendered = _make_missing(maker, own, num_workers, skip_existing=skip_existing, progress=progress)
-            digest, seconds = plan_digest(maker, plan), time.monotonic() - started
-            write_json(done, {"plan": digest, "seconds": round(seconds, 3), "rendered": rendered})
-            listed = _list_if_complete(maker.folder, plan, digest, spec.format, shard_count)
+                _write_plan(folder, plan)
+            markers, rendered = _make_missing(maker, own, work, execute)
+            seconds = round(time.monotonic() - started, 3)
+            write_json(done, {"plan": plan.digest, "seconds": seconds, "rendered": rendered})
+            listed = _list_if_complete(maker, plan, work)
     except OSError as exc:
         raise unwritable(folder.root, exc) from exc
     summary = _summary(folder.root, own, markers, rendered, list(plan.warnings))
@@ -69,58 +81,78 @@ def prepare(
     return summary
 
 
-def scan_and_plan(spec: CorpusSpec, root: Path, max_files: int | None) -> Plan:
-    """What is to be made, from everything that is there."""
-    recordings = [r for index, source in enumerate(spec.sources) for r in scan_source(index, source, root)]
-    noises = scan_sounds(spec.noise_path, root)
-    rooms = [] if spec.ir_path is None else scan_sounds(spec.ir_path, root)
-    return make_plan(spec, recordings, noises, rooms, max_files=max_files)
+def _check_numbers(work: Work) -> None:
+    if work.shard_count < 1 or not 0 <= work.shard_idx < work.shard_count:
+        raise CorpusError(
+            f"shard {work.shard_idx} of {work.shard_count}; expected an index from 0 to the count less one."
+        )
+    if work.max_files is not None and work.max_files < 1:
+        raise CorpusError(f"--max_files is {work.max_files}; expected at least 1.")
 
 
-def plan_digest(maker: Maker, plan: Plan) -> str:
-    """Equal for shards that belong together."""
-    digest = hashlib.sha256()
-    for take in plan.takes:
-        digest.update(f"{take_id(take)} {maker.digest(take)}\n".encode())
-    return digest.hexdigest()
+def _write_plan(folder: CorpusFolder, plan: Plan) -> None:
+    path = folder.root / "plan.tsv"
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != plan.digest:
+        write_text(path, plan.text)
 
 
-def _check_numbers(max_files: int | None, shard_idx: int, shard_count: int) -> None:
-    if shard_count < 1 or not 0 <= shard_idx < shard_count:
-        raise CorpusError(f"shard {shard_idx} of {shard_count}; expected an index from 0 to the count less one.")
-    if max_files is not None and max_files < 1:
-        raise CorpusError(f"--max_files is {max_files}; expected at least 1.")
-
-
-def _make_missing(
-    maker: Maker, takes: Sequence[Take], num_workers: int, *, skip_existing: bool, progress: bool
-) -> tuple[list[dict[str, Any]], int]:
+def _make_missing(maker: Maker, takes: Sequence[Take], work: Work, execute: Execute) -> tuple[list[Marker], int]:
     """Markers of all takes in order, and how many takes were made now."""
-    markers: list[dict[str, Any] | None] = [maker.finished(take) if skip_existing else None for take in takes]
-    missing = [(number, take) for number, take in enumerate(takes) if markers[number] is None]
-    with PrepareProgress(len(missing), visible=progress) as shown:
-        for number, marker in make_all(maker, missing, min(num_workers, len(missing))):
+    packed = packed_takes(maker.folder)
+    markers: dict[int, Marker] = {}
+    for number, take in enumerate(takes if work.skip_existing else ()):
+        marker = maker.finished(take, packed)
+        if marker is not None:
             markers[number] = marker
-            shown.advance(len(marker["items"]))
-    return [marker for marker in markers if marker is not None], len(missing)
+    missing = [(number, take) for number, take in enumerate(takes) if number not in markers]
+    if missing:
+        markers.update(_make(maker, missing, work, execute))
+    return [markers[number] for number in range(len(takes))], len(missing)
 
 
-def _list_if_complete(folder: CorpusFolder, plan: Plan, digest: str, suffix: str, shard_count: int) -> bool:
+def _make(maker: Maker, missing: Sequence[Numbered], work: Work, execute: Execute) -> dict[int, Marker]:
+    """Make takes, once it is clear that the disk can hold them; marker by number."""
+    items, needed = bytes_needed(maker.spec, (take for _, take in missing))
+    free = check_space(maker.root, needed)
+    markers: dict[int, Marker] = {}
+    with PrepareProgress(len(missing), visible=work.progress) as shown:
+        shown.say(f"{len(missing)} takes, up to {items} items: {readable(needed)}, of {readable(free)} that are free")
+        for done in execute(maker, missing, min(work.num_workers, len(missing))):
+            markers.update(done.markers)
+            shown.advance(len(done.markers), sum(len(marker["items"]) for _, marker in done.markers), done.spent_s)
+        shown.say(f"where the time went: {shown.work}")
+    return markers
+
+
+def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
     """Write the lists when every shard of this plan has its marker; whoever comes last sees them all."""
+    folder = maker.folder
     with folder.folder_lock():
-        for index in range(shard_count):
-            if (read_json(folder.shard_marker(index, shard_count)) or {}).get("plan") != digest:
+        for index in range(work.shard_count):
+            if (read_json(folder.shard_marker(index, work.shard_count)) or {}).get("plan") != plan.digest:
                 return False
-        markers = [read_json(folder.take_marker(take_id(take))) for take in plan.takes]
+        markers = [read_json(folder.take_marker(take.id)) for take in plan.takes]
         present = [marker for marker in markers if marker is not None]
         if len(present) < len(markers):
             raise CorpusError(f"{folder.state}: markers are missing; run the same command again with --skip_existing.")
-        write_lists(folder, suffix, plan.takes, present)
+        if work.force:
+            _remove_foreign_takes(folder, plan)
+        write_lists(folder, maker.spec.format, maker.spec.segment, plan.takes, present)
     return True
 
 
+def _remove_foreign_takes(folder: CorpusFolder, plan: Plan) -> None:
+    """Take away what earlier settings made and these do not: the folder is then what a fresh one would be."""
+    planned = {take.id for take in plan.takes}
+    for path in (folder.state / "takes").glob("*/*.json"):
+        if path.stem not in planned:
+            for relative in (read_json(path) or {}).get("files", {}):
+                (folder.root / relative).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
 def _summary(
-    root: Path, takes: Sequence[Take], markers: Sequence[dict[str, Any]], rendered: int, warnings: list[str]
+    root: Path, takes: Sequence[Take], markers: Sequence[Marker], rendered: int, warnings: list[str]
 ) -> PrepareSummary:
     items = Counter({"train": 0, "val": 0})
     for take, marker in zip(takes, markers, strict=True):
@@ -131,7 +163,7 @@ def _summary(
     return PrepareSummary(root, items["train"], items["val"], len(takes), rendered, skipped, warnings=warnings)
 
 
-def _refuse_if_mostly_skipped(summary: PrepareSummary, markers: Sequence[dict[str, Any]]) -> None:
+def _refuse_if_mostly_skipped(summary: PrepareSummary, markers: Sequence[Marker]) -> None:
     if summary.skipped <= MOST_SKIPPED * summary.takes:
         return
     reason, times = Counter(marker["skipped"] for marker in markers if marker["skipped"] is not None).most_common(1)[0]

@@ -6,16 +6,18 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre_restore.audio import AUDIO_SUFFIXES
+from timbre_restore.audio import AUDIO_SUFFIXES, read_info
 from timbre_restore.corpus.spec import SourceSpec
-from timbre_restore.errors import CorpusError
+from timbre_restore.errors import AudioFileError, CorpusError
 
 # Endings that tell apart channels of one measurement, or cuts of one clip.
 _CHANNEL = re.compile(r"(^|[._-])(ch(annel)?_?\d+|left|right|[lr])$|-[A-Z]$", re.IGNORECASE)
 _CLIP_LETTER = re.compile(r"-[A-Z]$")
+_READERS = 8  # headers are waited for, not computed
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Recording:
     relative: str
     """Path below its source, with '/'."""
     speaker: str
+    rate_hz: int = 0
+    """0 when the header could not be read; whoever renders it says why."""
+    samples: int = 0
 
     @property
     def stem(self) -> str:
@@ -59,15 +64,18 @@ def matches_any(names: Sequence[str], patterns: Sequence[str]) -> bool:
 
 
 def scan_source(index: int, source: SourceSpec, leave_out: Path) -> list[Recording]:
-    """Every recording of a source, sorted. Files in the source's root count as one speaker."""
-    found = [
-        Recording(index, relative, Path(relative).parent.name or f"root{index}")
-        for relative in _audio_files(source.path, source.pattern, leave_out)
-    ]
-    if not found:
+    """Every recording of a source, sorted, with rate and length. Files in its root count as one speaker."""
+    names = _audio_files(source.path, source.pattern, leave_out)
+    if not names:
         what = f"file that fits '{source.pattern}'" if source.pattern else "wav or flac file"
         raise CorpusError(f"{source.path}: holds no {what}; check data.sources.{index}.")
-    return found
+
+    def found(relative: str) -> Recording:
+        rate, samples = _header(source.path / relative)
+        return Recording(index, relative, Path(relative).parent.name or f"root{index}", rate, samples)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(found, names))
 
 
 def scan_sounds(folder: Path, leave_out: Path) -> list[Sound]:
@@ -75,17 +83,26 @@ def scan_sounds(folder: Path, leave_out: Path) -> list[Sound]:
     return [Sound(relative) for relative in _audio_files(folder, None, leave_out)]
 
 
+def _header(path: Path) -> tuple[int, int]:
+    try:
+        info = read_info(path)
+    except AudioFileError:
+        return 0, 0
+    return info.sample_rate_hz, info.samples
+
+
 def _audio_files(root: Path, pattern: str | None, leave_out: Path) -> list[str]:
     """Paths below `root`, sorted by their text; hidden files and the corpus's own folder are left out."""
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder; create it or name another in the configuration.")
-    excluded = os.path.realpath(leave_out)
+    excluded, top = os.path.realpath(leave_out), len(root.parts)
     paths = []
     for folder, names in _walk(str(root), excluded, set()):
+        below = Path(folder).parts[top:]
         for name in names:
             wanted = fnmatch.fnmatchcase(name, pattern) if pattern else name.lower().endswith(AUDIO_SUFFIXES)
             if wanted and not name.startswith("."):
-                paths.append(Path(folder, name).relative_to(root).as_posix())
+                paths.append("/".join((*below, name)))
     return sorted(paths)
 
 
@@ -99,7 +116,9 @@ def _walk(folder: str, excluded: str, seen: set[str]) -> Iterator[tuple[str, lis
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
     except OSError as exc:
-        raise CorpusError(f"{folder}: can't be listed ({exc.strerror}); check its permissions.") from exc
+        raise CorpusError(
+            f"{folder}: can't be listed ({exc.strerror}); mend its permissions, or put it back where it was."
+        ) from exc
     yield folder, [entry.name for entry in listed if entry.is_file()]
     for entry in listed:
         if not entry.name.startswith(".") and entry.is_dir():

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings, describe_suppressor
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Goes up when equal settings would make other items than before."""
 
 
@@ -22,6 +22,23 @@ class SourceSpec:
     weight: float = 1.0
     pattern: str | None = None
     """File name pattern; every wav and flac when None."""
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How often a take has something out of the ordinary: probabilities."""
+
+    two_noises: float = 0.2
+    clean_input: float = 0.05
+    """No noise at all: what the suppressor takes from a clean voice is to be given back too."""
+    made_noise: float = 0.15
+    varied_noise: float = 0.5
+    """At another speed, filtered, at times backwards. Neither this nor a made noise goes to validation."""
+    pause: float = 0.1
+    """A second or more without voice is put in, while noise and room go on."""
+    band_limit: float = 0.05
+    silent_items: float = 0.25
+    """Of the items with next to no voice, so many are kept."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +60,10 @@ class CorpusSpec:
     val_speakers: Sequence[str] | None = None
     val_noises: Sequence[str] | None = None
     val_rooms: Sequence[str] | None = None
-    format: Literal["wav", "flac"] = "wav"
-    suppressor: SuppressorSettings = field(default_factory=SuppressorSettings)
+    format: Literal["wav", "flac", "packed"] = "wav"
+    variety: Variety = field(default_factory=Variety)
+    suppressors: tuple[tuple[SuppressorSettings, float], ...] = ((SuppressorSettings(), 1.0),)
+    """Each with its weight; every take draws one."""
 
     def absolute(self) -> CorpusSpec:
         """The same with absolute folders, so that they mean the same from any working directory."""
@@ -55,7 +74,8 @@ class CorpusSpec:
     def settings(self) -> dict[str, Any]:
         """What must be equal for two runs to share a folder, as JSON holds it; passes only add and are left out."""
         values = {key: _plain(value) for key, value in asdict(self.absolute()).items() if key != "passes"}
-        return {**values, "suppressor_build": describe_suppressor(self.suppressor), "format_version": FORMAT_VERSION}
+        builds = [describe_suppressor(settings) for settings, _ in self.suppressors]
+        return {**values, "suppressor_builds": builds, "format_version": FORMAT_VERSION}
 
 
 @dataclass

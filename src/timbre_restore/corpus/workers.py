@@ -2,7 +2,8 @@
 
 Workers are spawned, so that no lock or thread of the parent is copied half-way. The suppressor runs one thread, and so
 does everything else in a take: as many processes as cores use the cores exactly. A worker ends with its parent, however
-the parent ended, or a killed run would leave writers behind its lock.
+the parent ended, or a killed run would leave writers behind its lock. When the parent is interrupted, the workers stop
+after the take at hand.
 """
 
 from __future__ import annotations
@@ -14,59 +15,112 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from timbre_restore.corpus.items import Maker
+from timbre_restore.corpus.items import Maker, Marker
 from timbre_restore.corpus.plan import Take
 from timbre_restore.errors import CorpusError
 
 _PR_SET_PDEATHSIG = 1
-_AHEAD = 2  # takes waiting per worker: enough to keep it busy, few enough to stop at once
+_AHEAD = 2  # chunks waiting per worker: enough to keep it busy, few enough to stop at once
+LARGEST_CHUNK = 32  # takes: enough for a suppressor that takes several at once, and some seconds of work
+CHUNKS_PER_WORKER = 4  # at least, so that no worker is left with the last long one
 
 _maker: Maker | None = None  # one per worker process, set when it starts
+_stop: Any = None
+_idle_since = 0.0
+
+Numbered = tuple[int, Take]
 
 
-def make_all(maker: Maker, takes: Iterable[tuple[int, Take]], num_workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, marker) of each take, in the order in which they are done."""
+@dataclass(frozen=True)
+class Done:
+    """A chunk that is made: (number, marker) of each take, and the seconds that it cost by kind of work."""
+
+    markers: list[tuple[int, Marker]]
+    spent_s: dict[str, float]
+
+
+def make_all(maker: Maker, takes: Sequence[Numbered], num_workers: int) -> Iterator[Done]:
+    """All takes, in the order in which they are done."""
+    chunks = chunked(takes, max(1, num_workers))
     if num_workers <= 1:
-        for number, take in takes:
-            yield number, maker.make(take)
+        for chunk in chunks:
+            yield from _made(maker, chunk)
         return
-    queue = iter(takes)
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(maker, os.getpid()))
-    running: dict[Future[dict[str, Any]], int] = {}
+    stop = context.Event()
+    pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(maker, stop, os.getpid()))
     try:
-        while True:
-            for number, take in islice(queue, _AHEAD * num_workers - len(running)):
-                running[pool.submit(_make, take)] = number
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
+        yield from _through(pool, chunks, _AHEAD * num_workers)
     except BrokenProcessPool as exc:
         raise CorpusError(
             "a worker process ended without a word, most often for want of memory; run the same command with "
             "--skip_existing and fewer workers."
         ) from exc
     finally:
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(maker: Maker, parent: int) -> None:
-    global _maker
-    _maker = maker
+def chunked(takes: Sequence[Numbered], workers: int) -> Iterable[Sequence[Numbered]]:
+    """Pieces of work in order: as large as useful, as small as every worker needs to have several."""
+    size = max(1, min(LARGEST_CHUNK, len(takes) // (workers * CHUNKS_PER_WORKER)))
+    return [takes[start : start + size] for start in range(0, len(takes), size)]
+
+
+def make_chunk(maker: Maker, chunk: Sequence[Numbered], stopped: Callable[[], bool] = lambda: False) -> Done:
+    """Make takes in this process, until `stopped` says so."""
+    markers: list[tuple[int, Marker]] = []
+    spent_s: Counter[str] = Counter()
+    for done in _made(maker, chunk):
+        markers += done.markers
+        spent_s.update(done.spent_s)
+        if stopped():
+            break
+    return Done(markers, dict(spent_s))
+
+
+def _made(maker: Maker, chunk: Sequence[Numbered]) -> Iterator[Done]:
+    numbers = {take.id: number for number, take in chunk}
+    before = dict(maker.spent_s)
+    for take, marker in maker.make([take for _, take in chunk]):
+        now = dict(maker.spent_s)
+        yield Done([(numbers[take.id], marker)], {kind: now[kind] - before[kind] for kind in now})
+        before = now
+
+
+def _through(pool: ProcessPoolExecutor, chunks: Iterable[Sequence[Numbered]], ahead: int) -> Iterator[Done]:
+    queue, running = iter(chunks), set[Future[Done]]()
+    while True:
+        running |= {pool.submit(_make, chunk) for chunk in islice(queue, ahead - len(running))}
+        if not running:
+            return
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
+
+
+def _start_worker(maker: Maker, stop: Any, parent: int) -> None:
+    global _maker, _stop, _idle_since
+    _maker, _stop, _idle_since = maker, stop, time.perf_counter()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the pool in order
     _end_with(parent)
 
 
-def _make(take: Take) -> dict[str, Any]:
+def _make(chunk: Sequence[Numbered]) -> Done:
+    global _idle_since
     assert _maker is not None
-    return _maker.make(take)
+    waited = time.perf_counter() - _idle_since
+    done = make_chunk(_maker, chunk, _stop.is_set)
+    _idle_since = time.perf_counter()
+    return Done(done.markers, {**done.spent_s, "wait": waited})
 
 
 def _end_with(parent: int) -> None:

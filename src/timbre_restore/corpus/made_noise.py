@@ -1,0 +1,96 @@
+"""Noises that no one recorded: coloured, modulated, tonal and impulsive. A name says all: `made:KIND:SEED`.
+
+How well a restorer does on noises that it never met depends on how many kinds it met; a folder of recordings has few.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import SAMPLE_RATE_HZ
+
+FloatArray = NDArray[np.float32]
+Array = NDArray[np.float64]
+
+MADE_KINDS = ("coloured", "modulated", "tonal", "impulsive")
+_PREFIX = "made:"
+
+
+def made_name(kind: str, seed: int) -> str:
+    """The name of a made noise."""
+    return f"{_PREFIX}{kind}:{seed}"
+
+
+def is_made(name: str) -> bool:
+    """Whether a noise's name is that of a made one; a file's ends with its suffix, which no kind does."""
+    return name.startswith(_PREFIX) and name.split(":")[1] in MADE_KINDS
+
+
+def make_noise(name: str, samples: int) -> FloatArray:
+    """The noise `[samples]` at 48 kHz and RMS 0.1: a function of name and length alone."""
+    _, kind, seed = name.split(":")
+    rng = np.random.default_rng([int(seed), 31])
+    maker = {"coloured": _coloured, "modulated": _modulated, "tonal": _tonal, "impulsive": _impulsive}[kind]
+    made = maker(rng, samples)
+    return np.asarray(0.1 * made / np.sqrt(np.mean(made**2) + 1e-20), dtype=np.float32)
+
+
+def coloured(rng: np.random.Generator, samples: int, slope: float) -> Array:
+    """Noise whose amplitude goes with frequency to the power of `slope` (white 0, pink -0.5, brown -1), RMS 1."""
+    size = -(-samples // 4800) * 4800  # a length that the transform is quick at
+    spectrum = np.fft.rfft(rng.standard_normal(size))
+    spectrum *= np.maximum(np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ), 40.0) ** slope
+    out = np.fft.irfft(spectrum, size)
+    return np.asarray(out[:samples] / np.sqrt(np.mean(out**2)))
+
+
+def wandering(rng: np.random.Generator, samples: int, seconds: float) -> Array:
+    """A gain between 0.1 and 1 that changes about every `seconds`."""
+    steps = np.arange(samples) / SAMPLE_RATE_HZ / seconds
+    marks = rng.uniform(0.1, 1.0, int(samples / SAMPLE_RATE_HZ / seconds) + 2)
+    return np.interp(steps, np.arange(len(marks)), marks)
+
+
+def hum(rng: np.random.Generator, samples: int, pitch_hz: float, wobble: float) -> Array:
+    """A tone and its overtones with random weights and phases; the pitch moves by the share `wobble`, slowly."""
+    t = np.arange(samples) / SAMPLE_RATE_HZ
+    moving = pitch_hz * (1.0 + wobble * np.sin(2 * np.pi * rng.uniform(0.1, 2.0) * t + rng.uniform(0, 6.28)))
+    phase = 2 * np.pi * np.cumsum(moving) / SAMPLE_RATE_HZ
+    overtones = int(min(16, 0.4 * SAMPLE_RATE_HZ / (pitch_hz * (1.0 + wobble))))
+    weights = rng.uniform(0.1, 1.0, overtones) / np.arange(1, overtones + 1)
+    return np.asarray(sum(w * np.sin(k * phase + rng.uniform(0, 6.28)) for k, w in enumerate(weights, start=1)))
+
+
+def clicks(rng: np.random.Generator, samples: int, per_s: float, decay_s: float) -> Array:
+    """Short decaying bursts at random times, RMS 1."""
+    length = min(int(8 * decay_s * SAMPLE_RATE_HZ), samples)
+    out = np.zeros(samples + length)
+    decay = np.exp(-np.arange(length) / (decay_s * SAMPLE_RATE_HZ))
+    for start in rng.integers(0, samples, max(1, int(per_s * samples / SAMPLE_RATE_HZ))):
+        out[start : start + length] += rng.uniform(0.3, 1.0) * decay * rng.standard_normal(length)
+    return np.asarray(out[:samples] / np.sqrt(np.mean(out[:samples] ** 2) + 1e-20))
+
+
+def _coloured(rng: np.random.Generator, samples: int) -> Array:
+    return coloured(rng, samples, rng.uniform(-1.5, 0.4))
+
+
+def _modulated(rng: np.random.Generator, samples: int) -> Array:
+    """Coloured noise that swells, slowly like wind or quickly like an engine."""
+    slope, seconds = rng.uniform(-1.2, 0.2), float(np.exp(rng.uniform(np.log(0.05), np.log(2.0))))
+    return coloured(rng, samples, slope) * wandering(rng, samples, seconds) ** rng.uniform(1.0, 3.0)
+
+
+def _tonal(rng: np.random.Generator, samples: int) -> Array:
+    """A machine: hum over some coloured noise."""
+    pitch, wobble = float(np.exp(rng.uniform(np.log(40.0), np.log(3000.0)))), rng.uniform(0.0, 0.03)
+    tone = hum(rng, samples, pitch, wobble)
+    tone /= np.sqrt(np.mean(tone**2) + 1e-20)
+    return tone + rng.uniform(0.1, 1.0) * coloured(rng, samples, rng.uniform(-1.2, 0.0))
+
+
+def _impulsive(rng: np.random.Generator, samples: int) -> Array:
+    """Keys, drops, crackle: bursts over a soft bed."""
+    rate, decay = (float(np.exp(rng.uniform(np.log(low), np.log(high)))) for low, high in ((2, 80), (0.001, 0.05)))
+    return clicks(rng, samples, rate, decay) + rng.uniform(0.02, 0.2) * coloured(rng, samples, -0.5)

@@ -1,0 +1,151 @@
+"""From a row of the plan to what the suppressor will hear, and to the target beside it: a pure function of both.
+
+Order of things: the recording to 48 kHz; a pause, if one was drawn; the room, cut at its direct path; the speech in it
+to its level, because rooms differ by twenty decibels in what they add to a peak of 1; the noises at their SNR; a band
+limit. Room and noises go on for as long as the suppressor looks ahead, as they would in a call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import SAMPLE_RATE_HZ, active_rms, from_db, read_audio, read_info, resample, rms, stft, to_db
+from timbre_restore.corpus.noises import mixed_noises
+from timbre_restore.corpus.plan import Take
+from timbre_restore.corpus.rejects import Rejects, TakeSkipped, reason_without
+from timbre_restore.corpus.rooms import first_room, in_room
+from timbre_restore.errors import AudioFileError
+
+FloatArray = NDArray[np.float32]
+
+LOWEST_RATE_HZ = 32_000
+SILENCE_DBFS = -80.0
+PAUSE_SEARCH_S = 1.0  # how far from the drawn place the quietest moment is looked for
+PAUSE_FADE_SAMPLES = 480
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was done to a take, for its row: candidates resolved, gains computed."""
+
+    bandwidth_hz: int
+    speech_gain_db: float
+    noises: tuple[str, ...]
+    noise_offset: int
+    """First sample of the first noise's stretch, at 48 kHz."""
+    noise_gain_db: float
+    """0 without noise."""
+    room: str
+    pause_start: int
+    """First sample of the pause, at 48 kHz; 0 without one."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """`clean` `[T]` and `noisy` `[T + lead]`, not yet turned down where they pass full scale."""
+
+    clean: FloatArray
+    noisy: FloatArray
+    applied: Applied
+    rejects: Rejects
+    """Noises and rooms that could not be used."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the files that a plan names lie."""
+
+    sources: tuple[Path, ...]
+    noises: Path
+    rooms: Path | None
+
+
+def mix(take: Take, folders: Folders, segment: int, lead: int) -> Mixture:
+    """The mixture of one take, `lead` samples longer than its speech.
+
+    Raises `TakeSkipped` with the reason when the recording gives none.
+    """
+    draw = take.draw
+    rejects: Rejects = []
+    speech, bandwidth = load_speech(folders.sources[take.recording.source], take, segment)
+    pause_start = 0
+    if draw.pause_s > 0.0:
+        pause_start = quiet_moment(speech, draw.pause_position)
+        speech = with_pause(speech, pause_start, round(draw.pause_s * SAMPLE_RATE_HZ))
+    room, response = first_room(draw.rooms, folders.rooms, rejects)
+    heard = np.pad(speech, (0, lead))
+    reverberant, clean = (heard, speech) if response is None else in_room(heard, response)
+    speech_gain = from_db(draw.speech_level_dbfs) / active_rms(reverberant[: len(speech)])
+    noisy, clean = reverberant * np.float32(speech_gain), clean[: len(speech)] * np.float32(speech_gain)
+    names: tuple[str, ...] = ()
+    offset, noise_gain = 0, 1.0
+    if draw.noises:
+        names, offset, noise = mixed_noises(draw.noises, folders.noises, len(noisy), rejects)
+        noise_gain = rms(noisy[: len(speech)]) / (rms(noise[: len(speech)]) * from_db(draw.snr_db))
+        noisy = noisy + noise * np.float32(noise_gain)
+    if draw.band_limit_hz:
+        noisy, clean = (low_passed(signal, draw.band_limit_hz) for signal in (noisy, clean))
+    applied = Applied(bandwidth, to_db(speech_gain), names, offset, to_db(noise_gain), room, pause_start)
+    return Mixture(clean, noisy, applied, rejects)
+
+
+def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int]:
+    """The take's stretch of the first channel `[T]` at 48 kHz, and its bandwidth in hertz, or `TakeSkipped`."""
+    path = folder / take.recording.relative
+    try:
+        info = read_info(path)
+        if info.sample_rate_hz < LOWEST_RATE_HZ:
+            raise TakeSkipped(f"sampled at {info.sample_rate_hz} Hz; expected {LOWEST_RATE_HZ} Hz or more")
+        if (info.sample_rate_hz, info.samples) != (take.recording.rate_hz, take.recording.samples):
+            raise TakeSkipped("not the file that was planned with: its rate or length has changed since")
+        if take.length * SAMPLE_RATE_HZ < segment * info.sample_rate_hz:
+            raise TakeSkipped(f"too short: {take.length / info.sample_rate_hz:.2f} s do not fill one item")
+        samples, rate = read_audio(path, start=take.start, length=take.length)
+    except AudioFileError as exc:
+        raise TakeSkipped(f"unreadable: {reason_without(path, exc)}") from exc
+    speech = resample(samples[0], rate, SAMPLE_RATE_HZ)
+    if len(speech) < segment:
+        raise TakeSkipped(f"too short: {len(speech) / SAMPLE_RATE_HZ:.2f} s do not fill one item")
+    level = to_db(active_rms(speech))
+    if level < SILENCE_DBFS:
+        raise TakeSkipped(f"silent: its active level is {level:.0f} dBFS")
+    return speech, bandwidth_hz(samples[0], rate)
+
+
+def bandwidth_hz(samples: FloatArray, rate_hz: int, *, range_db: float = 80.0) -> int:
+    """The highest frequency within `range_db` of the strongest in the mean spectrum: where an upsampled file ends."""
+    size = 2048
+    power = np.mean(np.abs(stft(samples, size, size)) ** 2, axis=1)
+    audible = np.flatnonzero(power >= power.max() * 10.0 ** (-range_db / 10.0))
+    return int(audible[-1] * rate_hz / size)
+
+
+def quiet_moment(speech: FloatArray, position: float) -> int:
+    """The sample near `position` of `[0, 1)` around which 20 ms hold the least energy: where a pause does no harm."""
+    span, hop = int(PAUSE_SEARCH_S * SAMPLE_RATE_HZ), PAUSE_FADE_SAMPLES
+    middle = int(position * len(speech))
+    low = max(0, min(middle - span, len(speech) - 2 * hop))
+    stretch = speech[low : max(middle + span, low + 2 * hop)]
+    power = np.square(stretch[: len(stretch) // hop * hop].reshape(-1, hop)).sum(axis=1)
+    return low + hop * (1 + int(np.argmin(power[:-1] + power[1:]) if len(power) > 1 else 0))
+
+
+def with_pause(speech: FloatArray, start: int, samples: int) -> FloatArray:
+    """`speech` with `samples` zeros before sample `start`, and 10 ms of fade on both sides."""
+    before, after = speech[:start].copy(), speech[start:].copy()
+    for outwards in (before[::-1], after):
+        count = min(PAUSE_FADE_SAMPLES, len(outwards))
+        outwards[:count] *= np.linspace(0.0, 1.0, count, endpoint=False, dtype=np.float32)
+    return np.concatenate([before, np.zeros(samples, np.float32), after])
+
+
+def low_passed(signal: FloatArray, limit_hz: int) -> FloatArray:
+    """The signal `[T]` without what lies above `limit_hz`: no delay, a raised cosine over the last tenth."""
+    size = -(-(len(signal) + SAMPLE_RATE_HZ // 10) // 4800) * 4800  # room to ring in, and a length quick to transform
+    spectrum = np.fft.rfft(signal.astype(np.float64), size)
+    share = np.clip((np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ) / limit_hz - 0.9) / 0.1, 0.0, 1.0)
+    return np.fft.irfft(spectrum * (0.5 + 0.5 * np.cos(np.pi * share)), size)[: len(signal)].astype(np.float32)

@@ -1,0 +1,103 @@
+"""The noise of a take: recorded or made, varied by rule, one or two at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import SAMPLE_RATE_HZ, from_db, read_audio, read_info, resample, rms, to_db
+from timbre_restore.corpus.draw import NoiseDraw, Variation
+from timbre_restore.corpus.made_noise import is_made, make_noise
+from timbre_restore.corpus.rejects import Rejects, TakeSkipped, reason_without
+from timbre_restore.errors import AudioFileError
+
+FloatArray = NDArray[np.float32]
+
+SILENCE_DBFS = -70.0  # a stretch below it would be raised by tens of dB, and its dither with it
+_OCTAVE = np.log(2.0)
+_LOWEST_HZ, _HIGHEST_HZ = 50.0, 20_000.0  # a tilt goes on between these and is flat beyond
+
+
+def mixed_noises(
+    draws: Sequence[NoiseDraw], root: Path, length: int, rejects: Rejects
+) -> tuple[tuple[str, ...], int, FloatArray]:
+    """Names, first sample of the first noise's stretch, and the sum `[length]`, in which the first has RMS 0.1.
+
+    A second noise of which no candidate can be used is left out; without the first, `TakeSkipped`.
+    """
+    names: list[str] = []
+    total, first_offset = np.zeros(length, np.float32), 0
+    for draw in draws:
+        found = _first_usable(draw, root, length, rejects)
+        if found is None:
+            if not names:
+                reason = f"none of its {len(draw.names)} drawn noises could be used (first: {draw.names[0]})"
+                raise TakeSkipped(reason, rejects)
+            continue
+        name, offset, stretch = found
+        first_offset = offset if not names else first_offset
+        total += stretch * np.float32(0.1 * from_db(draw.level_db) / rms(stretch))
+        names.append(name)
+    return tuple(names), first_offset, total
+
+
+def load_stretch(path: Path, position: float, length: int) -> tuple[int, FloatArray]:
+    """A stretch of a noise, beginning at `position` in [0, 1) of what is possible; a shorter noise goes in a circle."""
+    info = read_info(path)
+    whole = info.samples * SAMPLE_RATE_HZ // info.sample_rate_hz
+    if whole <= 0:
+        raise AudioFileError("holds no samples")
+    if whole > length:
+        offset = int(position * (whole - length))
+        first = offset * info.sample_rate_hz // SAMPLE_RATE_HZ
+        wanted = -(-length * info.sample_rate_hz // SAMPLE_RATE_HZ) + 2
+        samples, rate = read_audio(path, start=first, length=min(wanted, info.samples - first))
+        stretch = resample(samples[0], rate, SAMPLE_RATE_HZ)[:length]
+        return offset, np.pad(stretch, (0, length - len(stretch)))
+    samples, rate = read_audio(path)
+    circle = resample(samples[0], rate, SAMPLE_RATE_HZ)
+    offset = int(position * len(circle))
+    return offset, np.resize(np.roll(circle, -offset), length)
+
+
+def vary(stretch: FloatArray, variation: Variation, length: int) -> FloatArray:
+    """The stretch `[length]` as the variation says; it needs `length · speed` samples to be played at another speed."""
+    if variation.speed != 1.0:
+        stretch = resample(stretch, round(SAMPLE_RATE_HZ * variation.speed), SAMPLE_RATE_HZ)
+        stretch = np.pad(stretch, (0, max(0, length - len(stretch))), mode="wrap")[:length]
+    if variation.backwards:
+        stretch = stretch[::-1]
+    if variation.tilt_db_per_octave or variation.peak_db:
+        stretch = _filtered(stretch, variation)
+    return np.ascontiguousarray(stretch, dtype=np.float32)
+
+
+def _first_usable(draw: NoiseDraw, root: Path, length: int, rejects: Rejects) -> tuple[str, int, FloatArray] | None:
+    for name in draw.names:
+        if is_made(name):
+            return name, 0, make_noise(name, length)
+        try:
+            needed = int(np.ceil(length * draw.variation.speed)) + 1 if draw.variation.speed != 1.0 else length
+            offset, stretch = load_stretch(root / name, draw.position, needed)
+        except AudioFileError as exc:
+            rejects.append(("noise", name, reason_without(root / name, exc)))
+            continue
+        level = to_db(rms(stretch))
+        if level >= SILENCE_DBFS:
+            return name, offset, vary(stretch, draw.variation, length)
+        rejects.append(("noise", name, f"silent where it was drawn: {level:.0f} dBFS"))
+    return None
+
+
+def _filtered(stretch: FloatArray, variation: Variation) -> FloatArray:
+    """A tilt about 1 kHz and one peak an octave wide, as gains on the spectrum of the whole stretch."""
+    size = -(-len(stretch) // 4800) * 4800  # a length that the transform is quick at
+    hertz = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ)
+    octaves = np.log(np.clip(hertz, _LOWEST_HZ, _HIGHEST_HZ) / 1000.0) / _OCTAVE
+    from_peak = np.log(np.maximum(hertz, 1.0) / variation.peak_hz) / _OCTAVE
+    gain_db = variation.tilt_db_per_octave * octaves + variation.peak_db * np.exp(-4.0 * _OCTAVE * from_peak**2)
+    spectrum = np.fft.rfft(stretch.astype(np.float64), size) * 10.0 ** (gain_db / 20.0)
+    return np.asarray(np.fft.irfft(spectrum, size)[: len(stretch)], dtype=np.float32)

@@ -1,0 +1,61 @@
+"""Rooms: measured responses, cut at their direct path, and speech in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import SAMPLE_RATE_HZ, read_audio, resample
+from timbre_restore.corpus.rejects import Rejects, reason_without
+from timbre_restore.errors import AudioFileError
+
+FloatArray = NDArray[np.float32]
+
+EARLY_SAMPLES = 2400  # 50 ms of a room stay in the target
+
+
+def first_room(names: Sequence[str], root: Path | None, rejects: Rejects) -> tuple[str, FloatArray | None]:
+    """Name and response `[R]` of the first candidate that can be used; without one, no room."""
+    for name in names if root is not None else ():
+        path = (root or Path()) / name
+        try:
+            return name, _load_room(path)
+        except AudioFileError as exc:
+            rejects.append(("room", name, reason_without(path, exc)))
+    return "", None
+
+
+def in_room(speech: FloatArray, response: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Speech in the whole room, and in its first 50 ms; both `[T]`, both starting with the direct sound."""
+    return convolve(speech, response), convolve(speech, response[:EARLY_SAMPLES])
+
+
+def direct_path_first(response: FloatArray) -> FloatArray:
+    """A room response `[R]` cut at its largest peak, which becomes 1 and positive."""
+    peak = int(np.argmax(np.abs(response)))
+    return np.asarray(response[peak:] / response[peak], dtype=np.float32)
+
+
+def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
+    """The first `len(signal)` samples of the convolution, by overlapping blocks: an hour must not need one FFT."""
+    size = 1 << max(17, int(np.ceil(np.log2(4 * len(response)))))
+    block = size - len(response) + 1
+    spectrum = np.fft.rfft(response.astype(np.float64), size)
+    out = np.zeros(len(signal) + size)
+    for start in range(0, len(signal), block):
+        part = np.fft.rfft(signal[start : start + block].astype(np.float64), size)
+        out[start : start + size] += np.fft.irfft(part * spectrum, size)
+    return out[: len(signal)].astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _load_room(path: Path) -> FloatArray:
+    samples, rate = read_audio(path)
+    response = resample(samples[0], rate, SAMPLE_RATE_HZ)
+    if not np.any(response):
+        raise AudioFileError("silent")
+    return direct_path_first(response)
