@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.corpora import Nothing, Run, make_sounds, spec_of
+from timbre_restore.corpus import CorpusSpec, PrepareSummary, Work, prepare
+from timbre_restore.corpus import items as items_module
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,3 +39,30 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         generator = UNet(UNetSettings(bands=32, channels=(8, 8, 16), recurrent=16)).eval().requires_grad_(False)
     return export_generator(generator, tmp_path_factory.mktemp("small_model") / "small.onnx").path
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Speech, noises and rooms for a small corpus."""
+    return make_sounds(tmp_path_factory.mktemp("sounds"))
+
+
+@pytest.fixture
+def quick(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`prepare` in this process with a suppressor that costs nothing, into `tmp_path / 'out'` unless told."""
+    monkeypatch.setattr(items_module, "load_suppressor", lambda settings: Nothing())
+
+    def run(out: Path = tmp_path / "out", spec: CorpusSpec | None = None, **settings: Any) -> PrepareSummary:
+        return prepare(spec or spec_of(sounds), out, Work(num_workers=0, progress=False, **settings))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of all six recordings by the real suppressor, in two worker processes."""
+    out = tmp_path_factory.mktemp("real") / "corpus"
+    summary = prepare(spec_of(sounds), out, Work(num_workers=2, progress=False))
+    assert (summary.takes, summary.skipped, summary.rendered, summary.lists_written) == (6, 0, 6, True)
+    assert (summary.items_train, summary.items_val) == (8, 4)
+    return out

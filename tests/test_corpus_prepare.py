@@ -1,119 +1,29 @@
-"""A folder of recordings becomes a corpus: whole, listed, the same however it was made, and only once at a time."""
+"""A folder of recordings becomes a corpus: whole, listed, and the same however it was made."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from tests.voices import FloatArray, noise, voice
-from timbre_restore.audio import read_audio, read_list, read_packed
-from timbre_restore.corpus import CorpusSpec, PrepareSummary, SourceSpec, Variety, Work, audit, prepare
-from timbre_restore.corpus import items as items_module
-from timbre_restore.corpus import packs as packs_module
-from timbre_restore.corpus.folder import CorpusFolder
+from tests.corpora import SCRIPT, Run, contents, spec_of
+from tests.voices import voice
+from timbre_restore.audio import read_audio
+from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, audit
 from timbre_restore.corpus.table import read_table
-from timbre_restore.errors import CorpusError, LockedError
+from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import load_suppressor
-from timbre_restore.suppressors.base import one_by_one
 
 PREPARE_MODULE = "timbre_restore.corpus.prepare"
-Run = Callable[..., PrepareSummary]
-
-
-@pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three speakers of two short recordings each, four noises, two rooms."""
-    root = tmp_path_factory.mktemp("sounds")
-    for folder in ("speech/ann", "speech/bob", "speech/cy", "noise", "rooms"):
-        (root / folder).mkdir(parents=True)
-    for number, speaker in enumerate(("ann", "bob", "cy")):
-        for take in (0, 1):
-            samples = voice(2.2 + 0.3 * take, seed=10 * number + take)
-            soundfile.write(root / "speech" / speaker / f"say {take}|ä.wav", samples, 48000)
-    for number in range(4):
-        soundfile.write(root / "noise" / f"hum{number}.wav", noise(1.5, seed=number), 48000)
-        tail = np.random.default_rng(number).standard_normal(9600) * np.exp(-np.arange(9600) / 2000) * 0.05
-        tail[100] = 1.0
-        soundfile.write(root / "rooms" / f"hall{number}.wav", 0.5 * tail, 48000)
-    return root
-
-
-def spec_of(sounds: Path) -> CorpusSpec:
-    return CorpusSpec(
-        (SourceSpec(sounds / "speech"),),
-        sounds / "noise",
-        sounds / "rooms",
-        val_fraction=0.3,
-        variety=Variety(pause=0.0, silent_items=1.0),  # so that the number of items is known
-    )
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """Suppresses nothing, at once."""
-
-    name: str = "nothing"
-    sample_rate_hz: int = 48000
-    latency_samples: int = 1440
-    licence: str = "Apache-2.0"
-    build: str = "nothing 1"
-
-    def __call__(self, noisy: FloatArray) -> FloatArray:
-        return noisy
-
-    def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, None]:
-        return self(noisy), None
-
-    def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, None]]:
-        return one_by_one(self.with_hints, signals)
-
-
-@pytest.fixture
-def quick(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`prepare` in this process with a suppressor that costs nothing, into `tmp_path / 'out'` unless told."""
-    monkeypatch.setattr(items_module, "load_suppressor", lambda settings: Nothing())
-
-    def run(out: Path = tmp_path / "out", spec: CorpusSpec | None = None, **settings: Any) -> PrepareSummary:
-        return prepare(spec or spec_of(sounds), out, Work(num_workers=0, progress=False, **settings))
-
-    return run
-
-
-def contents(out: Path) -> dict[str, str]:
-    """Checksums of everything outside `.state`, with the folder's own name taken out of the lists."""
-    found = {}
-    for path in sorted(out.rglob("*")):
-        if path.is_file() and ".state" not in path.parts:
-            data = path.read_bytes().replace(os.fsencode(out), b"OUT")
-            found[path.relative_to(out).as_posix()] = hashlib.sha256(data).hexdigest()
-    return found
-
-
-@pytest.fixture(scope="module")
-def real(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus of all six recordings by the real suppressor, in two worker processes."""
-    out = tmp_path_factory.mktemp("real") / "corpus"
-    summary = prepare(spec_of(sounds), out, Work(num_workers=2, progress=False))
-    assert (summary.takes, summary.skipped, summary.rendered, summary.lists_written) == (6, 0, 6, True)
-    assert (summary.items_train, summary.items_val) == (8, 4)
-    return out
 
 
 def test_lists_name_pairs_that_exist(real: Path) -> None:
@@ -168,40 +78,6 @@ def test_shards_in_other_processes_give_the_same_bytes(real: Path, sounds: Path,
     assert contents(out) == contents(real)
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
-sounds, variety = Path({sounds!r}), Variety(pause=0.0, silent_items=1.0)
-source = SourceSpec(sounds / "speech")
-spec = CorpusSpec((source,), sounds / "noise", sounds / "rooms", val_fraction=0.3, variety=variety)
-index, count, workers = map(int, sys.argv[1:])
-work = Work(None, index, count, workers, skip_existing=True, progress=False)
-prepare(spec, Path({out!r}), work)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
-def test_a_killed_run_leaves_no_worker_and_is_finished_by_the_next(real: Path, sounds: Path, tmp_path: Path) -> None:
-    out = tmp_path / "corpus"
-    command = [sys.executable, "-c", SCRIPT.format(sounds=str(sounds), out=str(out)), "0", "1", "2"]
-    process = subprocess.Popen(command)
-    deadline = time.monotonic() + 60
-    while not any(out.glob(".state/takes/*/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    children = [int(pid) for pid in workers.read_text().split()] if workers.is_file() else []
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    deadline = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in children) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in children if Path(f"/proc/{pid}/cmdline").exists()]
-    assert not (out / "train.txt").exists()
-    subprocess.run(command, check=True)
-    assert contents(out) == contents(real)
-
-
 def test_two_shards_list_only_when_both_are_there(quick: Run, tmp_path: Path) -> None:
     assert not quick(shard_idx=1, shard_count=2).lists_written
     assert not (tmp_path / "out" / "train.txt").exists()
@@ -213,58 +89,6 @@ def test_two_shards_list_only_when_both_are_there(quick: Run, tmp_path: Path) ->
 def test_shards_of_different_plans_do_not_list(quick: Run) -> None:
     quick(shard_idx=0, shard_count=2, max_files=4)
     assert not quick(shard_idx=1, shard_count=2, max_files=6).lists_written
-
-
-def test_rerun_is_identical_and_touches_nothing(quick: Run, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    quick()
-    before, times = contents(out), {p: p.stat().st_mtime_ns for p in out.rglob("*.wav")}
-    summary = quick(skip_existing=True)
-    assert (summary.rendered, summary.takes) == (0, 6)
-    assert {p: p.stat().st_mtime_ns for p in out.rglob("*.wav")} == times
-    assert quick().rendered == 6
-    assert contents(out) == before
-
-
-def test_a_disk_that_fills_at_the_lists_is_one_sentence(
-    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(sys.modules[PREPARE_MODULE], "write_lists", full)
-    with pytest.raises(CorpusError, match="No space left on device"):
-        quick()
-
-
-def test_a_shard_that_is_being_made_again_counts_as_missing(quick: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    quick(shard_idx=0, shard_count=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(items_module, "render", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            quick(shard_idx=0, shard_count=2)
-    assert not quick(shard_idx=1, shard_count=2).lists_written
-    assert quick(shard_idx=0, shard_count=2).lists_written
-
-
-@pytest.mark.parametrize("harm", ["remove", "cut", "forget"])
-def test_skip_existing_mends_what_is_broken(quick: Run, tmp_path: Path, harm: str) -> None:
-    out = tmp_path / "out"
-    quick()
-    before = contents(out)
-    victim = sorted(out.glob("train/degraded/*.wav"))[0]
-    if harm == "remove":
-        victim.unlink()
-    elif harm == "cut":
-        victim.write_bytes(victim.read_bytes()[:1000])
-    else:
-        shutil.rmtree(out / ".state" / "takes")
-    summary = quick(skip_existing=True)
-    assert summary.rendered == (6 if harm == "forget" else 1)
-    assert contents(out) == before
 
 
 def test_a_larger_number_of_files_only_adds(quick: Run, tmp_path: Path) -> None:
@@ -285,73 +109,6 @@ def test_more_passes_only_add(quick: Run, sounds: Path, tmp_path: Path) -> None:
     quick()
     assert quick(spec=replace(spec_of(sounds), passes=2), skip_existing=True).rendered == 6
     assert len((tmp_path / "out" / "train.txt").read_text().splitlines()) == 16
-
-
-def test_moved_recording_leaves_no_stale_file(quick: Run, sounds: Path, tmp_path: Path) -> None:
-    """A new speaker may move another one to the other side; the old side's files go."""
-    speech = tmp_path / "speech"
-    shutil.copytree(sounds / "speech", speech)
-    spec = replace(spec_of(sounds), sources=(SourceSpec(speech),), val_fraction=0.5)
-    quick(spec=spec)
-    for index in range(5):
-        shutil.copytree(speech / "ann", speech / f"more{index}")
-    quick(spec=spec, skip_existing=True)
-    out = tmp_path / "out"
-    lines = [line for split in ("train", "val") for line in (out / f"{split}.txt").read_text().splitlines()]
-    listed = {Path(line.split("|")[0]) for line in lines}
-    assert set(out.glob("*/degraded/*.wav")) == listed
-
-
-def test_other_settings_are_refused_by_name(quick: Run, sounds: Path) -> None:
-    quick(max_files=2)
-    with pytest.raises(CorpusError, match=r"seed: 0 there, 7 now; snr_db: \[-5.0, 40.0\] there, \[0.0, 10.0\] now"):
-        quick(spec=replace(spec_of(sounds), seed=7, snr_db=(0.0, 10.0)))
-
-
-def test_the_same_shard_or_another_number_of_shards_waits(quick: Run, tmp_path: Path) -> None:
-    with CorpusFolder(tmp_path / "out").shard_lock(1, 4):
-        with pytest.raises(LockedError, match="shard 1 of 4"):
-            quick(shard_idx=1, shard_count=4)
-        with pytest.raises(LockedError, match="another number"):
-            quick()
-        quick(shard_idx=0, shard_count=4)
-    quick()
-
-
-def test_torn_files_of_a_killed_run_go_unless_somebody_works(quick: Run, tmp_path: Path) -> None:
-    torn = tmp_path / "out" / "train" / "noisy" / ".x_0000.99999.tmp.wav"
-    torn.parent.mkdir(parents=True)
-    torn.touch()
-    with CorpusFolder(tmp_path / "out").shard_lock(1, 2):
-        torn.touch()
-        quick(shard_idx=0, shard_count=2)
-        assert torn.exists()
-    quick(shard_idx=0, shard_count=2)
-    assert not torn.exists()
-
-
-def test_a_full_disk_is_one_sentence_and_leaves_nothing_torn(
-    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain, written = Path.write_bytes, []
-
-    def filling(self: Path, data: bytes) -> int:
-        written.append(self)
-        if len(written) > 10:
-            plain(self, data[:100])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return plain(self, data)
-
-    out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", filling)
-        with pytest.raises(CorpusError, match="No space left on device"):
-            quick()
-    assert not [path for path in out.rglob("*") if ".tmp" in path.name]
-    assert not (out / "train.txt").exists()
-    assert quick(skip_existing=True).rendered < 6
-    quick(tmp_path / "whole")
-    assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_bad_recordings_are_listed_with_their_reason(quick: Run, sounds: Path, tmp_path: Path) -> None:
@@ -407,70 +164,6 @@ def test_file_names_that_are_no_text_are_prepared(quick: Run, sounds: Path, tmp_
     assert len({len(line.split("\t")) for line in (tmp_path / "out" / "items.tsv").read_text().splitlines()}) == 1
 
 
-def test_audit_finds_a_sound_corpus_ready(real: Path) -> None:
-    report = audit(real)
-    assert report.ready, str(report)
-    assert report.items == {"train": 8, "val": 4}
-    assert report.correlated > 0 and abs(report.largest_lag) <= 48
-    assert str(report).endswith("READY")
-
-
-def late(path: Path) -> None:
-    samples, rate = soundfile.read(path, dtype="int16")
-    soundfile.write(path, np.concatenate([np.zeros(480, np.int16), samples[:-480]]), rate)
-
-
-def rewritten(change: Callable[[FloatArray], FloatArray], rate: int = 48000) -> Callable[[Path], None]:
-    return lambda path: soundfile.write(path, change(soundfile.read(path, dtype="float32")[0]), rate)
-
-
-@pytest.mark.parametrize(
-    ("harm", "reason"),
-    [
-        (Path.unlink, "missing"),
-        (lambda path: path.write_bytes(b"RIFF"), "can't be read"),
-        (rewritten(lambda x: x, 44100), "mono at 48000"),
-        (rewritten(lambda x: x[:-480]), "another length"),
-        (rewritten(lambda x: np.clip(x * 1e4, -1, 1)), "clipped"),
-        (late, "not aligned"),
-    ],
-)
-def test_audit_finds_every_broken_promise(
-    quick: Run, tmp_path: Path, harm: Callable[[Path], None], reason: str
-) -> None:
-    quick()
-    out = tmp_path / "out"
-    best = max(read_table(out / "items.tsv"), key=lambda row: float(row["snr_db"]))
-    assert audit(out).ready
-    harm(out / best["degraded"])
-    report = audit(out)
-    assert not report.ready
-    assert reason in " ".join(report.reasons)
-    assert best["item"] in str(report)
-
-
-def test_audit_compares_lists_and_rows(quick: Run, tmp_path: Path) -> None:
-    quick()
-    path = tmp_path / "out" / "train.txt"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([lines[1], lines[0], *lines[2:]]))
-    assert "don't agree (first at line 1)" in str(audit(tmp_path / "out"))
-    path.write_text("no pair\n")
-    assert "train.txt, line 1: expected" in str(audit(tmp_path / "out"))
-
-
-def test_audit_warns_of_speakers_on_both_sides(quick: Run, sounds: Path, tmp_path: Path) -> None:
-    quick(spec=replace(spec_of(sounds), sources=(SourceSpec(sounds / "speech" / "ann"),)))
-    report = audit(tmp_path / "out")
-    assert report.ready
-    assert any("speakers are in train and in val" in warning for warning in report.warnings)
-
-
-def test_audit_without_a_corpus_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="prepare the corpus first"):
-        audit(tmp_path)
-
-
 def test_state_alone_holds_times(quick: Run, tmp_path: Path) -> None:
     quick()
     marker = json.loads((tmp_path / "out" / ".state" / "shards" / "0-of-1.json").read_text())
@@ -484,31 +177,6 @@ def test_real_recordings_in_shards_equal_one_process(shared_data: Path, quick: R
         quick(tmp_path / "two", spec, max_files=4, shard_idx=index, shard_count=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert audit(tmp_path / "two").ready
-
-
-def test_a_shard_takes_its_marker_back_only_when_nobody_is_listing(
-    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick(max_files=2)
-    done = tmp_path / "out" / ".state" / "shards" / "0-of-1.json"
-    held: list[bool] = []
-    plain, folder_lock = Path.unlink, CorpusFolder.folder_lock
-
-    @contextmanager
-    def noted(self: CorpusFolder) -> Iterator[None]:
-        with folder_lock(self):
-            held.append(True)
-            yield
-            held.pop()
-
-    def unlink(self: Path, missing_ok: bool = False) -> None:
-        assert self != done or held
-        plain(self, missing_ok=missing_ok)
-
-    monkeypatch.setattr(CorpusFolder, "folder_lock", noted)
-    monkeypatch.setattr(Path, "unlink", unlink)
-    quick(max_files=2)
-    assert done.exists()
 
 
 def test_hints_are_what_the_suppressor_knew(real: Path) -> None:
@@ -544,156 +212,6 @@ def test_silent_items_are_left_out_by_rule(quick: Run, sounds: Path, tmp_path: P
     assert 3 < counts[0.5] < 21
 
 
-@pytest.fixture
-def packed(quick: Run, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`quick` into packed parts of a few takes each."""
-    monkeypatch.setattr("timbre_restore.corpus.packs.PART_BYTES", 2_000_000)
-
-    def run(out: Path = tmp_path / "packed", **settings: Any) -> PrepareSummary:
-        passes = settings.pop("passes", 1)
-        return quick(out, replace(spec_of(sounds), format="packed", passes=passes), **settings)
-
-    return run
-
-
-def test_packed_items_are_the_same_samples_in_few_files(quick: Run, packed: Run, sounds: Path, tmp_path: Path) -> None:
-    quick()
-    packed()
-    out = tmp_path / "packed"
-    files, parts = read_table(tmp_path / "out" / "items.tsv"), read_table(out / "items.tsv")
-    assert len(list(out.glob("packed/*.pcm"))) in (3, 4, 5)
-    assert [row["item"] for row in files] == [row["item"] for row in parts]
-    for split in ("train", "val"):
-        one, other = (read_list(folder / f"{split}.txt") for folder in (tmp_path / "out", out))
-        assert len(one) == len(other) > 0
-        for a, b in zip(one, other, strict=True):
-            for first, second, length in ((a.degraded, b.degraded, 48000), (a.clean, b.clean, 48000),
-                                          (a.noisy, b.noisy, 49440)):  # fmt: skip
-                assert np.array_equal(soundfile.read(first, dtype="int16")[0], read_packed(second, length))
-    assert not list((out / ".state" / "pieces").glob("*/*"))
-
-
-def test_packed_hints_are_the_same_values(real: Path, sounds: Path, tmp_path: Path) -> None:
-    out = tmp_path / "packed"
-    prepare(replace(spec_of(sounds), format="packed"), out, Work(num_workers=0, progress=False))
-    for one, other in zip(read_table(real / "items.tsv"), read_table(out / "items.tsv"), strict=True):
-        name, at = other["hints"].split("@")
-        values = np.fromfile(out / name, dtype="<f2", count=3300, offset=2 * int(at)).reshape(100, 33)
-        assert np.array_equal(values, np.load(real / one["hints"], allow_pickle=False))
-
-
-def test_packed_shards_and_reruns_give_the_same_bytes(packed: Run, tmp_path: Path) -> None:
-    packed()
-    before = contents(tmp_path / "packed")
-    assert packed(skip_existing=True).rendered == 0
-    assert contents(tmp_path / "packed") == before
-    assert packed().rendered == 6
-    assert contents(tmp_path / "packed") == before
-    for index in (2, 0, 1):
-        packed(tmp_path / "shards", shard_idx=index, shard_count=3)
-    assert contents(tmp_path / "shards") == before
-
-
-def test_a_packed_corpus_grows_from_what_is_there(packed: Run, tmp_path: Path) -> None:
-    grown = tmp_path / "grown"
-    packed(grown, max_files=2)
-    packed(grown, skip_existing=True, passes=2, max_files=4)
-    assert packed(grown, skip_existing=True, passes=2).rendered == 4
-    packed(passes=2)
-    assert contents(grown) == contents(tmp_path / "packed")
-    packed(grown, skip_existing=True, passes=2, max_files=2)  # a smaller number costs no work
-    assert packed(grown, skip_existing=True, passes=2).rendered == 0
-
-
-@pytest.mark.parametrize("when", ["before the marker", "before the pieces go", "half a part"])
-def test_packing_goes_on_from_wherever_it_was_killed(
-    packed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    real_text, real_unlink, real_copy = packs_module.write_text, Path.unlink, packs_module._copy
-    markers: list[Path] = []
-    copies: list[Any] = []
-
-    def text(path: Path, content: str) -> None:
-        markers.append(path)
-        if when == "before the marker" and len(markers) == 2:
-            raise Killed
-        real_text(path, content)
-
-    def unlink(path: Path, missing_ok: bool = False) -> None:
-        if when == "before the pieces go" and path.parent.parent.name == "pieces" and markers:
-            raise Killed
-        real_unlink(path, missing_ok=missing_ok)
-
-    def copy(*args: Any) -> None:
-        copies.append(args)
-        if when == "half a part" and len(copies) == 5:
-            raise Killed
-        real_copy(*args)
-
-    packed(tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(packs_module, "write_text", text)
-        patch.setattr(packs_module, "_copy", copy)
-        patch.setattr(Path, "unlink", unlink)
-        with pytest.raises(Killed):
-            packed()
-    assert not (tmp_path / "packed" / "train.txt").exists()
-    assert packed(skip_existing=True).rendered == 0
-    assert contents(tmp_path / "packed") == contents(tmp_path / "whole")
-
-
-def test_a_part_that_was_cut_is_made_again(packed: Run, tmp_path: Path) -> None:
-    packed()
-    before = contents(tmp_path / "packed")
-    victim = sorted((tmp_path / "packed" / "packed").glob("train-*.pcm"))[0]
-    victim.write_bytes(victim.read_bytes()[:1000])
-    assert 0 < packed(skip_existing=True).rendered < 6
-    assert contents(tmp_path / "packed") == before
-
-
-def test_force_makes_anew_what_changed_and_nothing_else(quick: Run, sounds: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    quick()
-    assert quick(skip_existing=True, force=True).rendered == 0
-    for other in (
-        replace(spec_of(sounds), seed=7),
-        replace(spec_of(sounds), format="flac"),
-        replace(spec_of(sounds), sources=(SourceSpec(sounds / "speech" / "ann"),)),
-        replace(spec_of(sounds), format="packed", passes=2),
-    ):
-        with pytest.raises(CorpusError, match="with --force"):
-            quick(spec=other)
-        quick(spec=other, skip_existing=True, force=True)
-        quick(tmp_path / "fresh", other)
-        assert contents(out) == contents(tmp_path / "fresh")
-        shutil.rmtree(tmp_path / "fresh")
-
-
-def test_fewer_passes_are_other_settings(quick: Run, sounds: Path) -> None:
-    quick(spec=replace(spec_of(sounds), passes=2), max_files=2)
-    with pytest.raises(CorpusError, match="passes: 2 there, 1 now"):
-        quick()
-
-
-def test_need_is_told_and_a_disk_that_is_too_small_refused(
-    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=67 * 10**6))
-    with pytest.raises(CorpusError, match=r"needs 3\.\d MB and 67.0 MB are free there; free the disk, set fewer files"):
-        quick()
-    assert not list((tmp_path / "out").rglob("*.wav"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=72 * 10**6))
-    assert quick().lists_written
-    taken = sum(path.stat().st_blocks * 512 for path in (tmp_path / "out").rglob("*.*") if path.is_file())
-    assert 3.0e6 < taken < 4.0e6
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
-    assert quick(skip_existing=True).rendered == 0
-
-
 def test_progress_says_need_rate_and_where_time_goes(quick: Run, sounds: Path, tmp_path: Path) -> None:
     code = SCRIPT.format(sounds=str(sounds), out=str(tmp_path / "out")).replace("progress=False", "progress=True")
     done = subprocess.run([sys.executable, "-c", code, "0", "1", "2"], capture_output=True, text=True, check=True)
@@ -701,19 +219,3 @@ def test_progress_says_need_rate_and_where_time_goes(quick: Run, sounds: Path, t
     assert re.fullmatch(r"6 takes, up to 12 items: \d\.\d MB, of .* that are free", need)
     kinds = ("suppressor", "reading and mixing", "writing", "waiting")
     assert re.fullmatch("where the time went: " + ", ".join(rf"{kind} \d+ %" for kind in kinds), spent)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_an_interrupt_stops_the_workers_and_leaves_whole_takes(real: Path, sounds: Path, tmp_path: Path) -> None:
-    out = tmp_path / "corpus"
-    command = [sys.executable, "-c", SCRIPT.format(sounds=str(sounds), out=str(out)), "0", "1", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not any(out.glob(".state/takes/*/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) != 0
-    assert not [path for path in out.rglob("*") if ".tmp" in path.name]
-    assert not (out / "train.txt").exists()
-    subprocess.run(command, check=True)
-    assert contents(out) == contents(real)

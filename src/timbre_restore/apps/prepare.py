@@ -25,6 +25,9 @@ def prepare(
     ] = None,
     shard_idx: Annotated[int, typer.Option(min=0, help="Which shard this process makes, from 0.")] = 0,
     shard_count: Annotated[int, typer.Option(min=1, help="How many shards make the whole.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ray", help="Work on a cluster; all its processors unless --num-workers says.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Make anew what other settings than the folder's would change.")
     ] = False,
@@ -36,18 +39,21 @@ def prepare(
         raise ConfigError(
             [f"--shard-idx {shard_idx}: expected 0 to {shard_count - 1}, as --shard-count is {shard_count}."]
         )
-    from timbre_restore.corpus import Work
+    if cluster not in (None, "ray"):
+        raise ConfigError([f"--cluster {cluster}: expected ray."])
+    from timbre_restore.corpus import Work, make_on_ray
     from timbre_restore.corpus import prepare as make_corpus
 
     work = Work(
         max_files=max_files,
         shard_idx=shard_idx,
         shard_count=shard_count,
-        num_workers=settings.data.num_workers if num_workers is None else num_workers,
+        num_workers=num_workers if num_workers is not None else 0 if cluster else settings.data.num_workers,
         skip_existing=skip_existing,
         force=force,
     )
-    summary = make_corpus(corpus_spec(settings), settings.data.output_dir, work)
+    how = {"execute": make_on_ray} if cluster else {}
+    summary = make_corpus(corpus_spec(settings), settings.data.output_dir, work, **how)
     say(str(summary))
 
 

@@ -81,6 +81,9 @@ class CorpusFolder:
                 self._remove_torn_files()
         try:
             yield
+            with self.folder_lock():  # a machine of a cluster may have been lost on the way
+                if self._look_around(own, count):
+                    self._remove_torn_files()
         finally:
             own.release()
 

@@ -117,7 +117,7 @@ def _make(maker: Maker, missing: Sequence[Numbered], work: Work, execute: Execut
     markers: dict[int, Marker] = {}
     with PrepareProgress(len(missing), visible=work.progress) as shown:
         shown.say(f"{len(missing)} takes, up to {items} items: {readable(needed)}, of {readable(free)} that are free")
-        for done in execute(maker, missing, min(work.num_workers, len(missing))):
+        for done in execute(maker, missing, work.num_workers):
             markers.update(done.markers)
             shown.advance(len(done.markers), sum(len(marker["items"]) for _, marker in done.markers), done.spent_s)
         shown.say(f"where the time went: {shown.work}")

@@ -48,7 +48,8 @@ class Done:
 
 
 def make_all(maker: Maker, takes: Sequence[Numbered], num_workers: int) -> Iterator[Done]:
-    """All takes, in the order in which they are done."""
+    """All takes, in the order in which they are done; 0 workers are this process."""
+    num_workers = min(num_workers, len(takes))
     chunks = chunked(takes, max(1, num_workers))
     if num_workers <= 1:
         for chunk in chunks:

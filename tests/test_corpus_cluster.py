@@ -1,0 +1,64 @@
+"""Takes through a cluster of two nodes, one of which is lost on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.corpora import contents
+from timbre_restore.corpus import CorpusSpec, SourceSpec, Work, make_on_ray, prepare
+from timbre_restore.errors import MissingExtraError
+
+# In a process of its own: the cluster's own threads, signal handlers and warnings stay out of the tests.
+LOSING_A_NODE = """
+import sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from tests.corpora import spec_of
+from timbre_restore.corpus import Work, make_on_ray, prepare
+
+sounds, out = map(Path, sys.argv[1:])
+memory = 80 * 2**20
+cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, object_store_memory=memory))
+node = cluster.add_node(num_cpus=1, object_store_memory=memory)
+ray.init(address=cluster.address, log_to_driver=False)
+assert ray.cluster_resources()["CPU"] == 2
+
+def lose() -> None:
+    while not any(out.glob(".state/takes/*/*.json")):
+        time.sleep(0.01)
+    cluster.remove_node(node, allow_graceful=False)
+
+thread = threading.Thread(target=lose)
+thread.start()
+summary = prepare(spec_of(sounds), out, Work(num_workers=0, progress=False), execute=make_on_ray)
+thread.join()
+print(summary.rendered, summary.lists_written, len([n for n in ray.nodes() if n["Alive"]]))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_node_makes_the_same_bytes(sounds: Path, real: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed (pip install 'timbre-restore[cluster]')")
+    out = tmp_path / "corpus"
+    command = [sys.executable, "-c", LOSING_A_NODE, str(sounds), str(out)]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "6 True 1"
+    assert contents(out) == contents(real)
+    assert not [path for path in out.rglob("*") if ".tmp" in path.name]
+
+
+def test_without_ray_the_command_is_named(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    spec = CorpusSpec((SourceSpec(sounds / "speech"),), sounds / "noise")
+    with pytest.raises(MissingExtraError, match=r"pip install 'timbre-restore\[cluster\]'"):
+        prepare(spec, tmp_path / "out", Work(progress=False), execute=make_on_ray)

@@ -1,0 +1,127 @@
+"""Packed output: the same samples in few large files, restartable at every step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.corpora import Run, contents, spec_of
+from timbre_restore.audio import read_list, read_packed
+from timbre_restore.corpus import PrepareSummary, Work, prepare
+from timbre_restore.corpus import packs as packs_module
+from timbre_restore.corpus.table import read_table
+
+
+@pytest.fixture
+def packed(quick: Run, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`quick` into packed parts of a few takes each."""
+    monkeypatch.setattr("timbre_restore.corpus.packs.PART_BYTES", 2_000_000)
+
+    def run(out: Path = tmp_path / "packed", **settings: Any) -> PrepareSummary:
+        passes = settings.pop("passes", 1)
+        return quick(out, replace(spec_of(sounds), format="packed", passes=passes), **settings)
+
+    return run
+
+
+def test_packed_items_are_the_same_samples_in_few_files(quick: Run, packed: Run, sounds: Path, tmp_path: Path) -> None:
+    quick()
+    packed()
+    out = tmp_path / "packed"
+    files, parts = read_table(tmp_path / "out" / "items.tsv"), read_table(out / "items.tsv")
+    assert len(list(out.glob("packed/*.pcm"))) in (3, 4, 5)
+    assert [row["item"] for row in files] == [row["item"] for row in parts]
+    for split in ("train", "val"):
+        one, other = (read_list(folder / f"{split}.txt") for folder in (tmp_path / "out", out))
+        assert len(one) == len(other) > 0
+        for a, b in zip(one, other, strict=True):
+            for first, second, length in ((a.degraded, b.degraded, 48000), (a.clean, b.clean, 48000),
+                                          (a.noisy, b.noisy, 49440)):  # fmt: skip
+                assert np.array_equal(soundfile.read(first, dtype="int16")[0], read_packed(second, length))
+    assert not list((out / ".state" / "pieces").glob("*/*"))
+
+
+def test_packed_hints_are_the_same_values(real: Path, sounds: Path, tmp_path: Path) -> None:
+    out = tmp_path / "packed"
+    prepare(replace(spec_of(sounds), format="packed"), out, Work(num_workers=0, progress=False))
+    for one, other in zip(read_table(real / "items.tsv"), read_table(out / "items.tsv"), strict=True):
+        name, at = other["hints"].split("@")
+        values = np.fromfile(out / name, dtype="<f2", count=3300, offset=2 * int(at)).reshape(100, 33)
+        assert np.array_equal(values, np.load(real / one["hints"], allow_pickle=False))
+
+
+def test_packed_shards_and_reruns_give_the_same_bytes(packed: Run, tmp_path: Path) -> None:
+    packed()
+    before = contents(tmp_path / "packed")
+    assert packed(skip_existing=True).rendered == 0
+    assert contents(tmp_path / "packed") == before
+    assert packed().rendered == 6
+    assert contents(tmp_path / "packed") == before
+    for index in (2, 0, 1):
+        packed(tmp_path / "shards", shard_idx=index, shard_count=3)
+    assert contents(tmp_path / "shards") == before
+
+
+def test_a_packed_corpus_grows_from_what_is_there(packed: Run, tmp_path: Path) -> None:
+    grown = tmp_path / "grown"
+    packed(grown, max_files=2)
+    packed(grown, skip_existing=True, passes=2, max_files=4)
+    assert packed(grown, skip_existing=True, passes=2).rendered == 4
+    packed(passes=2)
+    assert contents(grown) == contents(tmp_path / "packed")
+    packed(grown, skip_existing=True, passes=2, max_files=2)  # a smaller number costs no work
+    assert packed(grown, skip_existing=True, passes=2).rendered == 0
+
+
+@pytest.mark.parametrize("when", ["before the marker", "before the pieces go", "half a part"])
+def test_packing_goes_on_from_wherever_it_was_killed(
+    packed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    real_text, real_unlink, real_copy = packs_module.write_text, Path.unlink, packs_module._copy
+    markers: list[Path] = []
+    copies: list[Any] = []
+
+    def text(path: Path, content: str) -> None:
+        markers.append(path)
+        if when == "before the marker" and len(markers) == 2:
+            raise Killed
+        real_text(path, content)
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if when == "before the pieces go" and path.parent.parent.name == "pieces" and markers:
+            raise Killed
+        real_unlink(path, missing_ok=missing_ok)
+
+    def copy(*args: Any) -> None:
+        copies.append(args)
+        if when == "half a part" and len(copies) == 5:
+            raise Killed
+        real_copy(*args)
+
+    packed(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(packs_module, "write_text", text)
+        patch.setattr(packs_module, "_copy", copy)
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(Killed):
+            packed()
+    assert not (tmp_path / "packed" / "train.txt").exists()
+    assert packed(skip_existing=True).rendered == 0
+    assert contents(tmp_path / "packed") == contents(tmp_path / "whole")
+
+
+def test_a_part_that_was_cut_is_made_again(packed: Run, tmp_path: Path) -> None:
+    packed()
+    before = contents(tmp_path / "packed")
+    victim = sorted((tmp_path / "packed" / "packed").glob("train-*.pcm"))[0]
+    victim.write_bytes(victim.read_bytes()[:1000])
+    assert 0 < packed(skip_existing=True).rendered < 6
+    assert contents(tmp_path / "packed") == before
