@@ -15,6 +15,7 @@ from timbre_restore.atomic import replacing, write_text
 from timbre_restore.audio import (
     Pair,
     active_rms,
+    fast_length,
     from_db,
     hann,
     lag_samples,
@@ -198,3 +199,9 @@ def test_a_packed_file_that_was_made_anew_is_opened_anew(tmp_path: Path) -> None
         np.full(10, value, dtype="<i2").tofile(file)
         os.utime(file, ns=(value, value))
         assert read_packed(packed_name(file, 0), 10)[0] == value
+
+
+def test_fast_length_is_the_next_with_small_factors_alone() -> None:
+    smooth = sorted(2**a * 3**b * 5**c for a in range(12) for b in range(8) for c in range(6))
+    for samples in (1, 2, 7, 17, 97, 1000, 1001, 4801):
+        assert fast_length(samples) == next(length for length in smooth if length >= samples)

@@ -16,7 +16,7 @@ from timbre_restore.audio.files import (
 from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
 from timbre_restore.audio.packed import PACKED_SUFFIX, locate_packed, packed_name, read_packed
 from timbre_restore.audio.pairs import Pair, parse_list, read_list
-from timbre_restore.audio.stft import hann, stft
+from timbre_restore.audio.stft import fast_length, hann, stft
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -27,6 +27,7 @@ __all__ = [
     "FloatArray",
     "Pair",
     "active_rms",
+    "fast_length",
     "from_db",
     "hann",
     "lag_samples",

@@ -22,3 +22,17 @@ def stft(samples: NDArray[np.floating], size: int, hop: int) -> NDArray[np.compl
         samples = np.pad(samples, (0, size - len(samples)))
     frames = np.lib.stride_tricks.sliding_window_view(np.asarray(samples, dtype=np.float64), size)[::hop]
     return np.fft.rfft(frames * hann(size), axis=-1).T
+
+
+def fast_length(samples: int) -> int:
+    """The smallest length of at least `samples` whose only prime factors are 2, 3 and 5: transforms are quick at it."""
+    best = 1 << max(0, samples - 1).bit_length()
+    five = 1
+    while five < best:
+        three = five
+        while three < best:
+            rest = -(-samples // three)
+            best = min(best, three << max(0, rest - 1).bit_length())
+            three *= 3
+        five *= 5
+    return best

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ
+from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length
 
 FloatArray = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -38,7 +38,7 @@ def make_noise(name: str, samples: int) -> FloatArray:
 
 def coloured(rng: np.random.Generator, samples: int, slope: float) -> Array:
     """Noise whose amplitude goes with frequency to the power of `slope` (white 0, pink -0.5, brown -1), RMS 1."""
-    size = -(-samples // 4800) * 4800  # a length that the transform is quick at
+    size = fast_length(samples)
     spectrum = np.fft.rfft(rng.standard_normal(size))
     spectrum *= np.maximum(np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ), 40.0) ** slope
     out = np.fft.irfft(spectrum, size)
@@ -56,10 +56,12 @@ def hum(rng: np.random.Generator, samples: int, pitch_hz: float, wobble: float) 
     """A tone and its overtones with random weights and phases; the pitch moves by the share `wobble`, slowly."""
     t = np.arange(samples) / SAMPLE_RATE_HZ
     moving = pitch_hz * (1.0 + wobble * np.sin(2 * np.pi * rng.uniform(0.1, 2.0) * t + rng.uniform(0, 6.28)))
-    phase = 2 * np.pi * np.cumsum(moving) / SAMPLE_RATE_HZ
+    turns = np.cumsum(moving) / SAMPLE_RATE_HZ % 1.0
     overtones = int(min(16, 0.4 * SAMPLE_RATE_HZ / (pitch_hz * (1.0 + wobble))))
     weights = rng.uniform(0.1, 1.0, overtones) / np.arange(1, overtones + 1)
-    return np.asarray(sum(w * np.sin(k * phase + rng.uniform(0, 6.28)) for k, w in enumerate(weights, start=1)))
+    phase = (2 * np.pi * turns).astype(np.float32)  # in single precision a sine costs a fifth
+    tones = (np.float32(w) * np.sin(k * phase + np.float32(rng.uniform(0, 6.28))) for k, w in enumerate(weights, 1))
+    return np.asarray(sum(tones), dtype=np.float64)
 
 
 def clicks(rng: np.random.Generator, samples: int, per_s: float, decay_s: float) -> Array:

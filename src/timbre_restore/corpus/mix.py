@@ -13,7 +13,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, active_rms, from_db, read_audio, read_info, resample, rms, stft, to_db
+from timbre_restore.audio import (
+    SAMPLE_RATE_HZ,
+    active_rms,
+    fast_length,
+    from_db,
+    read_audio,
+    read_info,
+    resample,
+    rms,
+    stft,
+    to_db,
+)
 from timbre_restore.corpus.noises import mixed_noises
 from timbre_restore.corpus.plan import Take
 from timbre_restore.corpus.rejects import Rejects, TakeSkipped, reason_without
@@ -145,7 +156,8 @@ def with_pause(speech: FloatArray, start: int, samples: int) -> FloatArray:
 
 def low_passed(signal: FloatArray, limit_hz: int) -> FloatArray:
     """The signal `[T]` without what lies above `limit_hz`: no delay, a raised cosine over the last tenth."""
-    size = -(-(len(signal) + SAMPLE_RATE_HZ // 10) // 4800) * 4800  # room to ring in, and a length quick to transform
-    spectrum = np.fft.rfft(signal.astype(np.float64), size)
+    size = fast_length(len(signal) + SAMPLE_RATE_HZ // 10)  # room to ring in
+    spectrum = np.fft.rfft(signal, size)
     share = np.clip((np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ) / limit_hz - 0.9) / 0.1, 0.0, 1.0)
-    return np.fft.irfft(spectrum * (0.5 + 0.5 * np.cos(np.pi * share)), size)[: len(signal)].astype(np.float32)
+    gain = (0.5 + 0.5 * np.cos(np.pi * share)).astype(np.float32)
+    return np.asarray(np.fft.irfft(spectrum * gain, size)[: len(signal)], dtype=np.float32)

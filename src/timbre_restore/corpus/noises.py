@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, from_db, read_audio, read_info, resample, rms, to_db
+from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, from_db, read_audio, read_info, resample, rms, to_db
 from timbre_restore.corpus.draw import NoiseDraw, Variation
 from timbre_restore.corpus.made_noise import is_made, make_noise
 from timbre_restore.corpus.rejects import Rejects, TakeSkipped, reason_without
@@ -94,10 +94,10 @@ def _first_usable(draw: NoiseDraw, root: Path, length: int, rejects: Rejects) ->
 
 def _filtered(stretch: FloatArray, variation: Variation) -> FloatArray:
     """A tilt about 1 kHz and one peak an octave wide, as gains on the spectrum of the whole stretch."""
-    size = -(-len(stretch) // 4800) * 4800  # a length that the transform is quick at
+    size = fast_length(len(stretch))
     hertz = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ)
     octaves = np.log(np.clip(hertz, _LOWEST_HZ, _HIGHEST_HZ) / 1000.0) / _OCTAVE
     from_peak = np.log(np.maximum(hertz, 1.0) / variation.peak_hz) / _OCTAVE
     gain_db = variation.tilt_db_per_octave * octaves + variation.peak_db * np.exp(-4.0 * _OCTAVE * from_peak**2)
-    spectrum = np.fft.rfft(stretch.astype(np.float64), size) * 10.0 ** (gain_db / 20.0)
+    spectrum = np.fft.rfft(stretch, size) * np.float32(10.0) ** (gain_db / 20.0).astype(np.float32)
     return np.asarray(np.fft.irfft(spectrum, size)[: len(stretch)], dtype=np.float32)

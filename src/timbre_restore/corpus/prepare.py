@@ -77,7 +77,7 @@ def prepare(
         raise unwritable(folder.root, exc) from exc
     summary = _summary(folder.root, own, markers, rendered, list(plan.warnings))
     summary.seconds, summary.lists_written = time.monotonic() - started, listed
-    _refuse_if_mostly_skipped(summary, markers)
+    _refuse_if_empty(summary, markers)
     return summary
 
 
@@ -163,8 +163,14 @@ def _summary(
     return PrepareSummary(root, items["train"], items["val"], len(takes), rendered, skipped, warnings=warnings)
 
 
-def _refuse_if_mostly_skipped(summary: PrepareSummary, markers: Sequence[Marker]) -> None:
+def _refuse_if_empty(summary: PrepareSummary, markers: Sequence[Marker]) -> None:
+    """Raise when the takes gave nothing, or more than a fifth of them did."""
     if summary.skipped <= MOST_SKIPPED * summary.takes:
+        if summary.takes and not summary.items_train + summary.items_val:
+            raise CorpusError(
+                f"{summary.output_dir}: {summary.takes} takes gave no item, because none of their seconds holds enough "
+                "voice; check the recordings, or raise data.variety.silent_items."
+            )
         return
     reason, times = Counter(marker["skipped"] for marker in markers if marker["skipped"] is not None).most_common(1)[0]
     rest = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, read_audio, resample
+from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, read_audio, resample
 from timbre_restore.corpus.rejects import Rejects, reason_without
 from timbre_restore.errors import AudioFileError
 
@@ -41,15 +41,19 @@ def direct_path_first(response: FloatArray) -> FloatArray:
 
 
 def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
-    """The first `len(signal)` samples of the convolution, by overlapping blocks: an hour must not need one FFT."""
-    size = 1 << max(17, int(np.ceil(np.log2(4 * len(response)))))
-    block = size - len(response) + 1
-    spectrum = np.fft.rfft(response.astype(np.float64), size)
-    out = np.zeros(len(signal) + size)
-    for start in range(0, len(signal), block):
-        part = np.fft.rfft(signal[start : start + block].astype(np.float64), size)
+    """The first `len(signal)` samples of the convolution, in single precision, which is that of the signals.
+
+    In one transform where the response is long against the signal, else by overlapping blocks of eight responses.
+    """
+    length, taps = len(signal), len(response)
+    size = fast_length(length + taps - 1 if 8 * taps > length else 8 * taps)
+    block = size - taps + 1
+    spectrum = np.fft.rfft(response, size)
+    out = np.zeros(length + size, np.float32)
+    for start in range(0, length, block):
+        part = np.fft.rfft(signal[start : start + block], size)
         out[start : start + size] += np.fft.irfft(part * spectrum, size)
-    return out[: len(signal)].astype(np.float32)
+    return out[:length]
 
 
 @lru_cache(maxsize=64)
