@@ -93,7 +93,7 @@ def with_nan(desk: Desk) -> None:
         (lambda desk: desk.add("ann/bad.wav", voice(2.0), 16000), "sampled at 16000 Hz; expected 32000 Hz or more"),
         (with_nan, "holds NaN or infinite samples"),
         (lambda desk: desk.add("ann/bad.wav", np.zeros(0)), "too short: 0.00 s do not fill one item"),
-        (lambda desk: desk.add("ann/bad.wav", voice(0.02)), "too short: 0.02 s do not fill one item"),
+        (lambda desk: desk.add("ann/bad.wav", voice(1.0)[:960]), "too short: 0.02 s do not fill one item"),
         (lambda desk: desk.add("ann/bad.wav", np.zeros(96000)), "silent: its active level is -200 dBFS"),
     ],
 )
@@ -116,7 +116,7 @@ def test_other_rates_depths_and_channels_are_accepted(desk: Desk, rate: int, sub
     count = 3 * rate
     samples = np.interp(np.arange(count) / rate, np.arange(3 * 48000) / 48000, voice(3.0, seed=4))
     desk.add("ann/good.wav", np.stack([samples] * channels, axis=1), rate, subtype)
-    status, said, _ = desk.prepare()
+    status, _, _ = desk.prepare()
     assert (status, desk.reasons()) == (0, {})
     rows = [row for row in read_table(desk.out / "items.tsv") if "good" in row["item"]]
     assert len(rows) >= 2 and rows[0]["native_rate_hz"] == str(rate)
@@ -137,7 +137,7 @@ ODD = [
 def test_odd_names_are_prepared_and_every_list_has_one_line_an_item(desk: Desk) -> None:
     for number, name in enumerate(ODD):
         desk.add(f"p|q\n{number % 2}/{name}", voice(1.2, seed=number))
-    status, said, _ = desk.prepare()
+    status, _, _ = desk.prepare()
     assert (status, desk.reasons()) == (0, {})
     rows = read_table(desk.out / "items.tsv")
     pairs = [pair for split in ("train", "val") for pair in read_list(desk.out / f"{split}.txt")]
@@ -223,7 +223,7 @@ def test_no_items_after_filtering_is_an_error(desk: Desk) -> None:
     [
         (("--shard-idx", "4", "--shard-count", "4"), "expected 0 to 3"),
         (("--shard_idx", "1"), "expected 0 to 0"),
-        (("--shard-idx", "-1", "--shard-count", "4"), "-1"),
+        (("--shard-idx", "-1", "--shard-count", "4"), "greater than or equal to 0"),
         (("--max_files", "0"), "max-files"),
         (("--cluster", "slurm"), "expected ray"),
     ],
