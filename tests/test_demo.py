@@ -31,7 +31,7 @@ def shorten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(demo_speech, "has_offline_voice", lambda: False)
     patch.setattr(demo_speech, "MADE_SECONDS", 2.5)
     patch.setattr(demo_corpus, "SENTENCES_PER_SPEAKER", 2)
-    patch.setattr(demo_corpus, "NOISE_SECONDS", 4.0)
+    patch.setattr(demo_corpus, "COUNT", 4 * 48_000)
 
 
 def test_sounds_are_complete_and_named(sounds: Path) -> None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from timbre_restore.apps.demo_speech import SENTENCES, SPEAKERS, speak
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, from_db, rms, write_audio
+from timbre_restore.corpus.made_noise import clicks, coloured, hum, wandering
 
-NOISE_SECONDS = 10.0
+COUNT = 10 * SAMPLE_RATE_HZ  # samples of each noise
 NOISE_RMS = 0.1
 SENTENCES_PER_SPEAKER = 6
 REVERBERATION_S = {"booth": 0.15, "office": 0.3, "kitchen": 0.4, "classroom": 0.55, "hall": 0.8}
@@ -45,14 +46,14 @@ def make_sounds(folder: Path) -> None:
 def noises(voices: Sequence[FloatArray]) -> dict[str, FloatArray]:
     """Name → `[T]` at RMS 0.1: steady, modulated, sparse, and babble of `voices` played backwards."""
     makers: dict[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
-        "wind": lambda rng: _coloured(rng, -1.0) * _wandering(rng, 0.5),
-        "fan": lambda rng: _coloured(rng, -0.5) + _hum(110.0),
-        "hiss": lambda rng: _coloured(rng, 0.3),
-        "road": lambda rng: _coloured(rng, -1.3) + 0.2 * _coloured(rng, 0.0) * _wandering(rng, 0.2),
-        "keys": lambda rng: _clicks(rng, 6.0) + 0.05 * _coloured(rng, -0.5),
-        "canteen": lambda rng: _babble(rng, voices, 5) + 0.1 * _coloured(rng, -0.5),
-        "rain": lambda rng: _coloured(rng, -0.1) + 0.5 * _clicks(rng, 60.0),
-        "crowd": lambda rng: _babble(rng, voices, 8) + 0.3 * _coloured(rng, -0.7),
+        "wind": lambda rng: coloured(rng, COUNT, -1.0) * wandering(rng, COUNT, 0.5),
+        "fan": lambda rng: coloured(rng, COUNT, -0.5) + hum(rng, COUNT, 110.0, 0.0),
+        "hiss": lambda rng: coloured(rng, COUNT, 0.3),
+        "road": lambda rng: coloured(rng, COUNT, -1.3) + 0.2 * coloured(rng, COUNT, 0.0) * wandering(rng, COUNT, 0.2),
+        "keys": lambda rng: clicks(rng, COUNT, 6.0, 0.005) + 0.05 * coloured(rng, COUNT, -0.5),
+        "canteen": lambda rng: _babble(rng, voices, 5) + 0.1 * coloured(rng, COUNT, -0.5),
+        "rain": lambda rng: coloured(rng, COUNT, -0.1) + 0.5 * clicks(rng, COUNT, 60.0, 0.005),
+        "crowd": lambda rng: _babble(rng, voices, 8) + 0.3 * coloured(rng, COUNT, -0.7),
     }
     made = {name: make(np.random.default_rng([seed, 21])) for seed, (name, make) in enumerate(makers.items())}
     return {name: np.asarray(x / np.sqrt(np.mean(x**2)) * NOISE_RMS, dtype=np.float32) for name, x in made.items()}
@@ -95,41 +96,9 @@ def _write(path: Path, samples: FloatArray) -> None:
     write_audio(path, samples.astype(np.float32), SAMPLE_RATE_HZ)
 
 
-def _coloured(rng: np.random.Generator, slope: float) -> NDArray[np.float64]:
-    """Noise whose amplitude goes with frequency to the power of `slope`, at RMS 1."""
-    count = int(NOISE_SECONDS * SAMPLE_RATE_HZ)
-    spectrum = np.fft.rfft(rng.standard_normal(count))
-    hertz = np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE_HZ)
-    spectrum *= np.maximum(hertz, 40.0) ** slope
-    samples = np.fft.irfft(spectrum, count)
-    return np.asarray(samples / np.sqrt(np.mean(samples**2)))
-
-
-def _wandering(rng: np.random.Generator, seconds: float) -> NDArray[np.float64]:
-    """A gain between 0.1 and 1 that changes about every `seconds`."""
-    count = int(NOISE_SECONDS * SAMPLE_RATE_HZ)
-    marks = rng.uniform(0.1, 1.0, int(NOISE_SECONDS / seconds) + 2)
-    return np.interp(np.arange(count) / SAMPLE_RATE_HZ / seconds, np.arange(len(marks)), marks)
-
-
-def _hum(pitch_hz: float) -> NDArray[np.float64]:
-    t = np.arange(int(NOISE_SECONDS * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    return np.asarray(sum(np.sin(2 * np.pi * n * pitch_hz * t) / n for n in range(1, 12)))
-
-
-def _clicks(rng: np.random.Generator, per_s: float) -> NDArray[np.float64]:
-    """Short decaying bursts at random times."""
-    samples = np.zeros(int(NOISE_SECONDS * SAMPLE_RATE_HZ))
-    length = int(0.03 * SAMPLE_RATE_HZ)
-    decay = np.exp(-np.arange(length) / (0.005 * SAMPLE_RATE_HZ))
-    for start in rng.integers(0, len(samples) - length, int(per_s * NOISE_SECONDS)):
-        samples[start : start + length] += rng.uniform(0.3, 1.0) * decay * rng.standard_normal(length)
-    return np.asarray(samples / np.sqrt(np.mean(samples**2)))
-
-
 def _babble(rng: np.random.Generator, voices: Sequence[FloatArray], count: int) -> NDArray[np.float64]:
     """`count` of the voices at once, backwards, each from some point of it on and round and round."""
-    total = np.zeros(int(NOISE_SECONDS * SAMPLE_RATE_HZ))
+    total = np.zeros(COUNT)
     for which in rng.choice(len(voices), count, replace=len(voices) < count):
         voice = np.roll(voices[which][::-1], rng.integers(len(voices[which])))
         total += rng.uniform(0.4, 1.0) * np.resize(voice, len(total))
