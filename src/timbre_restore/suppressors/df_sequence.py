@@ -9,6 +9,7 @@ plug-ins use, because the network's estimate is a sigmoid between just these two
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from numpy.typing import NDArray
 from timbre_restore.audio import HOP_SAMPLES, from_db
 from timbre_restore.suppressors import df_spectrum as df
 from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints
-from timbre_restore.suppressors.df_graphs import Graphs, GraphState
+from timbre_restore.suppressors.df_graphs import GraphState, open_graphs
+from timbre_restore.suppressors.df_lanes import LANES, Job, run_lanes
 
 FloatArray = NDArray[np.float32]
 ComplexArray = NDArray[np.complex64]
 
 LOOKAHEAD_FRAMES = 2
 SILENCE_MEAN_SQUARE = 1e-7
+SILENT_SNR_DB = -15.0
 STRETCH_HOPS = 1000  # of a long recording at a time: memory stays flat
 _EARLIER = df.FILTER_TAPS - 1
 
@@ -37,7 +40,7 @@ class SequenceState:
     spectra: ComplexArray = field(default_factory=lambda: np.zeros((_EARLIER, df.BINS), np.complex64))
     overlap: FloatArray = field(default_factory=lambda: np.zeros(HOP_SAMPLES, np.float32))
     norms: tuple[FloatArray, FloatArray] = field(default_factory=df.initial_norms)
-    graphs: GraphState = field(default_factory=GraphState)
+    graphs: GraphState = field(default_factory=GraphState.zeros)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,31 @@ class Suppressed:
     local_snr_db: FloatArray
 
 
+@dataclass(frozen=True)
+class _Whole:
+    """A signal of whole hops, of which those that are no silence are looked at."""
+
+    heard: NDArray[np.bool_]
+    spectra: ComplexArray
+
+    @classmethod
+    def of(cls, padded: FloatArray) -> _Whole:
+        hops = padded.reshape(-1, HOP_SAMPLES)
+        heard = is_heard(hops)
+        return cls(heard, df.analyse(hops[heard], SequenceState().samples))
+
+    def features(self) -> tuple[FloatArray, FloatArray]:
+        """ERB and complex features of the heard hops."""
+        erb, unit, *_ = df.features(self.spectra, *df.initial_norms())
+        return erb, unit
+
+    def spread(self, values: FloatArray, silent: float = 0.0) -> FloatArray:
+        """Values of the heard hops `[L, …]` at their places among all `[N, …]`."""
+        out = np.full((len(self.heard), *values.shape[1:]), silent, np.float32)
+        out[self.heard] = values
+        return out
+
+
 class DFN3Sequence:
     """DeepFilterNet3 with its settings fixed; calls don't share state.
 
@@ -62,7 +90,7 @@ class DFN3Sequence:
     """
 
     def __init__(self, archive: Path, attenuation_limit_db: float, post_filter_beta: float) -> None:
-        self._graphs = Graphs(archive)
+        self._archive = archive
         self._floor = 0.0 if attenuation_limit_db >= NO_LIMIT_DB else from_db(-attenuation_limit_db)
         self._beta = post_filter_beta
 
@@ -74,15 +102,15 @@ class DFN3Sequence:
             np.zeros((count, df.BINS), np.complex64),
             np.zeros((count, df.BINS), np.complex64),
             np.zeros((count, df.ERB_BANDS), np.float32),
-            np.full(count, -15.0, np.float32),
+            np.full(count, SILENT_SNR_DB, np.float32),
         )
-        heard = np.mean(np.square(hops), axis=1) >= SILENCE_MEAN_SQUARE
+        heard = is_heard(hops)
         if not heard.any():
             return out, state
         live = hops[heard]
         fresh = df.analyse(live, state.samples)
         erb, unit, *norms = df.features(fresh, *state.norms)
-        snr, gains, taps, graphs = self._graphs(erb, unit, state.graphs)
+        (snr,), (gains,), (taps,), graphs = open_graphs(self._archive, 1)(erb[None], unit[None], state.graphs)
         seen = np.concatenate([state.spectra, fresh])
         noisy = seen[LOOKAHEAD_FRAMES : LOOKAHEAD_FRAMES + len(fresh)]
         enhanced = self._enhance(seen, noisy, gains, taps)
@@ -104,6 +132,31 @@ class DFN3Sequence:
         audio, gains, local_snr_db = (np.concatenate(values) for values in zip(*parts, strict=True))
         return audio.reshape(-1), Hints(gains, local_snr_db)
 
+    def run_many(self, padded: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints]]:
+        """Number, audio and hints of each signal `[T]` as `run_hops` gives them, several of them at once."""
+        open_now: dict[int, _Whole] = {}
+
+        def jobs() -> Iterator[Job]:
+            for number, signal in enumerate(padded):
+                whole = open_now[number] = _Whole.of(signal)
+                yield Job(number, *whole.features())
+
+        for job in run_lanes(open_graphs(self._archive, LANES), jobs()):
+            yield job.number, *self._finish(open_now.pop(job.number), job)
+
+    def _finish(self, whole: _Whole, job: Job) -> tuple[FloatArray, Hints]:
+        gains, snr, taps = np.concatenate(job.gains), np.concatenate(job.local_snr_db), np.concatenate(job.taps)
+        seen = np.concatenate([SequenceState().spectra, whole.spectra])
+        audio = np.empty((len(whole.spectra), HOP_SAMPLES), np.float32)
+        overlap = SequenceState().overlap
+        for start in range(0, len(audio), STRETCH_HOPS):
+            part = slice(start, start + STRETCH_HOPS)
+            count = len(audio[part])
+            noisy = seen[start + LOOKAHEAD_FRAMES : start + LOOKAHEAD_FRAMES + count]
+            enhanced = self._enhance(seen[start : start + count + _EARLIER], noisy, gains[part], taps[part])
+            audio[part], overlap = df.synthesise(enhanced, overlap)
+        return whole.spread(audio).reshape(-1), Hints(whole.spread(gains), whole.spread(snr, SILENT_SNR_DB))
+
     def _enhance(self, seen: ComplexArray, noisy: ComplexArray, gains: FloatArray, taps: ComplexArray) -> ComplexArray:
         enhanced = df.apply_gains(noisy, gains)
         enhanced[:, : df.FILTERED_BINS] = df.deep_filter(seen, taps)
@@ -112,3 +165,8 @@ class DFN3Sequence:
         if self._floor > 0.0:
             enhanced = (1.0 - self._floor) * enhanced + self._floor * noisy
         return enhanced.astype(np.complex64, copy=False)
+
+
+def is_heard(hops: FloatArray) -> NDArray[np.bool_]:
+    """Which of the hops `[N, 480]` the release processes at all."""
+    return np.asarray(np.mean(np.square(hops), axis=1) >= SILENCE_MEAN_SQUARE)

@@ -42,6 +42,7 @@ RUNTIMES = (GRAPHS, OFFICIAL, *_MODULES)
 
 RunHops = Callable[[FloatArray], tuple[FloatArray, Hints | None]]
 """A whole number of hops `[T]` in, the same number out, delayed by the latency, from a fresh state; hints as late."""
+RunMany = Callable[[Iterable[FloatArray]], Iterator[tuple[int, FloatArray, Hints]]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class DeepFilterNet3:
 
     run_hops: RunHops
     build: str
+    run_many: RunMany | None = None
+    """The same for many signals, where that is quicker."""
     name: str = "dfn3"
     sample_rate_hz: int = SAMPLE_RATE_HZ
     latency_samples: int = DFN3_LATENCY_SAMPLES
@@ -61,22 +64,33 @@ class DeepFilterNet3:
 
     def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, Hints | None]:
         """The same, and the band gains and local SNR of each hop (only the graphs give them)."""
-        length = len(_checked(noisy))
-        hops = -(-length // HOP_SAMPLES)
-        padded = np.resize(_FLUSH, (hops + LATENCY_HOPS) * HOP_SAMPLES)
-        padded[:length] = noisy
-        delayed, known = self.run_hops(padded)
-        if delayed.shape != padded.shape or not np.isfinite(delayed).all():
+        return self._trimmed(len(noisy), *self.run_hops(_padded(noisy)))
+
+    def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
+        """Number, suppressed signal and hints of each; a result depends on its signal alone."""
+        if self.run_many is None:
+            yield from one_by_one(self.with_hints, signals)
+            return
+        lengths: list[int] = []
+
+        def padded() -> Iterator[FloatArray]:
+            for noisy in signals:
+                lengths.append(len(noisy))
+                yield _padded(noisy)
+
+        for number, delayed, known in self.run_many(padded()):
+            yield number, *self._trimmed(lengths[number], delayed, known)
+
+    def _trimmed(self, length: int, delayed: FloatArray, known: Hints | None) -> tuple[FloatArray, Hints | None]:
+        """What the runtime gave without its delay."""
+        hops = -(-length // HOP_SAMPLES) + LATENCY_HOPS
+        if len(delayed) != hops * HOP_SAMPLES or not np.isfinite(delayed).all():
             raise SuppressorError(
-                f"{self.build}: gave {delayed.shape} samples for {padded.shape}, or NaN among them; reinstall it."
+                f"{self.build}: gave {len(delayed)} samples for {hops} hops, or NaN among them; reinstall it."
             )
         if known is not None:
             known = Hints(known.gains[LATENCY_HOPS:], known.local_snr_db[LATENCY_HOPS:])
         return np.ascontiguousarray(delayed[self.latency_samples : self.latency_samples + length]), known
-
-    def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
-        """Number, suppressed signal and hints of each; a result depends on its signal alone."""
-        return one_by_one(self.with_hints, signals)
 
 
 def load_dfn3(settings: SuppressorSettings) -> DeepFilterNet3:
@@ -93,7 +107,8 @@ def load_dfn3(settings: SuppressorSettings) -> DeepFilterNet3:
     if settings.runtime == GRAPHS:
         from timbre_restore.suppressors.df_sequence import DFN3Sequence
 
-        return DeepFilterNet3(DFN3Sequence(dfn3_archive(), limit, beta).run_hops, build)
+        sequence = DFN3Sequence(dfn3_archive(), limit, beta)
+        return DeepFilterNet3(sequence.run_hops, build, sequence.run_many)
     package = _package(settings.runtime)
     if package == RS_PACKAGE:
         from timbre_restore.suppressors.realtime_rs import make_runner
@@ -114,6 +129,14 @@ def describe_dfn3(settings: SuppressorSettings) -> str:
     package = _package(settings.runtime)
     commit = "v0.5.6" if package == RS_PACKAGE else f"main {_slim_runtime()[0]}"
     return f"{package} {metadata.version(package)} (libDF {commit})"
+
+
+def _padded(noisy: FloatArray) -> FloatArray:
+    """`noisy` to whole hops, and on until its last sample has come out."""
+    length = len(_checked(noisy))
+    padded = np.resize(_FLUSH, (-(-length // HOP_SAMPLES) + LATENCY_HOPS) * HOP_SAMPLES)
+    padded[:length] = noisy
+    return padded
 
 
 def _checked(noisy: FloatArray) -> FloatArray:
