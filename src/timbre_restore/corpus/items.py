@@ -65,6 +65,7 @@ class Maker:
         """
         for settings in dict.fromkeys(take.draw.suppressor for take in takes):
             own = [take for take in takes if take.draw.suppressor == settings]
+            own.sort(key=lambda take: -take.items_at_most(1))  # a suppressor with lanes keeps them full to the end
             rendered = render(own, self._mix, self._suppressor(settings), self.spec.segment)
             while True:
                 before, started = self.spent_s["mix"], time.perf_counter()

@@ -134,9 +134,8 @@ def describe_dfn3(settings: SuppressorSettings) -> str:
 def _padded(noisy: FloatArray) -> FloatArray:
     """`noisy` to whole hops, and on until its last sample has come out."""
     length = len(_checked(noisy))
-    padded = np.resize(_FLUSH, (-(-length // HOP_SAMPLES) + LATENCY_HOPS) * HOP_SAMPLES)
-    padded[:length] = noisy
-    return padded
+    missing = (-(-length // HOP_SAMPLES) + LATENCY_HOPS) * HOP_SAMPLES - length
+    return np.concatenate([noisy, np.resize(_FLUSH, missing)])
 
 
 def _checked(noisy: FloatArray) -> FloatArray:
