@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 Conditioning = Literal["degraded", "degraded+noisy"]
-SuppressorName = Literal["dfn3"]
+SuppressorName = Literal["dfn3", "rnnoise", "dtln", "spectral_gate"]
 
 
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:

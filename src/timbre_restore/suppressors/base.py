@@ -9,10 +9,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
+from timbre_restore.errors import SuppressorError
+
 FloatArray = NDArray[np.float32]
 
 
 NO_LIMIT_DB = 100.0
+_FLUSH = np.array([4e-4, -4e-4], dtype=np.float32)  # mean square 1.6e-7; libDF takes less than 1e-7 for silence
 
 
 @dataclass(frozen=True)
@@ -89,3 +93,84 @@ def one_by_one(
     """`many` for a suppressor that gains nothing by taking several at once."""
     for number, signal in enumerate(signals):
         yield number, *suppress(signal)
+
+
+RunHops = Callable[[FloatArray], tuple[FloatArray, Hints | None]]
+"""A whole number of hops `[T]` in, the same number out, delayed by the latency, from a fresh state; hints as late."""
+RunMany = Callable[[Iterable[FloatArray]], Iterator[tuple[int, FloatArray, Hints | None]]]
+"""The same of many signals, each with its number."""
+
+
+@dataclass(frozen=True)
+class HopSuppressor:
+    """A suppressor that works hop by hop and late, made to give signals of any length, aligned.
+
+    The delay is a constant of the algorithm and removed as such. The signal is followed by as many samples, or its end
+    would stay inside. They are a tone at 24 kHz that lies just above what DeepFilterNet3's release takes for silence:
+    hops of zeros would not be processed there, and push nothing out.
+    """
+
+    name: str
+    build: str
+    licence: str
+    latency_samples: int
+    run_hops: RunHops
+    run_many: RunMany | None = None
+    """For many signals, where that is quicker."""
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+
+    def __call__(self, noisy: FloatArray) -> FloatArray:
+        """The suppressed signal, float32 `[T]`, as long as `noisy` and aligned with it, from a fresh state."""
+        return self.with_hints(noisy)[0]
+
+    def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, Hints | None]:
+        """The same, and what it knew of each hop."""
+        return self._trimmed(len(noisy), *self.run_hops(self._padded(noisy)))
+
+    def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
+        """Number, suppressed signal and hints of each; a result depends on its signal alone."""
+        if self.run_many is None:
+            yield from one_by_one(self.with_hints, signals)
+            return
+        lengths: list[int] = []
+
+        def padded() -> Iterator[FloatArray]:
+            for noisy in signals:
+                lengths.append(len(noisy))
+                yield self._padded(noisy)
+
+        for number, delayed, known in self.run_many(padded()):
+            yield number, *self._trimmed(lengths[number], delayed, known)
+
+    def _padded(self, noisy: FloatArray) -> FloatArray:
+        """`noisy` to whole hops, and on until its last sample has come out."""
+        _check(noisy)
+        hops = -(-(len(noisy) + self.latency_samples) // HOP_SAMPLES)
+        return np.concatenate([noisy, np.resize(_FLUSH, hops * HOP_SAMPLES - len(noisy))])
+
+    def _trimmed(self, length: int, delayed: FloatArray, known: Hints | None) -> tuple[FloatArray, Hints | None]:
+        """What the runtime gave without its delay."""
+        late, hops = self.latency_samples, -(-(length + self.latency_samples) // HOP_SAMPLES)
+        if len(delayed) != hops * HOP_SAMPLES or not np.isfinite(delayed).all():
+            raise SuppressorError(
+                f"{self.build}: gave {len(delayed)} samples for {hops} hops, or NaN among them; reinstall it."
+            )
+        if known is not None:
+            known = Hints(known.gains[late // HOP_SAMPLES :], known.local_snr_db[late // HOP_SAMPLES :])
+        return np.ascontiguousarray(delayed[late : late + length], dtype=np.float32), known
+
+
+def refuse_settings_of_dfn3(settings: SuppressorSettings) -> None:
+    """Raise `SuppressorError` when settings that only DeepFilterNet3 has are given to another suppressor."""
+    if settings != SuppressorSettings(name=settings.name):
+        raise SuppressorError(
+            f"'{settings.name}' has no runtime, attenuation limit or post-filter to choose, as DeepFilterNet3 has; "
+            "leave them at their defaults."
+        )
+
+
+def _check(noisy: FloatArray) -> None:
+    if noisy.ndim != 1 or noisy.dtype != np.float32:
+        raise SuppressorError(f"noisy is {noisy.dtype} of shape {noisy.shape}; expected a float32 array [T] at 48 kHz.")
+    if not np.isfinite(noisy).all():
+        raise SuppressorError("noisy holds NaN or infinite samples; clean it first.")

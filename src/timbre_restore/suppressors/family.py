@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from timbre_restore.errors import SuppressorError
 from timbre_restore.suppressors.base import Suppressor, SuppressorSettings
 from timbre_restore.suppressors.dfn3 import describe_dfn3, load_dfn3
+from timbre_restore.suppressors.dtln import describe_dtln, load_dtln
+from timbre_restore.suppressors.rnnoise import describe_rnnoise, load_rnnoise
+from timbre_restore.suppressors.spectral_gate import describe_spectral_gate, load_spectral_gate
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,12 @@ class _Member:
     describe: Callable[[SuppressorSettings], str]
 
 
-_FAMILY = {"dfn3": _Member(load_dfn3, describe_dfn3)}
+_FAMILY = {
+    "dfn3": _Member(load_dfn3, describe_dfn3),
+    "rnnoise": _Member(load_rnnoise, describe_rnnoise),
+    "dtln": _Member(load_dtln, describe_dtln),
+    "spectral_gate": _Member(load_spectral_gate, describe_spectral_gate),
+}
 SUPPRESSORS = tuple(_FAMILY)
 """Every name that `load_suppressor` knows."""
 
