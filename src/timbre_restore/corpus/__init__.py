@@ -1,7 +1,6 @@
-"""Making pairs: scan, plan, render, write, list, audit. Free of torch."""
+"""Making pairs: scan, plan, render, write, list. Free of torch."""
 
-from timbre_restore.corpus.audit import AuditReport, audit
 from timbre_restore.corpus.prepare import prepare
 from timbre_restore.corpus.spec import CorpusSpec, PrepareSummary, SourceSpec
 
-__all__ = ["AuditReport", "CorpusSpec", "PrepareSummary", "SourceSpec", "audit", "prepare"]
+__all__ = ["CorpusSpec", "PrepareSummary", "SourceSpec", "prepare"]
