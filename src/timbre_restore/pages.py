@@ -57,6 +57,8 @@ audio { width: 100%; height: 2.2rem; margin-top: .35rem; }
 .scale { width: 9rem; height: .7rem; vertical-align: baseline; }
 @media (max-width: 60rem) { th small { display: block; } tbody th { white-space: normal; min-width: 8rem; } }
 details { margin-top: .75rem; } summary { cursor: pointer; }
+.groups { columns: 2 34rem; column-gap: 2rem; } .facts { break-inside: avoid; padding-bottom: .6rem; }
+.facts h3 { margin: .6rem 0 0; } .facts table { width: 100%; }
 .facts td { text-align: left; white-space: normal; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
 svg { display: block; width: 100%; height: auto; font-size: 11px; }
@@ -110,8 +112,11 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[int], unit: s
 def curves(
     title: str, x: Sequence[float], lines: Sequence[tuple[str, Sequence[float]]], units: tuple[str, str], floor: float
 ) -> str:
-    """A figure of named lines over `x`, from `floor` (what lies below is drawn on it) to 0. `units` of x and y."""
-    low, high = x[0], x[-1]
+    """A figure of named lines over `x`, whose axis begins at 0; values from `floor` to 0, lower ones drawn on it.
+
+    `units` are those of `x` and of the values.
+    """
+    low, high = 0.0, x[-1]
     drawn, names = "", ""
     for number, (name, values) in enumerate(lines):
         colour = _CURVES[number % len(_CURVES)]
@@ -137,10 +142,10 @@ def _axes(low: float, high: float, unit: str, bottom: float, top: float, side_un
     base = _HEIGHT - _FOOT
     parts = [f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{base}" y2="{base}"/>']
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        mark = f"{low + share * (high - low):.4g}" + (f" {escape(unit)}" if share == 1.0 else "")
+        mark = f"{low + share * (high - low):.3g}" + (f" {escape(unit)}" if share == 1.0 else "")
         parts.append(f'<text x="{_x(share):.1f}" y="{base + 16}" text-anchor="{anchor}">{mark}</text>')
     for share, value in ((0.0, bottom), (1.0, top)):
-        mark = f"{value:.4g}" + (f" {escape(side_unit)}" if share == 1.0 and side_unit else "")
+        mark = f"{value:.3g}" + (f" {escape(side_unit)}" if share == 1.0 and side_unit else "")
         parts.append(
             f'<text x="{_LEFT - 6}" y="{_y(share) + (0 if share == 0 else 8):.1f}" text-anchor="end">{mark}</text>'
         )

@@ -27,6 +27,8 @@ HEARD_IN_DB = 10.0
 """A clean side may lie so far below noisy, and must still be found in it."""
 OFFSET_DB = -20.0
 FLAT_TOPS = 3
+MOST_EMPTIED = 0.1
+"""A few are usual: a suppressor takes a quiet syllable in loud noise whole."""
 
 
 def check_files(corpus: Corpus, faults: list[Fault], report: Report) -> None:
@@ -83,10 +85,6 @@ def check_signals(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
         "flat tops": (facts["flat_tops"] >= FLAT_TOPS, "have a clean side that was clipped before it was stored"),
         "offset": (facts["offset_db"] >= OFFSET_DB, f"have a DC offset above {OFFSET_DB:.0f} dB of their level"),
         "silence": (clean < SILENT_DBFS, f"have a silent clean side (below {SILENT_DBFS:.0f} dBFS)"),
-        "emptied": (
-            (clean >= ACTIVE_DBFS) & (degraded < ACTIVE_DBFS),
-            "have a voice of which the suppressor left nothing",
-        ),
     }
     for check, (mark, words) in marks.items():
         found = np.flatnonzero(mark & whole).tolist()
@@ -94,6 +92,11 @@ def check_signals(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
         if found:
             names = [_path(corpus, i, "clean").name for i in found]
             report.warn(check, f"{of(len(found), len(facts), 'items')} {words}, e.g. {some(names)}", len(found))
+    emptied = int(np.count_nonzero(whole & (clean >= ACTIVE_DBFS) & (degraded < ACTIVE_DBFS)))
+    said = f"{of(emptied, len(facts), 'items')} have a voice of which the suppressor left nothing"
+    report.fact("signals", "emptied by the suppressor", of(emptied, len(facts), "items"), emptied)
+    if emptied > MOST_EMPTIED * len(facts):
+        report.warn("emptied", said, emptied)
     voiced = whole & (clean >= SILENT_DBFS)
     report.distribution("active level of clean", "dBFS", clean[voiced])
     report.distribution("active level of degraded", "dBFS", degraded[voiced & (degraded >= SILENT_DBFS)])

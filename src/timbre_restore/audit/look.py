@@ -55,7 +55,7 @@ def audit(
     sources.check_draws(corpus, report)
     machine.check_machine(corpus, run, report)
     machine.check_duration(corpus, run, trial, report)
-    remember(corpus, report)
+    remember(corpus, report, look.segment)
     return report
 
 

@@ -40,17 +40,17 @@ def _reasons(report: Report) -> str:
 
 
 def _facts(report: Report) -> str:
-    parts = ["<h2>What is there</h2>\n"]
+    parts = []
     for section in dict.fromkeys(fact.section for fact in report.facts):
         rows = [[escape(fact.name), escape(fact.text)] for fact in report.facts if fact.section == section]
-        parts.append(f'<h3>{escape(section)}</h3>\n<div class="facts">{table([], rows)}</div>')
-    return "".join(parts)
+        parts.append(f'<section class="facts"><h3>{escape(section)}</h3>\n{table([], rows)}</section>\n')
+    return f'<h2>What is there</h2>\n<div class="groups">{"".join(parts)}</div>\n'
 
 
 def _plots(report: Report) -> str:
     figures = [histogram(f"{d.name}, {d.unit}", d.edges, d.counts, d.unit) for d in report.distributions]
     if report.spectra:
-        hz = [value / 1000.0 for value in report.spectra[0].centres_hz]
+        hz = [value / 1000.0 for value in report.spectra[0].tops_hz]
         lines = [(spectrum.name, spectrum.level_db) for spectrum in report.spectra]
         figures.insert(0, curves("Mean spectrum of clean, by source", hz, lines, ("kHz", "dB"), SHOWN_DB))
     rows = [[escape(d.name), *(f"{value:.4g}" for value in d.quantiles), escape(d.unit)] for d in report.distributions]

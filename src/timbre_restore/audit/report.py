@@ -59,10 +59,10 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Mean level per band of the clean side of one source, in dB under its strongest band."""
+    """Level per band of the clean side of one source: mean over items of dB under each item's strongest band."""
 
     name: str
-    centres_hz: tuple[float, ...]
+    tops_hz: tuple[float, ...]
     level_db: tuple[float, ...]
 
 
@@ -149,7 +149,7 @@ def as_json(report: Report) -> dict[str, Any]:
             d.name: {"unit": d.unit, "quantiles": list(d.quantiles), "edges": list(d.edges), "counts": list(d.counts)}
             for d in report.distributions
         },
-        "spectra": {s.name: {"hz": list(s.centres_hz), "db": list(s.level_db)} for s in report.spectra},
+        "spectra": {s.name: {"hz": list(s.tops_hz), "db": list(s.level_db)} for s in report.spectra},
     }
 
 

@@ -119,7 +119,7 @@ def check_bandwidth(corpus: Corpus, facts: NDArray[Any], spectra: dict[int, Floa
         bands = [spectra[i] for i in sorted(spectra) if own[i] and facts["whole"][i]]
         if bands:
             report.spectra.append(_spectrum(name, bands))
-    report.distribution("bandwidth of clean", "Hz", heard[heard > 0])
+    report.distribution("bandwidth of clean", "kHz", heard[heard > 0] / 1000.0)
 
 
 def check_draws(corpus: Corpus, report: Report) -> None:
@@ -156,7 +156,6 @@ def _weights(corpus: Corpus, expected: Expected) -> dict[str, float]:
 
 
 def _spectrum(name: str, bands: list[FloatArray]) -> Spectrum:
-    mean = np.mean(np.stack(bands), axis=0, dtype=np.float64)
-    level = 10.0 * np.log10(np.maximum(mean / max(float(mean.max()), 1e-30), 10.0 ** (SHOWN_DB / 10.0)))
-    centres = (np.arange(SPECTRUM_BANDS) + 0.5) * BAND_HZ
-    return Spectrum(name, tuple(centres.tolist()), tuple(np.round(level, 2).tolist()))
+    level = np.mean(10.0 * np.log10(np.maximum(np.stack(bands), 10.0 ** (SHOWN_DB / 10.0))), axis=0, dtype=np.float64)
+    tops = np.arange(1, SPECTRUM_BANDS + 1) * BAND_HZ
+    return Spectrum(name, tuple(tops.tolist()), tuple(np.round(level, 2).tolist()))

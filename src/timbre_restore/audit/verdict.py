@@ -27,9 +27,9 @@ SAMPLED_ITEMS = 256
 SHOWN_REASONS = 5
 
 
-def remember(corpus: Corpus, report: Report) -> None:
+def remember(corpus: Corpus, report: Report, segment: int) -> None:
     """Keep the verdict in the folder; where that can't be written, training looks for itself."""
-    content = {"digest": corpus.digest, "ready": report.ready, "reasons": report.reasons}
+    content = {"digest": corpus.digest, "segment": segment, "ready": report.ready, "reasons": report.reasons}
     try:
         write_json(_place(corpus), content)
     except OSError:
@@ -42,7 +42,7 @@ def require_sound(output_dir: Path, segment: int) -> None:
     `segment` is the length in samples that training will read.
     """
     corpus = read_corpus(output_dir)
-    reasons = _remembered(corpus)
+    reasons = _remembered(corpus, segment)
     if reasons is None:
         reasons = _look_quickly(corpus, segment).reasons
     if reasons:
@@ -53,11 +53,11 @@ def require_sound(output_dir: Path, segment: int) -> None:
         )
 
 
-def _remembered(corpus: Corpus) -> list[str] | None:
-    """Reasons of the verdict that fits these very lists and files; None without one."""
+def _remembered(corpus: Corpus, segment: int) -> list[str] | None:
+    """Reasons of the verdict that fits these very lists, files and items of that length; None without one."""
     try:
         content = json.loads(_place(corpus).read_text(encoding="utf-8"))
-        fits = content["digest"] == corpus.digest
+        fits = content["segment"] == segment and content["digest"] == corpus.digest
         reasons = [str(reason) for reason in content["reasons"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -19,8 +19,11 @@ from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import create_state
 from timbre_restore.training.validate import validate
 
-WARM_STEPS = 2
+WARM_STEPS = 1
 """Of each kind, not counted: workers start, kernels are chosen."""
+FEWEST_STEPS = 2
+LONGEST_S = 60.0
+"""After so long no further step of a kind is begun, once there are `FEWEST_STEPS`."""
 VALIDATED_BATCHES = 2
 
 
@@ -38,8 +41,8 @@ class StepTimes:
 def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     """`steps` steps without discriminators and `steps` with them, from fresh weights, in one process.
 
-    Each step is waited for, so an accelerator that would run ahead of the loader is shown a little too slow. Raises
-    `CorpusError` for items that can't be read.
+    Fewer where they take longer than a minute. Each step is waited for, so an accelerator that would run ahead of the
+    loader is shown a little too slow. Raises `CorpusError` for items that can't be read.
     """
     if settings.threads:
         torch.set_num_threads(loop.threads_of_process(settings.threads))
@@ -50,7 +53,9 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     batches = _endless(data)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for gan in (False, True):
-        for _ in range(WARM_STEPS + steps):
+        while len(seconds[gan]) < WARM_STEPS + steps:
+            if len(seconds[gan]) >= WARM_STEPS + FEWEST_STEPS and sum(seconds[gan]) > LONGEST_S:
+                break
             started = time.perf_counter()
             batch, (degraded, clean, noisy) = next(batches)
             scalars = loop._step(state, accelerator, settings, data.batches, batch, (degraded, clean, noisy), gan=gan)
