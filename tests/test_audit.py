@@ -426,7 +426,7 @@ def test_the_page_says_what_the_report_says(corpus: Path, tmp_path: Path) -> Non
     text = (tmp_path / "page.html").read_text()
     assert "READY" in text and "Against training" not in text and text.count("<svg") >= 8
     (corpus / rows_of(corpus)[0]["degraded"]).unlink()
-    change_rows(corpus, lambda row: row.update(noise="<b>"))
+    change_rows(corpus, lambda row: row.update(noise="<b>", suppressor_build="<i>"))
     report = audit(corpus)
     write_page(report, tmp_path / "page.html")
     parsed = Parsed()
@@ -434,7 +434,7 @@ def test_the_page_says_what_the_report_says(corpus: Path, tmp_path: Path) -> Non
     assert parsed.open == []
     for sentence in report.reasons + report.warnings:
         assert sentence in parsed.text
-    assert "<b>" in parsed.text
+    assert "<b>" in parsed.text and "<i>" in parsed.text
 
 
 def test_training_takes_the_verdict_while_it_fits(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
