@@ -18,15 +18,15 @@ from timbre_restore.audio import write_audio
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "timbre_restore"
 LEVELS = (
-    {"errors", "atomic"},
+    {"errors", "atomic", "pages"},
     {"config", "audio"},
     {"suppressors", "losses", "metrics", "models"},
     {"corpus", "loading", "export", "runtime"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "audit"},
     {"apps"},
 )
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
-TORCH_FREE = ("audio", "suppressors", "metrics", "runtime", "corpus", "evaluation")
+TORCH_FREE = ("audio", "suppressors", "metrics", "runtime", "corpus", "evaluation", "audit", "pages")
 HEAVY = ("torch", "accelerate", "tensorboard", "onnx")
 
 
@@ -80,6 +80,7 @@ def test_arrows_point_one_way(room: str) -> None:
         ("audio", "from timbre_restore.corpus import prepare"),
         ("metrics", "def f():\n    from timbre_restore import models"),
         ("training", "from timbre_restore.evaluation import evaluate"),
+        ("audit", "from timbre_restore.training import time_steps"),
         ("corpus", "import timbre_restore.config"),
         ("runtime", "def f():\n    import torch.nn"),
     ],
@@ -106,7 +107,7 @@ sys.stderr.write("REPORT" + json.dumps(report))
 
 
 @pytest.mark.parametrize(
-    "module", ["", "audio", "suppressors", "metrics", "corpus", "runtime", "evaluation", "apps.cli"]
+    "module", ["", "audio", "suppressors", "metrics", "corpus", "runtime", "evaluation", "audit", "apps.cli"]
 )
 def test_imports_stay_light_and_silent(module: str) -> None:
     name = f"timbre_restore.{module}".rstrip(".")

@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command
 
 from timbre_restore import __version__
-from timbre_restore.apps import bench, demo, evaluate, prepare, restore, train
+from timbre_restore.apps import audit, bench, demo, evaluate, prepare, restore, train
 from timbre_restore.apps.console import note, say
 from timbre_restore.errors import TimbreRestoreError
 
@@ -26,7 +26,7 @@ INTERRUPTED_STATUS = 130
 
 VERBS: dict[str, Callable[..., int | None]] = {
     "prepare": prepare.prepare,
-    "audit": prepare.audit,
+    "audit": audit.audit,
     "train": train.train,
     "evaluate": evaluate.evaluate,
     "export": train.export,

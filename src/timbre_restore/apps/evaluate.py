@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, show
-from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, Strength, configure
+from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, Strength, check_targets, configure
 from timbre_restore.apps.suppressing import suppressor_of
 from timbre_restore.errors import ConfigError, MissingExtraError
 
@@ -35,7 +34,7 @@ def evaluate(
     """Score noisy, degraded and restored."""
     settings = configure(config, overrides)
     items = _items(pairs, list_file)
-    _check_targets({"--json": json, "--html": html})
+    check_targets({"--json": json, "--html": html})
     if html is not None and importlib.util.find_spec("matplotlib") is None:
         # Said before an hour of scoring, not after it.
         raise MissingExtraError("matplotlib", "pip install 'timbre-restore[eval]'", "--html")
@@ -61,25 +60,6 @@ def evaluate(
         note(f"error: {len(evaluation.failures)} outputs break their contract; the table of failures says how.")
         return 1
     return 0
-
-
-def _check_targets(targets: dict[str, Path | None]) -> None:
-    """Make the folders of the files to be written: what can't be written is said before an hour of scoring."""
-    problems = []
-    for option, path in targets.items():
-        if path is None or path == STDOUT:
-            continue
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            problems.append(f"{option} {path}: its folder can't be made ({exc.strerror}); give another place.")
-            continue
-        if path.is_dir():
-            problems.append(f"{option} {path}: is a folder; give the name of a file.")
-        elif not os.access(path.parent, os.W_OK):
-            problems.append(f"{option} {path}: its folder can't be written to; give another place.")
-    if problems:
-        raise ConfigError(problems)
 
 
 def _items(pairs: Path | None, list_file: Path | None) -> list[Item]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from timbre_restore.apps.console import STDOUT
 from timbre_restore.config import Config, load_config
 from timbre_restore.errors import ConfigError
 
@@ -44,3 +46,22 @@ def builtin_config(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ConfigError([f"configs/{name}: is missing from this installation; install timbre-restore again."])
+
+
+def check_targets(targets: dict[str, Path | None]) -> None:
+    """Make the folders of the files to be written: what can't be written is said before an hour of work."""
+    problems = []
+    for option, path in targets.items():
+        if path is None or path == STDOUT:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            problems.append(f"{option} {path}: its folder can't be made ({exc.strerror}); give another place.")
+            continue
+        if path.is_dir():
+            problems.append(f"{option} {path}: is a folder; give the name of a file.")
+        elif not os.access(path.parent, os.W_OK):
+            problems.append(f"{option} {path}: its folder can't be written to; give another place.")
+    if problems:
+        raise ConfigError(problems)

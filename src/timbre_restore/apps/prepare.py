@@ -1,8 +1,7 @@
-"""Verbs `prepare` and `audit`: making a corpus of pairs, and looking over one."""
+"""Verb `prepare`: making a corpus of pairs."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,20 +54,6 @@ def prepare(
     how = {"execute": make_on_ray} if cluster else {}
     summary = make_corpus(corpus_spec(settings), settings.data.output_dir, work, **how)
     say(str(summary))
-
-
-def audit(
-    folder: Annotated[Path | None, typer.Argument(help="The corpus; data.output_dir without it.")] = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-) -> int:
-    """Check a corpus: whole, readable, aligned."""
-    settings = configure(config, overrides)
-    from timbre_restore.corpus import audit as look_over
-
-    report = look_over(folder or settings.data.output_dir)
-    say(str(report))
-    return 0 if report.ready else 1
 
 
 def corpus_spec(config: Config) -> CorpusSpec:

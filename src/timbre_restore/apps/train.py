@@ -11,7 +11,7 @@ import typer
 from timbre_restore.apps.console import note, say
 from timbre_restore.apps.options import ConfigFile, Overrides, configure
 from timbre_restore.config import Config
-from timbre_restore.errors import ConfigError, MissingExtraError
+from timbre_restore.errors import ConfigError, CorpusError, MissingExtraError
 
 if TYPE_CHECKING:
     from timbre_restore.training import TrainSettings
@@ -22,11 +22,16 @@ def train(
     resume: Annotated[
         str | None, typer.Option(metavar="PATH|auto", help="Continue a run; 'auto' takes the last of this folder.")
     ] = None,
+    skip_audit: Annotated[
+        bool, typer.Option("--skip-audit", help="Train even on a corpus that breaks its promises.")
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Train generator and discriminators on a prepared corpus; also under torchrun."""
     settings = configure(config, overrides)
-    _need_torch("training")
+    need_torch("training")
+    if not skip_audit:
+        _require_sound(settings)
     from timbre_restore.training import train as run
 
     summary = run(train_settings(settings), resume=resume, say=note)
@@ -50,7 +55,7 @@ def export(
     configure(config, overrides)
     if which not in ("best", "last"):
         raise ConfigError([f"--which {which}: expected best or last."])
-    _need_torch("export")
+    need_torch("export")
     from timbre_restore.export import export_generator
     from timbre_restore.training import find_checkpoint, load_generator
 
@@ -68,15 +73,15 @@ def export(
     )
 
 
-def train_settings(config: Config) -> TrainSettings:
-    """The run as the training room takes it."""
+def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettings:
+    """The run as the training room takes it; on `corpus` instead of the configured one when given."""
     from timbre_restore.models import DiscriminatorSettings, UNetSettings
     from timbre_restore.training import TrainSettings
 
     training, model, judges = config.training, config.model, config.discriminators
     first, second, third = model.channels
     return TrainSettings(
-        corpus=config.data.output_dir,
+        corpus=corpus or config.data.output_dir,
         output_dir=training.output_dir,
         generator=UNetSettings(model.conditioning, model.bands, (first, second, third), model.recurrent),
         discriminators=DiscriminatorSettings(
@@ -107,7 +112,32 @@ def train_settings(config: Config) -> TrainSettings:
     )
 
 
-def _need_torch(purpose: str) -> None:
+def _require_sound(config: Config) -> None:
+    """Raise `CorpusError` in every process when the corpus is not ready; the first one alone looks.
+
+    The others must hear of it: left alone they would wait for the first one until a timeout.
+    """
+    refusal: list[CorpusError | None] = [None]
+    if os.environ.get("RANK", "0") == "0":
+        from timbre_restore.audit import require_sound
+
+        try:
+            require_sound(config.data.output_dir, config.data.segment)
+        except CorpusError as exc:
+            refusal = [exc]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch
+        from accelerate import PartialState
+        from accelerate.utils import broadcast_object_list
+
+        PartialState(cpu=not torch.accelerator.is_available())
+        broadcast_object_list(refusal)
+    if refusal[0] is not None:
+        raise refusal[0]
+
+
+def need_torch(purpose: str) -> None:
+    """Raise `MissingExtraError` where training is not installed."""
     try:
         import accelerate  # noqa: F401
         import torch  # noqa: F401

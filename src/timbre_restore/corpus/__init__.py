@@ -1,18 +1,7 @@
-"""Making pairs: scan, plan, render, write, list, audit. Free of torch."""
+"""Making pairs: scan, plan, render, write, list. Free of torch."""
 
-from timbre_restore.corpus.audit import AuditReport, audit
 from timbre_restore.corpus.cluster import make_on_ray
 from timbre_restore.corpus.prepare import Work, prepare
 from timbre_restore.corpus.spec import CorpusSpec, PrepareSummary, SourceSpec, Variety
 
-__all__ = [
-    "AuditReport",
-    "CorpusSpec",
-    "PrepareSummary",
-    "SourceSpec",
-    "Variety",
-    "Work",
-    "audit",
-    "make_on_ray",
-    "prepare",
-]
+__all__ = ["CorpusSpec", "PrepareSummary", "SourceSpec", "Variety", "Work", "make_on_ray", "prepare"]

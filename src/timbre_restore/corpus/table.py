@@ -35,7 +35,7 @@ def parse_table(text: str) -> Iterator[dict[str, str]]:
     header, *lines = text.removesuffix("\n").split("\n")
     columns = header.split("\t")
     for line in lines:
-        yield dict(zip(columns, map(_plain, line.split("\t")), strict=True))
+        yield dict(zip(columns, map(plain_cell, line.split("\t")), strict=True))
 
 
 def _cell(value: Any) -> str:
@@ -43,5 +43,6 @@ def _cell(value: Any) -> str:
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) if _UNSAFE.search(text) else text
 
 
-def _plain(cell: str) -> str:
+def plain_cell(cell: str) -> str:
+    """What a cell of a table says: its text without escapes."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), cell) if "\\" in cell else cell

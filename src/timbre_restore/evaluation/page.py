@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import soundfile
 from timbre_restore.atomic import write_text
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray
 from timbre_restore.evaluation import summary, words
-from timbre_restore.evaluation.page_style import HEAD
 from timbre_restore.evaluation.results import CLEAN, DEGRADED, RESTORED, Clip, Evaluation, ItemResult
 from timbre_restore.evaluation.spectrogram import peak_power, require_matplotlib, scale_png, spectrogram_png
+from timbre_restore.pages import bullets, head, table
 
 # A page beyond 20 MB opens slowly and can't be mailed; the text and the last item need the rest.
 CLIP_BYTES = 17_000_000
@@ -33,10 +32,10 @@ def write_page(evaluation: Evaluation, path: Path) -> None:
 def page(evaluation: Evaluation) -> str:
     """The whole page as HTML."""
     parts = [
-        HEAD,
+        head("evaluation"),
         "<body><main>\n<h1>Evaluation</h1>\n",
         f'<p class="lead">{escape(words.sentence(evaluation))}</p>\n',
-        _list([words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]),
+        bullets([words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]),
         _failures(evaluation),
         _means(evaluation),
         _missing(evaluation),
@@ -48,7 +47,7 @@ def page(evaluation: Evaluation) -> str:
 
 
 def _means(evaluation: Evaluation) -> str:
-    head = ["", *(escape(name) for name in evaluation.systems), "restored − degraded", ""]
+    columns = ["", *(escape(name) for name in evaluation.systems), "restored − degraded", ""]
     rows = []
     for metric in evaluation.metrics:
         values = [words.number(metric, summary.mean(evaluation, name, metric.key)) for name in evaluation.systems]
@@ -63,7 +62,7 @@ def _means(evaluation: Evaluation) -> str:
         f"Mean of {len(evaluation.items)} items against clean; differences are paired, with a 95 % bootstrap interval."
     )
     return (
-        f"<h2>Means</h2>\n{_table(head, rows)}<p><small>{note} Over-suppression: share of the voice's active cells "
+        f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} Over-suppression: share of the voice's active cells "
         f"that lie more than 10 dB too low; residual noise: more than 10 dB too high. {words.WORSE} {words.DEAF}"
         "</small></p>\n"
     )
@@ -71,14 +70,14 @@ def _means(evaluation: Evaluation) -> str:
 
 def _missing(evaluation: Evaluation) -> str:
     lines = words.missing_sentences(evaluation)
-    return f"<h2>Not available</h2>\n{_list(lines)}" if lines else ""
+    return f"<h2>Not available</h2>\n{bullets(lines)}" if lines else ""
 
 
 def _failures(evaluation: Evaluation) -> str:
     if not evaluation.failures:
         return ""
     rows = [[escape(f.stem), escape(f.system), escape(f.reason)] for f in evaluation.failures]
-    return f'<section class="alarm"><h2>Failures</h2>\n{_table(["item", "system", "what"], rows)}</section>\n'
+    return f'<section class="alarm"><h2>Failures</h2>\n{table(["item", "system", "what"], rows)}</section>\n'
 
 
 def _clips(evaluation: Evaluation) -> str:
@@ -106,7 +105,7 @@ def _article(evaluation: Evaluation, result: ItemResult, clip: Clip) -> str:
     for system in evaluation.systems:
         values = [words.number(metric, result.value(system, metric.key)) for metric in evaluation.metrics]
         rows.append([escape(system), *values])
-    head = ["", *(escape(words.title(metric)) for metric in evaluation.metrics)]
+    columns = ["", *(escape(words.title(metric)) for metric in evaluation.metrics)]
     order = [name for name in (*evaluation.systems, CLEAN) if name in clip.signals]
     peak = max(peak_power(clip.signals[name]) for name in order)
     loudest = max(float(np.abs(clip.signals[name]).max()) for name in order)
@@ -114,7 +113,7 @@ def _article(evaluation: Evaluation, result: ItemResult, clip: Clip) -> str:
     figures = "".join(_figure(name, clip, peak, gain) for name in order)
     return (
         f'<article><h3>{escape(result.stem)}</h3>\n<div class="figures">{figures}</div>\n'
-        f"<details><summary>Scores of the whole item, {result.seconds:.1f} s</summary>{_table(head, rows)}</details>"
+        f"<details><summary>Scores of the whole item, {result.seconds:.1f} s</summary>{table(columns, rows)}</details>"
         "</article>\n"
     )
 
@@ -141,7 +140,7 @@ def _items(evaluation: Evaluation) -> str:
     """The change of each item, so that none hides behind the mean; the worst first."""
     worse = set(summary.worse(evaluation, RESTORED).stems)
     shown = [m for m in evaluation.metrics if m.key in ("osr", "osr_hf", "resid", "lsd", "sisdr", "pesq", "estoi")]
-    head = ["item", *(escape(words.title(metric)) for metric in shown), ""]
+    columns = ["item", *(escape(words.title(metric)) for metric in shown), ""]
     ordered = sorted(evaluation.items, key=_osr_change, reverse=True)
     rows = []
     for item in ordered[:ROW_LIMIT]:
@@ -149,26 +148,12 @@ def _items(evaluation: Evaluation) -> str:
         cells = [f"{words.number(m, before)} → {words.number(m, after)}" for m, before, after in pairs]
         rows.append([escape(item.stem), *cells, "worse" if item.stem in worse else ""])
     which = "All items" if len(rows) == len(ordered) else f"{len(rows)} of {len(ordered)} items, worst first"
-    return f"<details><summary>{which}, degraded → restored</summary>{_table(head, rows)}</details>\n"
+    return f"<details><summary>{which}, degraded → restored</summary>{table(columns, rows)}</details>\n"
 
 
 def _osr_change(item: ItemResult) -> float:
     change = item.change(RESTORED, "osr")
     return -np.inf if change is None else change
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of ready HTML cells; the first of each row is its heading."""
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = ""
-    for row in rows:
-        first, *rest = row
-        body += f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>\n"
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>\n"
 
 
 def _flac(samples: FloatArray) -> bytes:

@@ -3,5 +3,15 @@
 from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, load_generator
 from timbre_restore.training.loop import TrainSummary, train
 from timbre_restore.training.settings import TrainSettings
+from timbre_restore.training.trial import StepTimes, time_steps
 
-__all__ = ["Checkpoint", "TrainSettings", "TrainSummary", "find_checkpoint", "load_generator", "train"]
+__all__ = [
+    "Checkpoint",
+    "StepTimes",
+    "TrainSettings",
+    "TrainSummary",
+    "find_checkpoint",
+    "load_generator",
+    "time_steps",
+    "train",
+]

@@ -1,0 +1,115 @@
+"""Verb `audit`: is the corpus ready to be trained on, and what would training take?"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, say
+from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
+from timbre_restore.apps.prepare import corpus_spec
+from timbre_restore.apps.train import need_torch, train_settings
+from timbre_restore.config import Config
+from timbre_restore.errors import SuppressorError
+
+if TYPE_CHECKING:
+    from timbre_restore.audit import Expected, Run, Trial
+
+TRIAL_STEPS = 8
+
+
+def audit(
+    folder: Annotated[Path | None, typer.Argument(help="The corpus; data.output_dir without it.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything as JSON; '-' is stdout.")] = None,
+    trial: Annotated[
+        int, typer.Option(min=0, metavar="STEPS", help="Steps of training that are timed, of each kind; 0 for none.")
+    ] = TRIAL_STEPS,
+    no_trial: Annotated[bool, typer.Option("--no-trial", help="Time no steps.")] = False,
+    num_workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes; data.num_workers without it.")
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> int:
+    """Check a corpus before training: whole, aligned, split cleanly; what is in it; what the run will take."""
+    settings = configure(config, overrides)
+    check_targets({"--html": html, "--json": json})
+    from timbre_restore.audit import as_json, write_page
+    from timbre_restore.audit import audit as look_over
+
+    corpus = folder or settings.data.output_dir
+    # A folder alone says nothing about a configuration, so none is held against it.
+    compared = folder is None or config is not None or bool(overrides)
+    with progress_bar("items") as progress:
+        report = look_over(
+            corpus,
+            expected=_expected(settings) if compared else None,
+            run=_run(settings),
+            trial=None if no_trial or not trial else _trial(settings, corpus, trial),
+            num_workers=settings.data.num_workers if num_workers is None else num_workers,
+            progress=progress,
+        )
+    (note if json == STDOUT else say)(str(report))
+    if json is not None:
+        give_json(as_json(report), json)
+    if html is not None:
+        write_page(report, html)
+    return 0 if report.ready else 1
+
+
+def _expected(config: Config) -> Expected:
+    """What the configuration, and the code that is installed, would make."""
+    from timbre_restore.audit import Expected
+
+    try:
+        settings = corpus_spec(config).settings()
+    except SuppressorError as exc:
+        note(f"warning: the corpus's settings are not compared: {exc}")
+        settings = {}
+    return Expected(config.data.segment, settings)
+
+
+def _run(config: Config) -> Run:
+    from timbre_restore.audit import Run
+
+    training, weights = config.training, config.training.loss_weights
+    gan = max(0, training.epochs - training.gan_start_epoch)
+    return Run(
+        batch_size=training.batch_size,
+        epochs=training.epochs,
+        gan_epochs=gan if weights.adversarial > 0 or weights.feature_matching > 0 else 0,
+        num_workers=config.data.num_workers,
+        segment=config.data.segment,
+        validation_batches=training.validation_batches,
+        output_dir=training.output_dir,
+    )
+
+
+def _trial(config: Config, corpus: Path, steps: int) -> Callable[[], Trial]:
+    """The trial in a process of its own: what training sets and keeps must not outlive it."""
+
+    def measure() -> Trial:
+        from timbre_restore.audit import Trial
+
+        need_torch("a trial")
+        try:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                return Trial(**pool.submit(_time_steps, config, corpus, steps).result())
+        except BrokenProcessPool as exc:
+            raise RuntimeError("its process ended without a word, most often for want of memory") from exc
+
+    return measure
+
+
+def _time_steps(config: Config, corpus: Path, steps: int) -> dict[str, Any]:
+    from timbre_restore.training import time_steps
+
+    return asdict(time_steps(train_settings(config, corpus=corpus), steps))

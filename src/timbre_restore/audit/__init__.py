@@ -1,0 +1,10 @@
+"""Whether a corpus can be trained on, and what is in it. Free of torch."""
+
+from timbre_restore.audit.look import audit
+from timbre_restore.audit.machine import Run, Trial
+from timbre_restore.audit.page import write_page
+from timbre_restore.audit.report import Report, as_json
+from timbre_restore.audit.sources import Expected
+from timbre_restore.audit.verdict import require_sound
+
+__all__ = ["Expected", "Report", "Run", "Trial", "as_json", "audit", "require_sound", "write_page"]

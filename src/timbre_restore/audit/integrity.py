@@ -1,0 +1,125 @@
+"""Checks of the files: whole, aligned, of one origin; then what the signals are like.
+
+A file that can't be trained on, a pair that does not belong together and a side that comes late stand against
+training. Clipping, offset and silence are heard in the result and survived by training, so they only warn: real
+recordings have them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audit.item import NEAR_SAMPLES, ROLES, Fault
+from timbre_restore.audit.listing import Corpus
+from timbre_restore.audit.report import Report, of, some
+
+ACTIVE_DBFS = -60.0
+SILENT_DBFS = -80.0
+MATCHED = 0.12
+"""Phase correlation that says where a signal lies: strangers stay below 0.09."""
+STRANGE = 0.06
+"""Below it, near no lag, two signals hold nothing of each other: pairs were seen from 0.12, strangers up to 0.05."""
+HEARD_IN_DB = 10.0
+"""A clean side may lie so far below noisy, and must still be found in it."""
+OFFSET_DB = -20.0
+FLAT_TOPS = 3
+MOST_EMPTIED = 0.1
+"""A few are usual: a suppressor takes a quiet syllable in loud noise whole."""
+
+
+def check_files(corpus: Corpus, faults: list[Fault], report: Report) -> None:
+    """Files that are missing, unreadable, or not what they should be."""
+    for problem in corpus.problems:
+        report.broken("lists", problem)
+    found: dict[tuple[str, str], list[Fault]] = defaultdict(list)
+    for fault in faults:
+        found[fault.what, fault.role].append(fault)
+    for (what, role), own in found.items():
+        verb = "is" if len(own) == 1 else "are"
+        report.broken("files", f"{len(own)} {role} {verb} {what}, e.g. {own[0].detail}", len(own))
+
+
+def check_alignment(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
+    """Degraded against noisy, clean against noisy: the lag, and whether they are of one origin at all."""
+    audible = facts["level"].min(axis=1) >= ACTIVE_DBFS
+    largest, measured = 0, 0
+    for place, role in enumerate(ROLES[:2]):
+        lag, match, near = (facts[name][:, place] for name in ("lag", "match", "near"))
+        placed = facts["whole"] & audible & (match >= MATCHED)
+        measured = max(measured, int(placed.sum()))
+        slipped = placed & (np.abs(lag) > NEAR_SAMPLES) & (match > 1.5 * near)
+        if placed.any():
+            largest = max(largest, int(lag[placed][np.abs(lag[placed]).argmax()]), key=abs)
+        strange = facts["whole"] & audible & ~slipped & (near < STRANGE)
+        if role == "clean":
+            strange &= facts["level"][:, 1] >= facts["level"][:, 2] - HEARD_IN_DB
+        if slipped.any():
+            names = [f"{_path(corpus, i, role)} ({lag[i]:+d} samples)" for i in np.flatnonzero(slipped).tolist()]
+            report.broken(
+                "alignment",
+                f"{_items(slipped)} not aligned: {role} against noisy, e.g. {some(names)}",
+                int(slipped.sum()),
+            )
+        if strange.any():
+            names = [str(_path(corpus, i, role)) for i in np.flatnonzero(strange).tolist()]
+            said = f"{_items(strange)} not of one origin: nothing of {role} is in its noisy side"
+            report.broken("origin", f"{said}, e.g. {some(names)}", int(strange.sum()))
+    report.fact(
+        "alignment",
+        "largest lag against noisy",
+        f"{largest} samples, measured in {measured} items",
+        {"samples": largest, "items": measured},
+    )
+
+
+def check_signals(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
+    """Clipping, offset, silence; levels."""
+    whole = facts["whole"]
+    clean, degraded = facts["level"][:, 1], facts["level"][:, 0]
+    marks = {
+        "clipping": (facts["full_scale"] > 0, "reach full scale, which preparing never writes: clipped"),
+        "flat tops": (facts["flat_tops"] >= FLAT_TOPS, "have a clean side that was clipped before it was stored"),
+        "offset": (facts["offset_db"] >= OFFSET_DB, f"have a DC offset above {OFFSET_DB:.0f} dB of their level"),
+        "silence": (clean < SILENT_DBFS, f"have a silent clean side (below {SILENT_DBFS:.0f} dBFS)"),
+    }
+    for check, (mark, words) in marks.items():
+        found = np.flatnonzero(mark & whole).tolist()
+        report.fact("signals", check, of(len(found), len(facts), "items"), len(found))
+        if found:
+            names = [_path(corpus, i, "clean").name for i in found]
+            report.warn(check, f"{of(len(found), len(facts), 'items')} {words}, e.g. {some(names)}", len(found))
+    emptied = int(np.count_nonzero(whole & (clean >= ACTIVE_DBFS) & (degraded < ACTIVE_DBFS)))
+    said = f"{of(emptied, len(facts), 'items')} have a voice of which the suppressor left nothing"
+    report.fact("signals", "emptied by the suppressor", of(emptied, len(facts), "items"), emptied)
+    if emptied > MOST_EMPTIED * len(facts):
+        report.warn("emptied", said, emptied)
+    voiced = whole & (clean >= SILENT_DBFS)
+    report.distribution("active level of clean", "dBFS", clean[voiced])
+    report.distribution("active level of degraded", "dBFS", degraded[voiced & (degraded >= SILENT_DBFS)])
+
+
+def check_suppression(facts: NDArray[Any], report: Report) -> None:
+    """What the suppressor took, on the items that were looked at closely."""
+    for name, title in (
+        ("osr", "over-suppression of degraded"),
+        ("osr_hf", "over-suppression of degraded, 8–20 kHz"),
+        ("residual", "residual noise of degraded"),
+    ):
+        values = facts[name][facts["whole"] & np.isfinite(facts[name])]
+        report.distribution(title, "%", 100.0 * values)
+        if len(values):
+            mean = 100.0 * float(values.mean(dtype=np.float64))
+            report.fact("suppression", title, f"{mean:.1f} % on average of {len(values)} items", mean)
+
+
+def _path(corpus: Corpus, item: int, role: str) -> Any:
+    return getattr(corpus.pairs[item], role)
+
+
+def _items(mark: NDArray[np.bool_]) -> str:
+    count = int(mark.sum())
+    return f"{count} item is" if count == 1 else f"{count} items are"

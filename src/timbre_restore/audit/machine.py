@@ -1,0 +1,167 @@
+"""Whether this machine can do the run: disk, memory, shared memory, and the hours that it would take.
+
+Hours come from a trial: a few real steps of the configured model on the corpus's own items. Their interval is a
+bootstrap over those steps, so it says how even they were, not what another process will do to the machine tomorrow.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audit.listing import Corpus
+from timbre_restore.audit.report import Report
+from timbre_restore.errors import TimbreRestoreError
+
+SHARED_MEMORY = Path("/dev/shm")
+BATCHES_AHEAD = 2  # per worker, torch's own number
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Run:
+    """What training is told, as far as the machine feels it."""
+
+    batch_size: int = 16
+    epochs: int = 60
+    gan_epochs: int = 45
+    """Of the epochs, those with discriminators."""
+    num_workers: int = 2
+    segment: int = 48_000
+    lead: int = 1440
+    validation_batches: int = 0
+    """At most so many per epoch; 0 takes all."""
+    output_dir: Path = Path("runs/default")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A few steps, measured."""
+
+    plain_s: Sequence[float]
+    """Seconds of each step without discriminators, loading included."""
+    gan_s: Sequence[float]
+    """Seconds of each step with them."""
+    validation_s: float
+    """Seconds of one batch of validation; 0 without any."""
+    device: str
+    memory_bytes: int
+    """Highest resident memory of the process."""
+
+
+def check_machine(corpus: Corpus, run: Run, report: Report) -> None:
+    """Disk, memory, shared memory."""
+    size = sum(max(size, 0) for size in corpus.files.values())
+    free = _free(run.output_dir)
+    report.fact("machine", "corpus on disk", _bytes(size), size)
+    if free is not None:
+        report.fact("machine", "free disk for the run", _bytes(free), free)
+        if free < 1 << 30:
+            report.warn("disk", f"{_bytes(free)} are free where {run.output_dir} would lie; checkpoints need more")
+    memory = _available_memory()
+    if memory is not None:
+        report.fact("machine", "memory available", _bytes(memory), memory)
+        if size > memory:
+            report.warn(
+                "memory",
+                f"the corpus ({_bytes(size)}) does not fit into the memory that is free "
+                f"({_bytes(memory)}): every epoch reads it from disk again",
+            )
+    need = run.num_workers * BATCHES_AHEAD * run.batch_size * (3 * run.segment + run.lead) * 4
+    if run.num_workers and SHARED_MEMORY.is_dir():
+        shared = shutil.disk_usage(SHARED_MEMORY).free
+        report.fact(
+            "machine",
+            "shared memory",
+            f"{_bytes(shared)} free, loading needs up to {_bytes(need)}",
+            {"free": shared, "needed": need},
+        )
+        if need > 0.8 * shared:
+            report.warn(
+                "shared memory",
+                f"loading needs up to {_bytes(need)} of {SHARED_MEMORY} and {_bytes(shared)} "
+                "are free: give it more (docker run --shm-size), or fewer data.num_workers",
+            )
+
+
+def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Trial] | None, report: Report) -> None:
+    """Steps per second and hours of the run, from a trial; said and not failed where none can be made."""
+    if trial is None:
+        return
+    if not report.ready:
+        report.fact("prediction", "trial", "not made, because the corpus is not ready")
+        return
+    try:
+        found = trial()
+    except (TimbreRestoreError, ImportError, RuntimeError, OSError) as exc:
+        reason = " ".join(str(exc).split())
+        report.fact("prediction", "trial", f"not made: {reason}")
+        report.warn("trial", f"the trial could not be made: {reason}")
+        return
+    steps = -(-corpus.items["train"] // run.batch_size)
+    report.fact(
+        "prediction",
+        "trial",
+        f"{len(found.plain_s)} + {len(found.gan_s)} steps of {run.batch_size} items on "
+        f"{found.device}, one process; {_bytes(found.memory_bytes)} of memory at most",
+        {"device": found.device, "memory_bytes": found.memory_bytes},
+    )
+    rng = np.random.default_rng(0)
+    plain, gan = (_means(seconds, rng) for seconds in (found.plain_s, found.gan_s))
+    for name, means in (("before the GAN", plain), ("with the GAN", gan)):
+        _say_interval(report, f"batches/s {name}", 1.0 / means, "batches/s")
+    batches = -(-corpus.items["val"] // run.batch_size)
+    batches = min(batches, run.validation_batches) if run.validation_batches else batches
+    per_epoch = steps * np.stack([plain, gan]) + batches * found.validation_s
+    hours = ((run.epochs - run.gan_epochs) * per_epoch[0] + run.gan_epochs * per_epoch[1]) / 3600.0
+    _say_interval(report, f"{run.epochs} epochs of {steps} steps", hours, "hours")
+
+
+def _means(seconds: Sequence[float], rng: np.random.Generator) -> NDArray[np.float64]:
+    """The mean, then means of bootstrap draws `[1 + DRAWS]`."""
+    values = np.asarray(seconds, dtype=np.float64)
+    drawn = values[rng.integers(len(values), size=(DRAWS, len(values)))].mean(axis=1)
+    return np.concatenate([values.mean()[None], drawn])
+
+
+def _say_interval(report: Report, name: str, values: NDArray[np.float64], unit: str) -> None:
+    low, high = np.quantile(values[1:], (0.025, 0.975)).tolist()
+    value = float(values[0])
+    report.fact(
+        "prediction",
+        name,
+        f"{value:.3g} {unit} (95 %: {low:.3g} to {high:.3g})",
+        {"value": value, "low": low, "high": high, "unit": unit},
+    )
+
+
+def _free(folder: Path) -> int | None:
+    """Free bytes where the folder lies or would lie."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        return shutil.disk_usage(there).free
+    except OSError:
+        return None
+
+
+def _available_memory() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

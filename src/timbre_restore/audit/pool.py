@@ -1,0 +1,69 @@
+"""All items through worker processes, or through this one; the results are in order and the same either way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import FloatArray, Pair
+from timbre_restore.audit.item import ITEM, Fault, Look, Seen, look_at
+from timbre_restore.errors import CorpusError
+
+CHUNK = 32  # items per message: enough that messages cost nothing, few enough for a bar that moves
+Progress = Callable[[int, int, object], None]
+"""Takes (done, all, name of what is at hand)."""
+
+
+def look_at_all(pairs: list[Pair], look: Look, num_workers: int, progress: Progress) -> Seen:
+    """Everything about every item. About 250 bytes per item are kept."""
+    facts: list[NDArray[Any]] = [np.zeros(0, dtype=ITEM)]
+    faults: list[Fault] = []
+    spectra: dict[int, FloatArray] = {}
+    done = 0
+    for seen in _chunks(pairs, look, min(num_workers, -(-len(pairs) // CHUNK))):
+        facts.append(seen.facts)
+        faults += seen.faults
+        spectra |= seen.spectra
+        done += len(seen.facts)
+        progress(done, len(pairs), "")
+    return Seen(np.concatenate(facts), faults, spectra)
+
+
+def _chunks(pairs: list[Pair], look: Look, num_workers: int) -> Iterator[Seen]:
+    starts = range(0, len(pairs), CHUNK)
+    if num_workers <= 1:
+        for start in starts:
+            yield look_at(start, pairs[start : start + CHUNK], look)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker)
+    try:
+        parts = (pairs[start : start + CHUNK] for start in starts)
+        yield from pool.map(look_at, starts, parts, [look] * len(starts))
+    except BrokenProcessPool as exc:
+        raise CorpusError(
+            "a worker process ended without a word, most often for want of memory; run it again with fewer workers."
+        ) from exc
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the pool in order
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

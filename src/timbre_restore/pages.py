@@ -1,0 +1,160 @@
+"""Pages to read in a browser: one HTML file that loads nothing, and asks nothing of a network.
+
+The policy in the head forbids every load. Colours are variables that follow the reader's light or dark setting, in the
+drawings too. What is not marked as ready HTML in a docstring is escaped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+_HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'">
+<title>Timbre Restore: TITLE</title>
+<style>
+:root { color-scheme: light dark; --ink: #1c1d20; --soft: #5c6068; --ground: #ffffff; --panel: #f5f5f7;
+  --line: #d9dade; --good: #12693a; --bad: #b3261e; --mark: #3b6fb5; --warm: #b26a00; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e7ea; --soft: #a2a6ae; --ground: #16171a;
+  --panel: #202226; --line: #3a3d43; --good: #6fcf97; --bad: #ff8a80; --mark: #7eb0f0; --warm: #f0b060; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--ground); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+main { max-width: 76rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.75rem; margin: 0 0 .75rem; }
+h2 { font-size: 1.25rem; margin: 2.25rem 0 .5rem; }
+h3 { font-size: 1.05rem; margin: 0 0 .75rem; overflow-wrap: anywhere; }
+.lead { font-size: 1.1rem; max-width: 62rem; }
+small { color: var(--soft); font-size: .82rem; font-weight: normal; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; }
+th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child { text-align: left; padding-left: 0; }
+thead th { white-space: normal; color: var(--soft); font-weight: 600; font-size: .85rem; vertical-align: bottom; }
+tbody th { font-weight: 500; }
+.good { color: var(--good); } .bad { color: var(--bad); } .even { color: var(--soft); }
+article { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.1rem;
+  margin: 1rem 0; }
+.alarm { border: 2px solid var(--bad); border-radius: 8px; padding: 0 1.1rem .5rem; margin-top: 1.5rem; }
+.alarm th, .alarm td { text-align: left; }
+.alarm h2 { color: var(--bad); margin-top: .8rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.4rem, 1fr)); gap: 1rem; }
+figure { margin: 0; min-width: 0; }
+figcaption { font-weight: 600; margin-bottom: .5rem; }
+.plot { display: flex; height: 11rem; }
+.plot img { flex: 1; min-width: 0; height: 100%; display: block; }
+.khz { position: relative; width: 2.9rem; color: var(--soft); font-size: .72rem; }
+.khz i { position: absolute; right: .35rem; white-space: nowrap;
+  transform: translateY(50%); font-style: normal; line-height: 1; }
+.time { display: flex; justify-content: space-between; color: var(--soft); font-size: .72rem; padding-left: 2.9rem; }
+audio { width: 100%; height: 2.2rem; margin-top: .35rem; }
+.legend { white-space: nowrap; }
+.scale { width: 9rem; height: .7rem; vertical-align: baseline; }
+@media (max-width: 60rem) { th small { display: block; } tbody th { white-space: normal; min-width: 8rem; } }
+details { margin-top: .75rem; } summary { cursor: pointer; }
+.groups { columns: 2 34rem; column-gap: 2rem; } .facts { break-inside: avoid; padding-bottom: .6rem; }
+.facts h3 { margin: .6rem 0 0; } .facts table { width: 100%; }
+.facts td { text-align: left; white-space: normal; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
+svg { display: block; width: 100%; height: auto; font-size: 11px; }
+svg text { fill: var(--soft); } svg .bar { fill: var(--mark); } svg .axis { stroke: var(--line); }
+svg .curve { fill: none; stroke-width: 1.6; }
+.swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .35em 0 .9em; }
+</style>
+</head>
+"""
+_CURVES = ("var(--mark)", "var(--warm)", "var(--good)", "var(--bad)", "var(--soft)")
+_WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 190, 44, 34, 8
+
+
+def head(title: str) -> str:
+    """Everything before the body."""
+    return _HEAD.replace("TITLE", escape(title))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of ready HTML cells; the first of each row is its heading. Without `columns` it has no head."""
+    cells = "".join(f'<th scope="col">{cell}</th>' for cell in columns)
+    top = f"<thead><tr>{cells}</tr></thead>\n" if cells else ""
+    body = ""
+    for row in rows:
+        first, *rest = row
+        body += f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>\n"
+    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>\n'
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list of sentences."""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>\n"
+
+
+def histogram(title: str, edges: Sequence[float], counts: Sequence[int], unit: str) -> str:
+    """A figure of bars between `edges` (one more than `counts`), linear on both axes, the count axis from 0."""
+    top = max(max(counts, default=0), 1)
+    low, high = edges[0], edges[-1]
+    span = (high - low) or 1.0
+    bars = ""
+    for left, right, count in zip(edges, edges[1:], counts, strict=False):
+        x, wide = _x((left - low) / span), _x((right - low) / span) - _x((left - low) / span)
+        tall = (_HEIGHT - _FOOT - _TOP) * count / top
+        bars += (
+            f'<rect class="bar" x="{x:.1f}" y="{_HEIGHT - _FOOT - tall:.1f}" width="{max(wide - 1, 0.5):.1f}" '
+            f'height="{tall:.1f}"><title>{left:g} to {right:g} {escape(unit)}: {count}</title></rect>'
+        )
+    return _figure(title, _axes(low, high, unit, 0, top, "") + bars)
+
+
+def curves(
+    title: str, x: Sequence[float], lines: Sequence[tuple[str, Sequence[float]]], units: tuple[str, str], floor: float
+) -> str:
+    """A figure of named lines over `x`, whose axis begins at 0; values from `floor` to 0, lower ones drawn on it.
+
+    `units` are those of `x` and of the values.
+    """
+    low, high = 0.0, x[-1]
+    drawn, names = "", ""
+    for number, (name, values) in enumerate(lines):
+        colour = _CURVES[number % len(_CURVES)]
+        points = " ".join(
+            f"{_x((at - low) / (high - low)):.1f},{_y((max(value, floor) - floor) / -floor):.1f}"
+            for at, value in zip(x, values, strict=True)
+        )
+        drawn += f'<polyline class="curve" style="stroke:{colour}" points="{points}"/>'
+        names += f'<span class="swatch" style="background:{colour}"></span>{escape(name)}'
+    return _figure(title, _axes(low, high, units[0], floor, 0, units[1]) + drawn, f"<small>{names}</small>")
+
+
+def _figure(title: str, inner: str, under: str = "") -> str:
+    name = escape(title)
+    return (
+        f'<figure><figcaption>{name}</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{name}">{inner}</svg>{under}</figure>\n'
+    )
+
+
+def _axes(low: float, high: float, unit: str, bottom: float, top: float, side_unit: str) -> str:
+    """Three marks below, two at the side."""
+    base = _HEIGHT - _FOOT
+    parts = [f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{base}" y2="{base}"/>']
+    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        mark = f"{low + share * (high - low):.3g}" + (f" {escape(unit)}" if share == 1.0 else "")
+        parts.append(f'<text x="{_x(share):.1f}" y="{base + 16}" text-anchor="{anchor}">{mark}</text>')
+    for share, value in ((0.0, bottom), (1.0, top)):
+        mark = f"{value:.3g}" + (f" {escape(side_unit)}" if share == 1.0 and side_unit else "")
+        parts.append(
+            f'<text x="{_LEFT - 6}" y="{_y(share) + (0 if share == 0 else 8):.1f}" text-anchor="end">{mark}</text>'
+        )
+    return "".join(parts)
+
+
+def _x(share: float) -> float:
+    return _LEFT + share * (_WIDTH - 8 - _LEFT)
+
+
+def _y(share: float) -> float:
+    return _HEIGHT - _FOOT - share * (_HEIGHT - _FOOT - _TOP)

@@ -1,0 +1,91 @@
+"""A few steps of a run, measured on its own corpus: what a prediction of its hours is made from. Nothing is written."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from timbre_restore.loading import batches_of
+from timbre_restore.training import loop
+from timbre_restore.training.settings import TrainSettings
+from timbre_restore.training.state import create_state
+from timbre_restore.training.validate import validate
+
+WARM_STEPS = 1
+"""Of each kind, not counted: workers start, kernels are chosen."""
+FEWEST_STEPS = 2
+LONGEST_S = 60.0
+"""After so long no further step of a kind is begun, once there are `FEWEST_STEPS`."""
+VALIDATED_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds of each step, loading included, before the GAN and with it; of a batch of validation; memory at most."""
+
+    plain_s: tuple[float, ...]
+    gan_s: tuple[float, ...]
+    validation_s: float
+    device: str
+    memory_bytes: int
+
+
+def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
+    """`steps` steps without discriminators and `steps` with them, from fresh weights, in one process.
+
+    Fewer where they take longer than a minute. Each step is waited for, so an accelerator that would run ahead of the
+    loader is shown a little too slow. Raises `CorpusError` for items that can't be read.
+    """
+    if settings.threads:
+        torch.set_num_threads(loop.threads_of_process(settings.threads))
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=settings.mixed_precision)
+    data = loop._Data(settings, accelerator)
+    state = create_state(settings)
+    loop._prepare(state, accelerator)
+    batches = _endless(data)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for gan in (False, True):
+        while len(seconds[gan]) < WARM_STEPS + steps:
+            if len(seconds[gan]) >= WARM_STEPS + FEWEST_STEPS and sum(seconds[gan]) > LONGEST_S:
+                break
+            started = time.perf_counter()
+            batch, (degraded, clean, noisy) = next(batches)
+            scalars = loop._step(state, accelerator, settings, data.batches, batch, (degraded, clean, noisy), gan=gan)
+            float(scalars["total"])  # waits for the device
+            seconds[gan].append(time.perf_counter() - started)
+    validation = _validation_s(state, accelerator, data)
+    plain, with_gan = (tuple(seconds[gan][WARM_STEPS:]) for gan in (False, True))
+    return StepTimes(plain, with_gan, validation, str(accelerator.device), _memory_bytes())
+
+
+def _endless(data: Any) -> Iterator[tuple[int, list[torch.Tensor]]]:
+    """Batches with their number in the epoch, epoch after epoch."""
+    epoch = 0
+    while True:
+        data.batches.set_epoch(epoch)
+        yield from enumerate(batches_of(data.train))
+        epoch += 1
+
+
+def _validation_s(state: Any, accelerator: Any, data: Any) -> float:
+    """Seconds of one batch of validation; 0.0 where there is none."""
+    if data.val is None:
+        return 0.0
+    batches = list(islice(batches_of(data.val), VALIDATED_BATCHES))
+    started = time.perf_counter()
+    validate(state, accelerator, batches)
+    return (time.perf_counter() - started) / len(batches)
+
+
+def _memory_bytes() -> int:
+    """Highest resident memory of this process so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
