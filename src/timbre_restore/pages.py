@@ -58,7 +58,7 @@ audio { width: 100%; height: 2.2rem; margin-top: .35rem; }
 @media (max-width: 60rem) { th small { display: block; } tbody th { white-space: normal; min-width: 8rem; } }
 details { margin-top: .75rem; } summary { cursor: pointer; }
 .groups { columns: 2 34rem; column-gap: 2rem; } .facts { break-inside: avoid; padding-bottom: .6rem; }
-.facts h3 { margin: .6rem 0 0; } .facts table { width: 100%; }
+.facts h3 { margin: 0; } .facts table { width: 100%; }
 .facts td { text-align: left; white-space: normal; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
 svg { display: block; width: 100%; height: auto; font-size: 11px; }
