@@ -99,6 +99,8 @@ class Data(_Section):
     val_rooms: list[str] | None = None
     """Names (folder, or file name without suffix; `*` allowed) that form the validation side exactly."""
     format: Literal["wav", "flac"] = "wav"
+    random_gain_db: Annotated[float, Field(ge=0, le=24)] = 0.0
+    """Training changes the level of each item anew in every epoch, by up to so much; 0 leaves it as it is."""
 
 
 class Suppressor(_Section):
