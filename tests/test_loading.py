@@ -61,12 +61,6 @@ def test_other_segment(listed: Path) -> None:
         TimbreRestoreDataset(listed, segment=24000)[0]
 
 
-def test_workers_read_the_same(listed: Path) -> None:
-    loader = torch.utils.data.DataLoader(TimbreRestoreDataset(listed), batch_size=3, num_workers=1)
-    degraded, _ = next(iter(loader))
-    assert torch.equal(degraded[1], TimbreRestoreDataset(listed)[1][0])
-
-
 @pytest.mark.parametrize("role", ["degraded", "clean", "noisy"])
 def test_broken_files_name_list_and_line(listed: Path, role: str) -> None:
     dataset = TimbreRestoreDataset(listed, with_noisy=True)

@@ -14,12 +14,14 @@ from timbre_restore.audio.files import (
     write_audio,
 )
 from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
-from timbre_restore.audio.packed import PACKED_SUFFIX, locate_packed, packed_name, read_packed
+from timbre_restore.audio.packed import PACKED_SUFFIX, locate_packed, packed_name, packed_segment, read_packed
 from timbre_restore.audio.pairs import Pair, parse_list, read_list
 from timbre_restore.audio.stft import fast_length, hann, stft
+from timbre_restore.audio.stored import FULL_SCALE, read_stored, read_stored_into
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "FULL_SCALE",
     "HOP_SAMPLES",
     "PACKED_SUFFIX",
     "SAMPLE_RATE_HZ",
@@ -33,12 +35,15 @@ __all__ = [
     "lag_samples",
     "locate_packed",
     "packed_name",
+    "packed_segment",
     "parse_list",
     "read_audio",
     "read_info",
     "read_list",
     "read_mono",
     "read_packed",
+    "read_stored",
+    "read_stored_into",
     "resample",
     "rms",
     "stft",

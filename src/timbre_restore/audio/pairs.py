@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre_restore.audio.packed import locate_packed, packed_name
-from timbre_restore.errors import CorpusError
+from timbre_restore.audio.packed import locate_packed, packed_name, packed_segment
+from timbre_restore.errors import AudioFileError, CorpusError
 
 SHOWN_CHARACTERS = 80
 
@@ -26,10 +26,15 @@ class Pair:
     @property
     def noisy(self) -> Path:
         """The noisy item beside: the same name in the folder `noisy`, or what follows clean in a packed file."""
-        first, second = locate_packed(self.degraded), locate_packed(self.clean)
-        if first is not None and second is not None:
-            return packed_name(second[0], 2 * second[1] - first[1])
+        samples, place = self.samples, locate_packed(self.clean)
+        if samples is not None and place is not None:
+            return packed_name(place[0], place[1] + samples)
         return self.degraded.parent.parent / "noisy" / self.degraded.name
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of a packed item, by its offsets; None where files of their own say it."""
+        return packed_segment(self.degraded, self.clean)
 
 
 def parse_list(path: Path) -> tuple[list[Pair], list[str]]:
@@ -43,10 +48,16 @@ def parse_list(path: Path) -> tuple[list[Pair], list[str]]:
     problems: list[str] = []
     for number, line in enumerate(lines, start=1):
         degraded, bar, clean = line.partition("|")
-        if degraded.strip() and bar and clean.strip() and "|" not in clean:
-            pairs.append(Pair(Path(degraded), Path(clean), number))
-        else:
+        if not (degraded.strip() and bar and clean.strip() and "|" not in clean):
             problems.append(f"line {number}: expected 'degraded_path|clean_path', got '{line[:SHOWN_CHARACTERS]}'")
+            continue
+        pair = Pair(Path(degraded), Path(clean), number)
+        try:
+            packed_segment(pair.degraded, pair.clean)
+        except AudioFileError as exc:
+            problems.append(f"line {number}: {str(exc).removesuffix('.')}")
+        else:
+            pairs.append(pair)
     return pairs, problems
 
 

@@ -134,6 +134,8 @@ class Data(_Section):
     """Names (folder, or file name without suffix; `*` allowed) that form the validation side exactly."""
     format: Literal["wav", "flac", "packed"] = "wav"
     """Files of 16 bit per item, or `packed`: few large files, for large corpora and slow disks."""
+    random_gain_db: Annotated[float, Field(ge=0, le=24)] = 0.0
+    """Training changes the level of each item anew in every epoch, by up to so much; 0 leaves it as it is."""
 
 
 class Suppressor(_Section):

@@ -14,7 +14,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, to_db
+from timbre_restore.audio import FULL_SCALE, HOP_SAMPLES, to_db
 from timbre_restore.corpus.mix import Applied, Mixture
 from timbre_restore.corpus.plan import Take
 from timbre_restore.corpus.rejects import Rejects, TakeSkipped
@@ -26,7 +26,6 @@ HintArray = NDArray[np.float16]
 
 CEILING = 0.99
 TRIES = 4  # of a gain under which the suppressor's output stays below the ceiling
-FULL_SCALE = 32768.0
 LEAD_SAMPLES = DFN3_LATENCY_SAMPLES
 """The stored noisy side goes on for so long: what DeepFilterNet3 has heard when it hands over the last sample."""
 ACTIVE_RANGE_DB = 40.0

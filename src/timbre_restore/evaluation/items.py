@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre_restore.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, FloatArray, Pair, parse_list, read_info, read_mono
+from timbre_restore.audio import (
+    AUDIO_SUFFIXES,
+    SAMPLE_RATE_HZ,
+    FloatArray,
+    Pair,
+    locate_packed,
+    packed_segment,
+    parse_list,
+    read_info,
+    read_mono,
+    read_stored,
+)
 from timbre_restore.errors import AudioFileError, CorpusError
 
 SHOWN_PROBLEMS = 10
@@ -53,14 +64,14 @@ def items_from_pairs(folder: Path) -> list[Item]:
 
 
 def items_from_list(list_file: Path) -> list[Item]:
-    """Items of a corpus list of `degraded|clean` lines; noisy lies at `../noisy/<name>` seen from the degraded file.
+    """Items of a corpus list of `degraded|clean` lines, with the noisy ones where `Pair.noisy` says.
 
-    The noisy file may be longer, since a corpus stores what the suppressor's delay pushes past the end; `load_item`
-    cuts it to the clean one. Raises `CorpusError` that names the lines.
+    The noisy side may be longer, since a corpus stores what the suppressor's delay pushes past the end; `load_item`
+    cuts it to the clean one. A packed item is called by its file and offset. Raises `CorpusError` that names the lines.
     """
     pairs, problems = parse_list(list_file)
-    problems += [f"line {pair.line}: no such file: {', '.join(gone)}" for pair in pairs if (gone := _missing(pair))]
-    items = [Item(pair.degraded.stem, pair.noisy, pair.clean, pair.degraded) for pair in pairs]
+    problems += [f"line {pair.line}: {fault}" for pair in pairs if (fault := _fault(pair))]
+    items = [Item(_stem(pair.degraded), pair.noisy, pair.clean, pair.degraded) for pair in pairs]
     twice = [stem for stem, count in Counter(item.stem for item in items).items() if count > 1]
     problems += [f"the name {stem!r} occurs more than once" for stem in twice]
     _raise(f"{list_file}: every line must name an item 'degraded|clean' with its files", problems)
@@ -74,15 +85,18 @@ def load_item(item: Item) -> ItemAudio:
 
     Raises `AudioFileError` for what can't be read, `CorpusError` when the lengths differ all the same.
     """
+    if item.degraded and (samples := packed_segment(item.degraded, item.clean)):
+        stored = [read_stored(path, samples) for path in (item.noisy, item.clean, item.degraded)]
+        return ItemAudio(stored[0], stored[1], stored[2], SAMPLE_RATE_HZ)
     clean = read_mono(item.clean)
     noisy = read_mono(item.noisy)
     degraded = read_mono(item.degraded) if item.degraded else None
     if degraded is not None:
         noisy = noisy[: len(clean)]
-    for path, samples in ((item.noisy, noisy), (item.degraded, degraded)):
-        if samples is not None and len(samples) != len(clean):
+    for path, signal in ((item.noisy, noisy), (item.degraded, degraded)):
+        if signal is not None and len(signal) != len(clean):
             raise CorpusError(
-                f"{path}: holds {len(samples)} samples at {SAMPLE_RATE_HZ} Hz and {item.clean} holds {len(clean)}; "
+                f"{path}: holds {len(signal)} samples at {SAMPLE_RATE_HZ} Hz and {item.clean} holds {len(clean)}; "
                 "the files of an item must start and end together."
             )
     return ItemAudio(noisy, clean, degraded, read_info(item.clean).sample_rate_hz)
@@ -109,8 +123,22 @@ def _mismatch(item: Item) -> str:
     return f"{item.stem}: holds no samples" if clean.samples == 0 else ""
 
 
-def _missing(pair: Pair) -> list[str]:
-    return [str(path) for path in (pair.degraded, pair.clean, pair.noisy) if not path.is_file()]
+def _fault(pair: Pair) -> str:
+    """What a line's files lack, or nothing."""
+    place, samples = locate_packed(pair.noisy), pair.samples
+    if place is None or samples is None:
+        gone = [str(path) for path in (pair.degraded, pair.clean, pair.noisy) if not path.is_file()]
+        return f"no such file: {', '.join(gone)}" if gone else ""
+    file, offset = place
+    if not file.is_file():
+        return f"no such file: {file}"
+    return "" if file.stat().st_size >= 2 * (offset + samples) else f"{file} ends before {pair.noisy} does"
+
+
+def _stem(path: Path) -> str:
+    """What an item is called: its file's stem, and in a packed file its offset too."""
+    place = locate_packed(path)
+    return f"{place[0].stem}@{place[1]}" if place else path.stem
 
 
 def _raise(heading: str, problems: Iterable[str]) -> None:

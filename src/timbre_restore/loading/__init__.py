@@ -1,8 +1,18 @@
-"""Feeding pairs to training: the dataset, and the order of its batches."""
+"""Feeding pairs to training: the dataset, the order of its batches, and the processes that read them."""
 
 from timbre_restore.audio import Pair, read_list
-from timbre_restore.loading.batches import EpochBatches
+from timbre_restore.loading.batches import Batches, EpochBatches, FixedBatches
 from timbre_restore.loading.dataset import TimbreRestoreDataset
-from timbre_restore.loading.loader import batches_of, make_loader
+from timbre_restore.loading.gain import RandomGain
+from timbre_restore.loading.loader import Loader
 
-__all__ = ["EpochBatches", "Pair", "TimbreRestoreDataset", "batches_of", "make_loader", "read_list"]
+__all__ = [
+    "Batches",
+    "EpochBatches",
+    "FixedBatches",
+    "Loader",
+    "Pair",
+    "RandomGain",
+    "TimbreRestoreDataset",
+    "read_list",
+]

@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 
+class Batches(Protocol):
+    """The order of an epoch, as lists of indices."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iteration is of; draws of items follow it."""
+
+    @property
+    def batch_size(self) -> int:
+        """No batch has more items."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[int]]: ...
+
+
 class EpochBatches:
-    """Batches of indices for one process of several; give it to a `DataLoader` as `batch_sampler`.
+    """Batches of one process of several, shuffled anew in every epoch.
 
     The epoch's order is cut into joined batches of `batch_size · world` items; process `rank` takes every `world`-th
     item of each. So the joined batches do not depend on the number of processes as long as the joined size is equal,
     and each item is seen once per epoch. The last joined batch is short where the length does not divide; a process
     without an item in it gets the joined batch's first one and must give it no weight (`own_items` is 0 then), because
     the others wait for its gradient.
+
+    A batch is known by its number within the whole epoch, also where an iteration begins later (`set_epoch`).
     """
 
     def __init__(self, length: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1) -> None:
         self.length = length
+        self.batch_size = batch_size
         self.joined = batch_size * world
         self.seed = seed
         self.rank = rank
         self.world = world
         self.epoch = 0
+        self.start_batch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration follows."""
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the epoch, and the first of its batches, that the next iteration gives.
+
+        A run that stopped after `k` batches of an epoch goes on with `start_batch=k`: what follows is exactly the rest
+        of that epoch, also for another number of processes, if the joined size is equal.
+        """
+        if not 0 <= start_batch <= len(self):
+            raise ValueError(f"start_batch is {start_batch} and the epoch has {len(self)} batches")
         self.epoch = epoch
+        self.start_batch = start_batch
 
     def __len__(self) -> int:
+        """Batches of a whole epoch."""
         return -(-self.length // self.joined)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        for start in range(0, self.length, self.joined):
+        for start in range(self.start_batch * self.joined, self.length, self.joined):
             joined = order[start : start + self.joined]
             own = joined[self.rank :: self.world]
             yield (own if len(own) else joined[:1]).tolist()
@@ -46,3 +75,20 @@ class EpochBatches:
     def own_items(self, batch: int) -> int:
         """Items of joined batch `batch` that belong to this process; 0 when it only holds a stand-in."""
         return max(0, -(-(self.joined_items(batch) - self.rank) // self.world))
+
+
+class FixedBatches:
+    """The same items in the same order each time."""
+
+    epoch = 0
+
+    def __init__(self, indices: Sequence[int], batch_size: int) -> None:
+        self.indices = list(indices)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, len(self.indices), self.batch_size):
+            yield self.indices[start : start + self.batch_size]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from timbre_restore.audio import read_list
-from timbre_restore.errors import CorpusError
-from timbre_restore.loading.item import read_item
+from timbre_restore.audio import FULL_SCALE, read_list, read_stored_into
+from timbre_restore.errors import AudioFileError, CorpusError
 from timbre_restore.suppressors import DFN3_LATENCY_SAMPLES
 
 
 class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
-    """Items of a list: `(degraded, clean)`, float32 `[1, segment]` each, full scale ±1.
+    """Items of a list: `(degraded, clean)`, float32 `[1, segment]` each, full scale ±1, as they are stored.
 
     With `with_noisy` a third tensor `[1, segment + 1440]`: what the suppressor heard, going on for as long as the
-    suppressor delays. Raises `CorpusError` that names list and line for whatever is missing, short or of another rate.
+    suppressor delays. Lines name wav or flac files, or places in packed ones, also mixed. Raises `CorpusError` that
+    names list and line for whatever is missing, short, or of another rate, length or sample format.
     """
 
     def __init__(self, list_path: Path | str, *, with_noisy: bool = False, segment: int = 48_000) -> None:
@@ -28,15 +31,31 @@ class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
         if not self.pairs:
             raise CorpusError(f"{self.list_path}: lists no pair; prepare a corpus that holds some.")
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Samples of each signal of an item."""
+        noisy = (self.segment + DFN3_LATENCY_SAMPLES,) if self.with_noisy else ()
+        return (self.segment, self.segment, *noisy)
+
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        signals = [np.empty(length, dtype=np.int16) for length in self.lengths]
+        self.read_into(index, signals)
+        return tuple(torch.from_numpy(signal).unsqueeze(0) * (1.0 / FULL_SCALE) for signal in signals)
+
+    def read_into(self, index: int, signals: Sequence[NDArray[np.int16]]) -> None:
+        """Fill one contiguous `[T]` per signal with the stored samples; full scale is 32768."""
         pair = self.pairs[index]
-        wanted = [(pair.degraded, self.segment), (pair.clean, self.segment)]
-        if self.with_noisy:
-            wanted.append((pair.noisy, self.segment + DFN3_LATENCY_SAMPLES))
-        return tuple(
-            torch.from_numpy(read_item(self.list_path, pair.line, path, samples)).unsqueeze(0)
-            for path, samples in wanted
-        )
+        try:
+            if pair.samples not in (None, self.segment):
+                raise AudioFileError(f"{pair.degraded}: holds {pair.samples} samples, expected {self.segment}")
+            paths = (pair.degraded, pair.clean, pair.noisy) if self.with_noisy else (pair.degraded, pair.clean)
+            for path, signal in zip(paths, signals, strict=True):
+                read_stored_into(path, signal)
+        except AudioFileError as exc:
+            raise CorpusError(
+                f"{self.list_path}, line {pair.line}: {str(exc).removesuffix('.')}; prepare the corpus again with "
+                "--skip_existing, with data.segment as it is here."
+            ) from exc

@@ -1,56 +1,166 @@
-"""Items in batches, through worker processes, with their errors intact."""
+"""Batches of items, read by worker processes, with their errors intact.
+
+A worker reads files straight into memory that it shares with this process and sends a note of a few bytes when a batch
+is whole; this process makes float32 of it in one pass, which also frees the memory for a later batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
-from timbre_restore.errors import CorpusError
+from timbre_restore.audio import FULL_SCALE
+from timbre_restore.errors import CorpusError, TimbreRestoreError
+from timbre_restore.loading.batches import Batches
+from timbre_restore.loading.dataset import TimbreRestoreDataset
+from timbre_restore.loading.gain import RandomGain
+from timbre_restore.loading.store import Int16Array, Slots, split, to_tensor
 
-Item = tuple[torch.Tensor, ...]
+PREFETCHED = 2
+"""Batches per worker that are read ahead."""
 
 
-class _Careful(Dataset[Item | CorpusError]):
-    """The items of another dataset; one that can't be read is its error, as a value.
+@dataclass(frozen=True)
+class _Request:
+    """A batch to read, and where to put it."""
 
-    A worker that raises would send its traceback as text; a value comes back as what it is.
+    epoch: int
+    indices: list[int]
+    slot: int
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A batch that was read. `signals` is None when they lie in the slot."""
+
+    request: _Request
+    gains: NDArray[np.float64]
+    signals: list[Int16Array] | None
+
+
+class Loader:
+    """The batches of an epoch: a list of float32 tensors `[B, 1, T]` on `device`, one per signal of the dataset.
+
+    Each is the same, bit for bit, for any number of workers, which live as long as the loader. `gain` draws one gain
+    for all signals of an item; None leaves them as stored. Raises the `CorpusError` of an item that can't be read.
+    Only one iteration may go on at a time.
     """
 
-    def __init__(self, items: Any) -> None:
-        self.items = items
+    def __init__(
+        self,
+        dataset: TimbreRestoreDataset,
+        batches: Batches,
+        *,
+        num_workers: int = 0,
+        prefetched: int = PREFETCHED,
+        gain: RandomGain | None = None,
+        device: torch.device | str = "cpu",
+        start_method: str | None = None,
+    ) -> None:
+        self.batches = batches
+        self.device = torch.device(device)
+        method = start_method or multiprocessing.get_start_method()
+        slots = None
+        if num_workers and method == "fork":
+            # One more than can be asked for: this one is being converted when the next is asked for.
+            slots = Slots(num_workers * prefetched + 1, batches.batch_size, dataset.lengths)
+        self._slots = slots
+        self._answers: DataLoader[Any] = DataLoader(
+            _Reader(dataset, slots, gain),
+            sampler=_Requests(batches, slots.count if slots else 1),
+            batch_size=None,  # a request is a batch already
+            collate_fn=_as_it_is,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            prefetch_factor=prefetched if num_workers else None,
+            multiprocessing_context=method if num_workers else None,
+            generator=torch.Generator(),  # torch draws a seed per epoch; not from the stream that training draws from
+        )
 
     def __len__(self) -> int:
-        return len(self.items)
+        """Batches of a whole epoch."""
+        return len(self.batches)
 
-    def __getitem__(self, index: int) -> Item | CorpusError:
-        try:
-            return self.items[index]  # type: ignore[no-any-return]
-        except CorpusError as exc:
-            return exc
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        answers = iter(self._answers)
+        while (answer := _next(answers)) is not None:
+            if isinstance(answer, CorpusError):
+                raise answer
+            yield self._tensors(answer)
 
-
-def make_loader(items: Any, *, num_workers: int = 0, pin_memory: bool = False, **batching: Any) -> DataLoader[Any]:
-    """A loader over a map-style dataset; `batching` is torch's `batch_size` or `batch_sampler`."""
-    return DataLoader(
-        _Careful(items),
-        collate_fn=_collate,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        pin_memory=pin_memory,
-        **batching,
-    )
+    def _tensors(self, answer: _Answer) -> list[torch.Tensor]:
+        signals = answer.signals
+        if signals is None:
+            assert self._slots is not None
+            signals = self._slots.signals(answer.request.slot, len(answer.request.indices))
+        scale = torch.from_numpy((answer.gains / FULL_SCALE).astype(np.float32)).reshape(-1, 1, 1)
+        return [to_tensor(signal, scale, self.device) for signal in signals]
 
 
-def batches_of(loader: Iterable[Any]) -> Iterator[list[torch.Tensor]]:
-    """The batches of `make_loader`'s loader; raises the `CorpusError` of an item that can't be read."""
-    for batch in loader:
-        if isinstance(batch, CorpusError):
-            raise batch
-        yield batch
+class _Requests:
+    """The batches as requests; slots in turn, so that one is asked for again when what it held has been taken."""
+
+    def __init__(self, batches: Batches, slots: int) -> None:
+        self.batches = batches
+        self.slots = slots
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[_Request]:
+        epoch = self.batches.epoch
+        for number, indices in enumerate(self.batches):
+            yield _Request(epoch, indices, number % self.slots)
 
 
-def _collate(items: Sequence[Item | CorpusError]) -> Any:
-    return next((item for item in items if isinstance(item, CorpusError)), None) or default_collate(list(items))
+class _Reader(Dataset[_Answer | CorpusError]):
+    """Reads whole batches. One that can't be read is its error, as a value: a worker that raises sends only text."""
+
+    def __init__(self, dataset: TimbreRestoreDataset, slots: Slots | None, gain: RandomGain | None) -> None:
+        self.dataset = dataset
+        self.slots = slots
+        self.gain = gain
+
+    def __getitem__(self, request: _Request) -> _Answer | CorpusError:
+        items, lengths = len(request.indices), self.dataset.lengths
+        if self.slots is None:
+            signals = split(np.empty(items * sum(lengths), dtype=np.int16), items, lengths)
+        else:
+            signals = self.slots.signals(request.slot, items)
+        gains = np.ones(items)
+        for row, index in enumerate(request.indices):
+            own = [signal[row] for signal in signals]
+            try:
+                self.dataset.read_into(index, own)
+            except CorpusError as exc:
+                return exc
+            if self.gain is not None:
+                gains[row] = self.gain.draw(request.epoch, index, max(map(_peak, own)))
+        return _Answer(request, gains, signals if self.slots is None else None)
+
+
+def _peak(samples: Int16Array) -> float:
+    """Largest magnitude, of full scale 1; the lowest 16-bit number has no positive counterpart."""
+    return max(int(samples.max()), -int(samples.min())) / FULL_SCALE
+
+
+def _next(answers: Iterator[Any]) -> Any:
+    try:
+        return next(answers, None)
+    except RuntimeError as exc:
+        if "DataLoader worker" not in str(exc):
+            raise
+        raise TimbreRestoreError(
+            f"a process that reads items has ended ({exc}); if the machine is short of memory, lower data.num_workers."
+        ) from exc
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +15,7 @@ from accelerate.utils import set_seed
 
 from timbre_restore import losses
 from timbre_restore.errors import CheckpointError
-from timbre_restore.loading import EpochBatches, TimbreRestoreDataset, batches_of, make_loader, read_list
+from timbre_restore.loading import EpochBatches, FixedBatches, Loader, RandomGain, TimbreRestoreDataset, read_list
 from timbre_restore.models import UNet
 from timbre_restore.training.checkpoint import (
     Checkpoint,
@@ -107,21 +106,22 @@ class _Data:
         rank, world = accelerator.process_index, accelerator.num_processes
         train_set = TimbreRestoreDataset(settings.corpus / "train.txt", with_noisy=True, segment=settings.segment)
         self.batches = EpochBatches(len(train_set), settings.batch_size, seed=settings.seed, rank=rank, world=world)
-        self.train = make_loader(
+        self.train = Loader(
             train_set,
-            batch_sampler=self.batches,
+            self.batches,
             num_workers=settings.num_workers,
-            pin_memory=accelerator.device.type == "cuda",
+            gain=RandomGain(settings.random_gain_db, settings.seed) if settings.random_gain_db else None,
+            device=accelerator.device,
         )
-        self.val: Any = None
+        self.val: Loader | None = None
         self.val_items = len(read_list(settings.corpus / "val.txt"))
         if self.val_items:
             val_set = TimbreRestoreDataset(settings.corpus / "val.txt", with_noisy=True, segment=settings.segment)
             most = settings.validation_batches * settings.batch_size or len(val_set)
             # Spread over the list, which is ordered by recording: the first items would be one speaker's.
             chosen = [i * len(val_set) // min(most, len(val_set)) for i in range(min(most, len(val_set)))]
-            own = torch.utils.data.Subset(val_set, chosen[rank::world])
-            self.val = make_loader(own, batch_size=settings.batch_size)
+            own = FixedBatches(chosen[rank::world], settings.batch_size)
+            self.val = Loader(val_set, own, device=accelerator.device)
             self.listened = [val_set[i] for i in chosen[:: max(1, len(chosen) // LISTENED_ITEMS)][:LISTENED_ITEMS]]
 
     def order(self) -> dict[str, int]:
@@ -145,7 +145,7 @@ def _epoch(
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=accelerator.device))
     whole: dict[str, float] = defaultdict(float)
     steps = items = 0
-    for batch, (degraded, clean, noisy) in enumerate(batches_of(data.train)):
+    for batch, (degraded, clean, noisy) in enumerate(data.train):
         rate = _set_learning_rates(state, settings, len(data.batches), batch)
         scalars = _step(state, accelerator, settings, data.batches, batch, (degraded, clean, noisy), gan=gan)
         state.step += 1
@@ -166,7 +166,7 @@ def _epoch(
     state.epoch += 1
     metrics = dict(whole)
     if data.val is not None:
-        metrics |= validate(state, accelerator, batches_of(data.val))
+        metrics |= validate(state, accelerator, data.val)
         monitor.observe(state.step, metrics)
         journal.sounds(state.step, _listen(state, accelerator, data.listened), UNet.sample_rate_hz)
     journal.write("epoch", state.step, metrics | {"epoch": state.epoch})

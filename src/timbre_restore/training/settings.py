@@ -40,6 +40,7 @@ class TrainSettings:
     validation_batches: int = 0
     num_workers: int = 2
     segment: int = 48_000
+    random_gain_db: float = 0.0
     record: dict[str, Any] = field(default_factory=dict)
 
     def gan_active(self, epoch: int) -> bool:

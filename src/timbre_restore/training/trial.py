@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from timbre_restore.loading import batches_of
 from timbre_restore.training import loop
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import create_state
@@ -71,7 +70,7 @@ def _endless(data: Any) -> Iterator[tuple[int, list[torch.Tensor]]]:
     epoch = 0
     while True:
         data.batches.set_epoch(epoch)
-        yield from enumerate(batches_of(data.train))
+        yield from enumerate(data.train)
         epoch += 1
 
 
@@ -79,7 +78,7 @@ def _validation_s(state: Any, accelerator: Any, data: Any) -> float:
     """Seconds of one batch of validation; 0.0 where there is none."""
     if data.val is None:
         return 0.0
-    batches = list(islice(batches_of(data.val), VALIDATED_BATCHES))
+    batches = list(islice(data.val, VALIDATED_BATCHES))
     started = time.perf_counter()
     validate(state, accelerator, batches)
     return (time.perf_counter() - started) / len(batches)

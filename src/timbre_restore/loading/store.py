@@ -1,0 +1,51 @@
+"""Batches of stored samples, and the memory in which worker processes hand them over."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Int16Array = NDArray[np.int16]
+
+
+class Slots:
+    """Room for `count` batches of up to `batch_size` items, shared by this process and those forked from it later.
+
+    The memory has no name, so it is not part of /dev/shm and its limit: what torch would put there in files of their
+    own, one per tensor and batch, lies here in a fixed room that is written again and again.
+    """
+
+    def __init__(self, count: int, batch_size: int, lengths: Sequence[int]) -> None:
+        self.count = count
+        self.batch_size = batch_size
+        self.lengths = tuple(lengths)
+        self._samples = np.frombuffer(mmap.mmap(-1, max(1, 2 * count * batch_size * sum(lengths))), dtype=np.int16)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A copy would look like the room and be another one.
+        raise TypeError("slots are inherited by forked processes and can't be sent to others")
+
+    def signals(self, slot: int, items: int) -> list[Int16Array]:
+        """One array `[items, T]` per signal of the batch in `slot`."""
+        return split(self._samples[slot * self.batch_size * sum(self.lengths) :], items, self.lengths)
+
+
+def split(samples: Int16Array, items: int, lengths: Sequence[int]) -> list[Int16Array]:
+    """Arrays `[items, T]`, one per length, one behind the other in flat `samples`."""
+    ends = np.cumsum([items * length for length in lengths])
+    return [
+        samples[end - items * length : end].reshape(items, length) for end, length in zip(ends, lengths, strict=True)
+    ]
+
+
+def to_tensor(stored: Int16Array, scale: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`[B, T]` of 16 bits times `scale` `[B, 1, 1]` as float32 `[B, 1, T]` on `device`, and no longer in `stored`."""
+    samples = torch.from_numpy(stored).unsqueeze(1)
+    if device.type == "cuda":
+        # 16 bits travel, from memory that need not be waited for; the device makes the same numbers of them.
+        return samples.pin_memory().to(device, non_blocking=True) * scale.to(device, non_blocking=True)
+    return samples.to(device) * scale.to(device)
