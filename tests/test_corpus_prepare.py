@@ -18,10 +18,13 @@ import soundfile
 from tests.corpora import SCRIPT, Run, contents, spec_of
 from tests.voices import voice
 from timbre_restore.audio import read_audio
-from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, audit
+from timbre_restore.audit import audit
+from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
+from timbre_restore.corpus.items import Maker
+from timbre_restore.corpus.plan import read_plan
 from timbre_restore.corpus.table import read_table
 from timbre_restore.errors import CorpusError
-from timbre_restore.suppressors import load_suppressor
+from timbre_restore.suppressors import SuppressorSettings, describe_suppressor, load_suppressor
 
 PREPARE_MODULE = "timbre_restore.corpus.prepare"
 
@@ -219,3 +222,36 @@ def test_progress_says_need_rate_and_where_time_goes(quick: Run, sounds: Path, t
     assert re.fullmatch(r"6 takes, up to 12 items: \d\.\d MB, of .* that are free", need)
     kinds = ("suppressor", "reading and mixing", "writing", "waiting")
     assert re.fullmatch("where the time went: " + ", ".join(rf"{kind} \d+ %" for kind in kinds), spent)
+
+
+def test_a_row_of_the_plan_alone_makes_a_take_again(real: Path, sounds: Path, tmp_path: Path) -> None:
+    """What another machine needs to make one item: the row, the settings and the files."""
+    rows = read_table(real / "items.tsv")
+    (take,) = [take for take in read_plan(real / "plan.tsv") if take.id == rows[-1]["take"]]
+    for _, marker in Maker(spec_of(sounds), tmp_path, "elsewhere").make([take]):
+        assert [item["name"] for item in marker["items"]] == [r["item"] for r in rows if r["take"] == take.id]
+    assert len(list(tmp_path.rglob("*.wav"))) == 6
+    for path in tmp_path.rglob("*.*"):
+        if ".state" not in path.parts:
+            assert path.read_bytes() == (real / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_takes_come_from_every_suppressor_that_was_asked_for(sounds: Path, tmp_path: Path) -> None:
+    family = (SuppressorSettings(), SuppressorSettings(attenuation_limit_db=12.0), SuppressorSettings("spectral_gate"))
+    spec = replace(spec_of(sounds), suppressors=tuple((settings, 1.0) for settings in family), passes=4)
+    prepare(spec, tmp_path / "out", Work(num_workers=0, progress=False))
+    rows = read_table(tmp_path / "out" / "items.tsv")
+    drawn = {(row["suppressor"], row["attenuation_limit_db"]) for row in rows}
+    assert drawn == {("dfn3", "100.0"), ("dfn3", "12.0"), ("spectral_gate", "100.0")}
+    for settings in family:
+        own = [
+            row for row in rows
+            if (row["suppressor"], row["attenuation_limit_db"]) == (settings.name, str(settings.attenuation_limit_db))
+        ]  # fmt: skip
+        assert {row["suppressor_build"] for row in own} == {describe_suppressor(settings)}
+        assert {bool(row["hints"]) for row in own} == {settings.name == "dfn3"}
+        take = [row for row in own if row["take"] == own[0]["take"]]
+        first = read_audio(tmp_path / "out" / take[0]["noisy"])[0][0][:48000]
+        degraded = read_audio(tmp_path / "out" / take[0]["degraded"])[0][0]
+        again = load_suppressor(settings)(first)
+        assert np.max(np.abs(again[:40_000] - degraded[:40_000])) <= 1.5 / 32768

@@ -23,10 +23,13 @@ MATCHED = 0.12
 """Phase correlation that says where a signal lies: strangers stay below 0.09."""
 STRANGE = 0.06
 """Below it, near no lag, two signals hold nothing of each other: pairs were seen from 0.12, strangers up to 0.05."""
-HEARD_IN_DB = 10.0
+HEARD_IN_DB = {"degraded": 20.0, "clean": 10.0}
 HEARD_SNR_DB = 5.0
-"""A clean side is judged when it lies at most so far below noisy, and was mixed at this SNR or more: in rooms and in
-loud noise true pairs were seen down to 0.03, though nearly always with their peak at no lag."""
+"""A side is judged when it lies at most so far below noisy, and clean when it was mixed at this SNR or more: of a voice
+that the suppressor took whole nothing is left to compare, and in rooms and in loud noise true pairs were seen down to
+0.03, though nearly always with their peak at no lag."""
+HEARD_ACTIVITY = 0.3
+"""With voice in less of an item there is too little to judge by."""
 SURE = 0.3
 """Phase correlation from which a lag is worth telling: a rhythm in the noise has peaks of its own."""
 OFFSET_DB = -20.0
@@ -48,22 +51,28 @@ def check_files(corpus: Corpus, faults: list[Fault], report: Report) -> None:
 
 
 def check_alignment(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
-    """Degraded against noisy, clean against noisy: the lag, and whether they are of one origin at all."""
+    """Degraded against noisy, clean against noisy: the lag, and whether they are of one origin at all.
+
+    A side that was exchanged or moved is unlike both others, so one pair that is unlike is not enough.
+    """
     audible = facts["level"].min(axis=1) >= ACTIVE_DBFS
+    judged = ~(corpus.numbers("activity") < HEARD_ACTIVITY)  # unknown is no reason to look away
     largest, measured = 0, 0
     for place, role in enumerate(ROLES[:2]):
         lag, match, near = (facts[name][:, place] for name in ("lag", "match", "near"))
         placed = facts["whole"] & audible & (match >= MATCHED)
         measured = max(measured, int((placed & (match >= SURE)).sum()))
         away = np.abs(lag) > NEAR_SAMPLES
-        slipped = placed & away & (match > 1.5 * near) & (near < STRANGE)
+        doubted = (near < STRANGE) & ((facts["near"] < STRANGE).sum(axis=1) >= 2) & judged
+        slipped = placed & away & (match > 1.5 * near) & doubted
         sure = placed & (match >= SURE)
         if sure.any():
             largest = max(largest, int(lag[sure][np.abs(lag[sure]).argmax()]), key=abs)
-        strange = facts["whole"] & audible & ~slipped & (near < STRANGE)
+        strange = facts["whole"] & audible & ~slipped & doubted
+        strange &= facts["level"][:, place] >= facts["level"][:, 2] - HEARD_IN_DB[role]
         if role == "clean":
-            strange &= away & (facts["level"][:, 1] >= facts["level"][:, 2] - HEARD_IN_DB)
-            strange &= ~(corpus.numbers("snr_db") < HEARD_SNR_DB)  # unknown is no reason to look away
+            strange &= away
+            strange &= ~(corpus.numbers("snr_db") < HEARD_SNR_DB)
         if slipped.any():
             names = [f"{_path(corpus, i, role)} ({lag[i]:+d} samples)" for i in np.flatnonzero(slipped).tolist()]
             report.broken(

@@ -51,13 +51,14 @@ _HIGH_HZ = 8000.0
 ITEM = np.dtype(
     [
         ("whole", "?"), ("level", "f4", 3), ("full_scale", "i4"), ("flat_tops", "i4"), ("offset_db", "f4"),
-        ("lag", "i4", 2), ("match", "f4", 2), ("near", "f4", 2), ("bandwidth_hz", "f4"),
+        ("lag", "i4", 3), ("match", "f4", 3), ("near", "f4", 3), ("bandwidth_hz", "f4"),
         ("osr", "f4"), ("osr_hf", "f4"), ("residual", "f4"), ("digest", "u8", 2), ("keys", "i8", KEYS),
     ]
 )  # fmt: skip
 """Of one item. `level`: active level of each role, dBFS. `offset_db`: mean against RMS, the worse of degraded and
-clean. `lag`, `match`, `near`: highest phase correlation and that within 1 ms, of degraded against noisy and of clean
-against noisy. `osr` and the like are NaN where the item was not looked at so closely. A key is -1 where there is none.
+clean. `lag`, `match`, `near`: highest phase correlation and that within 1 ms, of degraded against noisy, of clean
+against noisy, of degraded against clean. `osr` and the like are NaN where the item was not looked at so closely. A key
+is -1 where there is none.
 """
 
 
@@ -146,8 +147,8 @@ def _measure(fact: Any, signals: list[FloatArray], segment: int, *, close: bool)
     fact["offset_db"] = max(offset_db(degraded), offset_db(clean))
     size = 1 << int(np.ceil(np.log2(segment + 2 * LONGEST_LAG_SAMPLES)))
     spectra = [np.fft.rfft(samples, size) for samples in (degraded, clean, noisy)]
-    for place, which in enumerate((0, 1)):
-        found = phase_lag(spectra[which], spectra[2], size)
+    for place, (one, other) in enumerate(((0, 2), (1, 2), (0, 1))):
+        found = phase_lag(spectra[one], spectra[other], size)
         fact["lag"][place], fact["match"][place], fact["near"][place] = found
     bands = band_power(spectra[1], size)
     fact["bandwidth_hz"] = bandwidth_hz(bands)

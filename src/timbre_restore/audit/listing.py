@@ -21,7 +21,7 @@ from timbre_restore.errors import CorpusError
 _READ = (
     "item", "split", "degraded", "clean", "noisy", "index", "speaker", "source", "recording", "native_rate_hz",
     "bandwidth_hz", "speech_level_dbfs", "snr_db", "noise", "noise_2", "room", "band_limit_hz", "suppressor",
-    "suppressor_build",
+    "suppressor_build", "activity",
 )  # fmt: skip
 
 
