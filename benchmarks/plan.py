@@ -44,8 +44,8 @@ def make_folders(root: Path, recordings: int) -> None:
 def measure(root: Path) -> None:
     from timbre_restore.atomic import write_text
     from timbre_restore.corpus import CorpusSpec, SourceSpec
-    from timbre_restore.corpus.plan import make_plan, read_plan
-    from timbre_restore.corpus.scan import scan_sounds, scan_source
+    from timbre_restore.corpus.planning.plan import make_plan, read_plan
+    from timbre_restore.corpus.planning.scan import scan_sounds, scan_source
 
     source = SourceSpec(root / "speech")
     spec = CorpusSpec((source,), root / "noise", root / "rooms")

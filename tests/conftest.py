@@ -10,7 +10,7 @@ import pytest
 
 from tests.corpora import Nothing, Run, make_sounds, spec_of
 from timbre_restore.corpus import CorpusSpec, PrepareSummary, Work, prepare
-from timbre_restore.corpus import items as items_module
+from timbre_restore.corpus.writing import items as items_module
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -25,8 +25,8 @@ from timbre_restore.audit import Expected, Report, Run, Trial, as_json, audit, r
 from timbre_restore.audit.item import ITEM, flat_tops, peak_keys, phase_lag
 from timbre_restore.audit.split import copies
 from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
-from timbre_restore.corpus import items as items_module
 from timbre_restore.corpus.table import read_table, write_table
+from timbre_restore.corpus.writing import items as items_module
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors.base import one_by_one
 

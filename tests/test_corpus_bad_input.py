@@ -17,9 +17,9 @@ from tests.corpora import Nothing
 from tests.voices import noise, voice
 from timbre_restore.apps.cli import main
 from timbre_restore.audio import read_list
-from timbre_restore.corpus import items as items_module
-from timbre_restore.corpus.plan import read_plan
+from timbre_restore.corpus.planning.plan import read_plan
 from timbre_restore.corpus.table import read_table
+from timbre_restore.corpus.writing import items as items_module
 
 PREPARE_MODULE = "timbre_restore.corpus.prepare"
 

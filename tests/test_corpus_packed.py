@@ -13,14 +13,14 @@ import soundfile
 from tests.corpora import Run, contents, spec_of
 from timbre_restore.audio import read_list, read_packed
 from timbre_restore.corpus import PrepareSummary, Work, prepare
-from timbre_restore.corpus import packs as packs_module
 from timbre_restore.corpus.table import read_table
+from timbre_restore.corpus.writing import packs as packs_module
 
 
 @pytest.fixture
 def packed(quick: Run, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`quick` into packed parts of a few takes each."""
-    monkeypatch.setattr("timbre_restore.corpus.packs.PART_BYTES", 2_000_000)
+    monkeypatch.setattr("timbre_restore.corpus.writing.packs.PART_BYTES", 2_000_000)
 
     def run(out: Path = tmp_path / "packed", **settings: Any) -> PrepareSummary:
         passes = settings.pop("passes", 1)

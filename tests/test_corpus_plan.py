@@ -9,11 +9,11 @@ import pytest
 
 from timbre_restore.atomic import write_text
 from timbre_restore.corpus import CorpusSpec, SourceSpec
-from timbre_restore.corpus.draw import Variation, keeps_silent_item
-from timbre_restore.corpus.made_noise import is_made
-from timbre_restore.corpus.plan import Plan, make_plan, read_plan
-from timbre_restore.corpus.scan import Recording, Sound, scan_sounds, scan_source
-from timbre_restore.corpus.split import split_sounds
+from timbre_restore.corpus.planning.draw import Variation, keeps_silent_item
+from timbre_restore.corpus.planning.plan import Plan, make_plan, read_plan
+from timbre_restore.corpus.planning.scan import Recording, Sound, scan_sounds, scan_source
+from timbre_restore.corpus.planning.split import split_sounds
+from timbre_restore.corpus.rendering.made_noise import is_made
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings
 

@@ -20,9 +20,9 @@ from tests.voices import voice
 from timbre_restore.audio import read_audio
 from timbre_restore.audit import audit
 from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
-from timbre_restore.corpus.items import Maker
-from timbre_restore.corpus.plan import read_plan
+from timbre_restore.corpus.planning.plan import read_plan
 from timbre_restore.corpus.table import read_table
+from timbre_restore.corpus.writing.items import Maker
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings, describe_suppressor, load_suppressor
 

@@ -13,15 +13,23 @@ import soundfile
 
 from tests.voices import FloatArray, noise, voice
 from timbre_restore.audio import active_rms, from_db, rms, stft, to_db
-from timbre_restore.corpus.draw import Draw, NoiseDraw, Variation
-from timbre_restore.corpus.made_noise import MADE_KINDS, is_made, made_name, make_noise
-from timbre_restore.corpus.mix import Folders, bandwidth_hz, load_speech, low_passed, mix, quiet_moment, with_pause
-from timbre_restore.corpus.noises import load_stretch, mixed_noises, vary
-from timbre_restore.corpus.plan import Take
-from timbre_restore.corpus.rejects import TakeSkipped
-from timbre_restore.corpus.render import LEAD_SAMPLES, Rendered, activity, from_pcm, render, to_pcm
-from timbre_restore.corpus.rooms import EARLY_SAMPLES, convolve, direct_path_first, in_room
-from timbre_restore.corpus.scan import Recording
+from timbre_restore.corpus.planning.draw import Draw, NoiseDraw, Variation
+from timbre_restore.corpus.planning.plan import Take
+from timbre_restore.corpus.planning.scan import Recording
+from timbre_restore.corpus.rendering.made_noise import MADE_KINDS, is_made, made_name, make_noise
+from timbre_restore.corpus.rendering.mix import (
+    Folders,
+    bandwidth_hz,
+    load_speech,
+    low_passed,
+    mix,
+    quiet_moment,
+    with_pause,
+)
+from timbre_restore.corpus.rendering.noises import load_stretch, mixed_noises, vary
+from timbre_restore.corpus.rendering.rejects import TakeSkipped
+from timbre_restore.corpus.rendering.render import LEAD_SAMPLES, Rendered, activity, from_pcm, render, to_pcm
+from timbre_restore.corpus.rendering.rooms import EARLY_SAMPLES, convolve, direct_path_first, in_room
 from timbre_restore.suppressors import Suppressor
 from timbre_restore.suppressors.base import one_by_one
 

@@ -17,8 +17,8 @@ import pytest
 
 from tests.corpora import SCRIPT, Run, contents, spec_of
 from timbre_restore.corpus import SourceSpec
-from timbre_restore.corpus import items as items_module
-from timbre_restore.corpus.folder import CorpusFolder
+from timbre_restore.corpus.writing import items as items_module
+from timbre_restore.corpus.writing.folder import CorpusFolder
 from timbre_restore.errors import CorpusError, LockedError
 
 PREPARE_MODULE = "timbre_restore.corpus.prepare"

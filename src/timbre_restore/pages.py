@@ -145,7 +145,9 @@ def _axes(low: float, high: float, unit: str, bottom: float, top: float, side_un
         mark = f"{low + share * (high - low):.3g}" + (f" {escape(unit)}" if share == 1.0 else "")
         parts.append(f'<text x="{_x(share):.1f}" y="{base + 16}" text-anchor="{anchor}">{mark}</text>')
     for share, value in ((0.0, bottom), (1.0, top)):
-        mark = f"{value:.3g}" + (f" {escape(side_unit)}" if share == 1.0 and side_unit else "")
+        mark = (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}") + (
+            f" {escape(side_unit)}" if share == 1.0 and side_unit else ""
+        )
         parts.append(
             f'<text x="{_LEFT - 6}" y="{_y(share) + (0 if share == 0 else 8):.1f}" text-anchor="end">{mark}</text>'
         )

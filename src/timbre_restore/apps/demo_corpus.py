@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from timbre_restore.apps.demo_speech import SENTENCES, SPEAKERS, speak
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, from_db, rms, write_audio
-from timbre_restore.corpus.made_noise import clicks, coloured, hum, wandering
+from timbre_restore.corpus.rendering.made_noise import clicks, coloured, hum, wandering
 
 COUNT = 10 * SAMPLE_RATE_HZ  # samples of each noise
 NOISE_RMS = 0.1

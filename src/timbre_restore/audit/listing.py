@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import Pair, locate_packed, parse_list
-from timbre_restore.corpus.split import SPLITS
+from timbre_restore.corpus.planning.split import SPLITS
 from timbre_restore.corpus.table import plain_cell, read_table
 from timbre_restore.errors import CorpusError
 

@@ -19,7 +19,7 @@ from timbre_restore.audit.integrity import SILENT_DBFS
 from timbre_restore.audit.item import KEYS
 from timbre_restore.audit.listing import Corpus, first_difference
 from timbre_restore.audit.report import Report, of, some
-from timbre_restore.corpus.split import SPLITS
+from timbre_restore.corpus.planning.split import SPLITS
 
 MADE = "made:"
 EQUAL_KEYS = 3

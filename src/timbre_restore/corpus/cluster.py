@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from timbre_restore.corpus.items import Maker
 from timbre_restore.corpus.workers import Done, Numbered, chunked, make_chunk
+from timbre_restore.corpus.writing.items import Maker
 from timbre_restore.errors import CorpusError, MissingExtraError
 
 _AHEAD = 2  # chunks waiting per processor

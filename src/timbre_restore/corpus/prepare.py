@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre_restore.atomic import write_json, write_text
-from timbre_restore.corpus.disk import bytes_needed, check_space, readable
-from timbre_restore.corpus.folder import CorpusFolder, read_json
-from timbre_restore.corpus.items import Maker, Marker, unwritable
-from timbre_restore.corpus.manifest import write_lists
-from timbre_restore.corpus.packs import packed_takes
-from timbre_restore.corpus.plan import Plan, Take, scan_and_plan
+from timbre_restore.corpus.planning.plan import Plan, Take, scan_and_plan
 from timbre_restore.corpus.progress import PrepareProgress
 from timbre_restore.corpus.spec import CorpusSpec, PrepareSummary, check_output_dir
 from timbre_restore.corpus.workers import Done, Numbered, make_all
+from timbre_restore.corpus.writing.disk import bytes_needed, check_space, readable
+from timbre_restore.corpus.writing.folder import CorpusFolder, read_json
+from timbre_restore.corpus.writing.items import Maker, Marker, unwritable
+from timbre_restore.corpus.writing.manifest import write_lists
+from timbre_restore.corpus.writing.packs import packed_takes
 from timbre_restore.errors import CorpusError
 
 MOST_SKIPPED = 0.2

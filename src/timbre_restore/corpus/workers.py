@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from timbre_restore.corpus.items import Maker, Marker
-from timbre_restore.corpus.plan import Take
+from timbre_restore.corpus.planning.plan import Take
+from timbre_restore.corpus.writing.items import Maker, Marker
 from timbre_restore.errors import CorpusError
 
 _PR_SET_PDEATHSIG = 1

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from timbre_restore.corpus.scan import Recording, Sound, matches_any
+from timbre_restore.corpus.planning.scan import Recording, Sound, matches_any
 from timbre_restore.corpus.spec import CorpusSpec
 from timbre_restore.errors import CorpusError
 

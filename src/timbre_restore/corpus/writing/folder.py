@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from timbre_restore.atomic import write_json
-from timbre_restore.corpus.split import SPLITS
+from timbre_restore.corpus.planning.split import SPLITS
 from timbre_restore.errors import CorpusError, LockedError
 
 AUDIO_ROLES = ("degraded", "clean", "noisy")

@@ -25,10 +25,10 @@ from timbre_restore.audio import (
     stft,
     to_db,
 )
-from timbre_restore.corpus.noises import mixed_noises
-from timbre_restore.corpus.plan import Take
-from timbre_restore.corpus.rejects import Rejects, TakeSkipped, reason_without
-from timbre_restore.corpus.rooms import first_room, in_room
+from timbre_restore.corpus.planning.plan import Take
+from timbre_restore.corpus.rendering.noises import mixed_noises
+from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped, reason_without
+from timbre_restore.corpus.rendering.rooms import first_room, in_room
 from timbre_restore.errors import AudioFileError
 
 FloatArray = NDArray[np.float32]

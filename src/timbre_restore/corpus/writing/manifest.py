@@ -8,12 +8,12 @@ from typing import Any
 
 from timbre_restore.atomic import write_text
 from timbre_restore.audio import HOP_SAMPLES, PACKED_SUFFIX, packed_name
-from timbre_restore.corpus.folder import ROLES, CorpusFolder
-from timbre_restore.corpus.packs import HINTS_SUFFIX, Place, join_pieces
-from timbre_restore.corpus.plan import Take
-from timbre_restore.corpus.render import HINT_VALUES, LEAD_SAMPLES
-from timbre_restore.corpus.split import SPLITS
+from timbre_restore.corpus.planning.plan import Take
+from timbre_restore.corpus.planning.split import SPLITS
+from timbre_restore.corpus.rendering.render import HINT_VALUES, LEAD_SAMPLES
 from timbre_restore.corpus.table import write_table
+from timbre_restore.corpus.writing.folder import ROLES, CorpusFolder
+from timbre_restore.corpus.writing.packs import HINTS_SUFFIX, Place, join_pieces
 
 ROW_COLUMNS = (
     "take", "speaker", "source", "recording", "pass", "part", "native_rate_hz", "bandwidth_hz", "speech_level_dbfs",

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from timbre_restore.audio import HOP_SAMPLES
-from timbre_restore.corpus.packs import PART_BYTES
-from timbre_restore.corpus.plan import Take
-from timbre_restore.corpus.render import HINT_VALUES, LEAD_SAMPLES
+from timbre_restore.corpus.planning.plan import Take
+from timbre_restore.corpus.rendering.render import HINT_VALUES, LEAD_SAMPLES
 from timbre_restore.corpus.spec import CorpusSpec
+from timbre_restore.corpus.writing.packs import PART_BYTES
 from timbre_restore.errors import CorpusError
 
 _BLOCK = 4096  # what a file system gives out, to each of an item's files

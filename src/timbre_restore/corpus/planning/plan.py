@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from timbre_restore.audio import SAMPLE_RATE_HZ
-from timbre_restore.corpus.draw import Draw, NoiseDraw, Variation, draw_take
-from timbre_restore.corpus.scan import Recording, Sound, scan_sounds, scan_source
+from timbre_restore.corpus.planning.draw import Draw, NoiseDraw, Variation, draw_take
+from timbre_restore.corpus.planning.scan import Recording, Sound, scan_sounds, scan_source
+from timbre_restore.corpus.planning.split import SPLITS, Split, ordered_recordings, split_recordings, split_sounds
 from timbre_restore.corpus.spec import CorpusSpec
-from timbre_restore.corpus.split import SPLITS, Split, ordered_recordings, split_recordings, split_sounds
 from timbre_restore.corpus.table import parse_table, table_text
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from timbre_restore.atomic import write_bytes, write_text
 from timbre_restore.audio import SAMPLE_RATE_HZ
-from timbre_restore.corpus.draw import keeps_silent_item
-from timbre_restore.corpus.folder import AUDIO_ROLES, CorpusFolder, read_json
-from timbre_restore.corpus.mix import Folders, Mixture, mix
-from timbre_restore.corpus.packs import write_piece
-from timbre_restore.corpus.plan import Take, take_row
-from timbre_restore.corpus.rejects import TakeSkipped
-from timbre_restore.corpus.render import LEAD_SAMPLES, Rendered, render
+from timbre_restore.corpus.planning.draw import keeps_silent_item
+from timbre_restore.corpus.planning.plan import Take, take_row
+from timbre_restore.corpus.rendering.mix import Folders, Mixture, mix
+from timbre_restore.corpus.rendering.rejects import TakeSkipped
+from timbre_restore.corpus.rendering.render import LEAD_SAMPLES, Rendered, render
 from timbre_restore.corpus.spec import CorpusSpec
 from timbre_restore.corpus.table import table_text
+from timbre_restore.corpus.writing.folder import AUDIO_ROLES, CorpusFolder, read_json
+from timbre_restore.corpus.writing.packs import write_piece
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import Suppressor, SuppressorSettings, load_suppressor
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, read_audio, resample
-from timbre_restore.corpus.rejects import Rejects, reason_without
+from timbre_restore.corpus.rendering.rejects import Rejects, reason_without
 from timbre_restore.errors import AudioFileError
 
 FloatArray = NDArray[np.float32]

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import FULL_SCALE, HOP_SAMPLES, to_db
-from timbre_restore.corpus.mix import Applied, Mixture
-from timbre_restore.corpus.plan import Take
-from timbre_restore.corpus.rejects import Rejects, TakeSkipped
+from timbre_restore.corpus.planning.plan import Take
+from timbre_restore.corpus.rendering.mix import Applied, Mixture
+from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped
 from timbre_restore.suppressors import DFN3_LATENCY_SAMPLES, Hints, Suppressor
 
 FloatArray = NDArray[np.float32]

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from timbre_restore.atomic import replacing, write_bytes, write_text
 from timbre_restore.audio import PACKED_SUFFIX
-from timbre_restore.corpus.folder import CorpusFolder, read_json
-from timbre_restore.corpus.plan import Take
-from timbre_restore.corpus.split import SPLITS
+from timbre_restore.corpus.planning.plan import Take
+from timbre_restore.corpus.planning.split import SPLITS
+from timbre_restore.corpus.writing.folder import CorpusFolder, read_json
 from timbre_restore.errors import CorpusError
 
 PART_BYTES = 1 << 30

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, from_db, read_audio, read_info, resample, rms, to_db
-from timbre_restore.corpus.draw import NoiseDraw, Variation
-from timbre_restore.corpus.made_noise import is_made, make_noise
-from timbre_restore.corpus.rejects import Rejects, TakeSkipped, reason_without
+from timbre_restore.corpus.planning.draw import NoiseDraw, Variation
+from timbre_restore.corpus.rendering.made_noise import is_made, make_noise
+from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped, reason_without
 from timbre_restore.errors import AudioFileError
 
 FloatArray = NDArray[np.float32]

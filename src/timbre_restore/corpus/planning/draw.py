@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.corpus.made_noise import MADE_KINDS, made_name
-from timbre_restore.corpus.scan import Sound
+from timbre_restore.corpus.planning.scan import Sound
+from timbre_restore.corpus.planning.split import Split
+from timbre_restore.corpus.rendering.made_noise import MADE_KINDS, made_name
 from timbre_restore.corpus.spec import CorpusSpec
-from timbre_restore.corpus.split import Split
 from timbre_restore.suppressors import SuppressorSettings
 
 CANDIDATES = 4
