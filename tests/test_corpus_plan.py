@@ -232,8 +232,8 @@ def test_a_long_recording_is_several_takes_that_miss_nothing() -> None:
     parts = [t for t in made.takes if t.recording.speaker == "a"]
     assert [t.start for t in parts] == [0, *(t.start + t.length for t in parts[:-1])]
     assert parts[-1].start + parts[-1].length == 48_000 * 1000 + 7
-    assert len(parts) == 9 and all(t.length <= 120 * 48_000 for t in parts)
-    assert len({t.draw.speech_level_dbfs for t in parts}) == len({t.id for t in parts}) == 9
+    assert len(parts) == 17 and all(t.length <= 60 * 48_000 for t in parts)
+    assert len({t.draw.speech_level_dbfs for t in parts}) == len({t.id for t in parts}) == 17
 
 
 def test_items_are_counted_before_they_are_made() -> None:

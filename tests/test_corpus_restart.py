@@ -158,6 +158,7 @@ def test_force_makes_anew_what_changed_and_nothing_else(quick: Run, sounds: Path
         replace(spec_of(sounds), format="flac"),
         replace(spec_of(sounds), sources=(SourceSpec(sounds / "speech" / "ann"),)),
         replace(spec_of(sounds), format="packed", passes=2),
+        replace(spec_of(sounds), passes=2),
     ):
         with pytest.raises(CorpusError, match="with --force"):
             quick(spec=other)

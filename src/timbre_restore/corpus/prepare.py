@@ -19,7 +19,7 @@ from timbre_restore.corpus.writing.disk import bytes_needed, check_space, readab
 from timbre_restore.corpus.writing.folder import CorpusFolder, read_json
 from timbre_restore.corpus.writing.items import Maker, Marker, unwritable
 from timbre_restore.corpus.writing.manifest import write_lists
-from timbre_restore.corpus.writing.packs import packed_takes
+from timbre_restore.corpus.writing.packs import packed_takes, remove_parts
 from timbre_restore.errors import CorpusError
 
 MOST_SKIPPED = 0.2
@@ -137,6 +137,8 @@ def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
             raise CorpusError(f"{folder.state}: markers are missing; run the same command again with --skip_existing.")
         if work.force:
             _remove_foreign_takes(folder, plan)
+            if maker.spec.format != "packed":
+                remove_parts(folder)
         write_lists(folder, maker.spec.format, maker.spec.segment, plan.takes, present)
     return True
 

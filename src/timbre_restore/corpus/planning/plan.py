@@ -25,7 +25,7 @@ from timbre_restore.corpus.table import parse_table, table_text
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings
 
-LONGEST_TAKE_S = 120
+LONGEST_TAKE_S = 60
 """A longer recording is several takes: each has its own draw, and no worker needs memory for an hour of sound."""
 
 PLAN_COLUMNS = (
@@ -36,7 +36,7 @@ PLAN_COLUMNS = (
 
 @dataclass(frozen=True)
 class Take:
-    """One recording (or two minutes of a long one), one draw: the unit of plan, shard and resume."""
+    """One recording (or a minute of a long one), one draw: the unit of plan, shard and resume."""
 
     recording: Recording
     split: Split

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -77,6 +78,14 @@ def join_pieces(
                 places[take_id] = {s: Place(folder.part(names[-1], s), start) for s, start in starts.items()}
     _sweep(folder, set(names), {(take, marker["digest"]) for take, marker in by_id.items()})
     return places
+
+
+def remove_parts(folder: CorpusFolder) -> None:
+    """Take all parts away, from a folder whose items are files of their own by now."""
+    for path in (*folder.part("x", "").parent.glob("*"), *folder.part_marker("x").parent.glob("*.json")):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.part("x", "").parent.rmdir()
 
 
 def _groups(takes: Sequence[str], markers: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
