@@ -1,4 +1,4 @@
-"""DeepFilterNet3's three networks over any number of frames, every state an input and an output.
+"""DeepFilterNet3's three networks as one graph over any number of frames, every state an input and an output.
 
 The archive's graphs start each call from nothing: the recurrences from zero, the convolutions from zeros padded in
 time. Here the graphs are edited while they are loaded (the archive stays as it is): the paddings go, so that a caller
@@ -7,7 +7,8 @@ of them and single frames.
 
 They also take several signals side by side, in lanes. A recurrence reads its 790 kB of weights once per frame however
 many lanes there are, so four lanes cost two thirds of four calls. The grouped linear layers become products of
-matrices, which ONNX Runtime is quicker at than at `Einsum`.
+matrices, which ONNX Runtime is quicker at than at `Einsum`. And the three become one, so that what one hands to the
+next is neither copied out nor brought into another order and back.
 """
 
 from __future__ import annotations
@@ -30,18 +31,24 @@ FloatArray = NDArray[np.float32]
 
 ENCODER_FRAMES = 2  # earlier frames of features that the first convolutions (3 frames) look at
 PATHWAY_FRAMES = 4  # earlier frames of `c0` that the filter decoder's convolution (5 frames) looks at
+RECURRENCES = 5  # one in the encoder, two in each decoder
 _WIDTH, _HIDDEN = 64, 256
-_GRUS = {"enc": 1, "erb_dec": 2, "df_dec": 2}
+_NETWORKS = ("enc", "erb_dec", "df_dec")
+_LINKS = {"erb_dec/emb": "enc/emb", "df_dec/emb": "enc/emb", "df_dec/c0": "pathway"} | {
+    f"erb_dec/e{i}": f"enc/e{i}" for i in range(4)
+}
+"""Input of one network → what it is in the whole."""
+_RESULTS = ("enc/lsnr", "erb_dec/m", "df_dec/coefs")
 
 
 @dataclass
 class GraphState:
-    """What the three networks remember from frame to frame, for each lane."""
+    """What the networks remember from frame to frame, for each lane."""
 
     erb: FloatArray
     unit: FloatArray
     pathway: FloatArray
-    hidden: dict[str, list[FloatArray]]
+    hidden: list[FloatArray]
 
     @classmethod
     def zeros(cls, lanes: int = 1) -> GraphState:
@@ -50,24 +57,23 @@ class GraphState:
             np.zeros((lanes, 1, ENCODER_FRAMES, ERB_BANDS), np.float32),
             np.zeros((lanes, 2, ENCODER_FRAMES, FILTERED_BINS), np.float32),
             np.zeros((lanes, _WIDTH, PATHWAY_FRAMES, FILTERED_BINS), np.float32),
-            {name: [np.zeros((1, lanes, _HIDDEN), np.float32) for _ in range(n)] for name, n in _GRUS.items()},
+            [np.zeros((1, lanes, _HIDDEN), np.float32) for _ in range(RECURRENCES)],
         )
 
     def clear(self, lane: int) -> None:
         """Let a lane begin with another signal."""
         self.erb[lane] = self.unit[lane] = self.pathway[lane] = 0.0
-        for values in self.hidden.values():
-            for value in values:
-                value[:, lane] = 0.0
+        for value in self.hidden:
+            value[:, lane] = 0.0
 
 
 class Graphs:
     """The networks of one archive for `lanes` signals at once, on one thread."""
 
     def __init__(self, archive: Path, lanes: int = 1) -> None:
-        files = _read(archive)
         self.lanes = lanes
-        self._sessions = {name: _open(_edited(files[f"{name}.onnx"], lanes)) for name in _GRUS}
+        self._session = _open(_joined(_read(archive), lanes))
+        self._hidden = [f"hidden_{i}" for i in range(RECURRENCES)]
 
     def __call__(
         self, erb: FloatArray, unit: FloatArray, state: GraphState
@@ -76,35 +82,20 @@ class Graphs:
 
         From features `erb` `[B, N, 32]` and `unit` `[B, 2, N, 96]`, B the number of lanes; N at least 1.
         """
-        lanes = self.lanes
         erb_seen = np.concatenate([state.erb, erb[:, None]], axis=2)
         unit_seen = np.concatenate([state.unit, unit], axis=2)
-        hidden: dict[str, list[FloatArray]] = {}
-        enc = self._run("enc", {"feat_erb": erb_seen, "feat_spec": unit_seen}, state, hidden)
-        inner = {name: enc[name] for name in ("emb", "e3", "e2", "e1", "e0")}
-        gains = self._run("erb_dec", inner, state, hidden)["m"]
-        pathway = np.concatenate([state.pathway, enc["c0"]], axis=2)
-        taps = self._run("df_dec", {"emb": enc["emb"], "c0": pathway}, state, hidden)["coefs"]
-        pairs = np.ascontiguousarray(taps.reshape(lanes, -1, FILTERED_BINS, FILTER_TAPS, 2))
-        new = GraphState(
-            erb_seen[:, :, -ENCODER_FRAMES:], unit_seen[:, :, -ENCODER_FRAMES:], pathway[:, :, -PATHWAY_FRAMES:], hidden
-        )
+        feeds = {"enc/feat_erb": erb_seen, "enc/feat_spec": unit_seen, "pathway_before": state.pathway}
+        feeds |= dict(zip(self._hidden, state.hidden, strict=True))
+        names = [*_RESULTS, "pathway_after", *(f"{name}_after" for name in self._hidden)]
+        snr, gains, taps, pathway, *hidden = self._session.run(names, feeds)
+        pairs = np.ascontiguousarray(taps.reshape(self.lanes, -1, FILTERED_BINS, FILTER_TAPS, 2))
+        new = GraphState(erb_seen[:, :, -ENCODER_FRAMES:], unit_seen[:, :, -ENCODER_FRAMES:], pathway, hidden)
         return (
-            enc["lsnr"].reshape(lanes, -1),
-            gains.reshape(lanes, -1, ERB_BANDS),
+            snr.reshape(self.lanes, -1),
+            gains.reshape(self.lanes, -1, ERB_BANDS),
             pairs.view(np.complex64)[..., 0],
             new,
         )
-
-    def _run(
-        self, name: str, feeds: dict[str, FloatArray], state: GraphState, hidden: dict[str, list[FloatArray]]
-    ) -> dict[str, FloatArray]:
-        session, count = self._sessions[name], _GRUS[name]
-        before = {f"hidden_{i}": state.hidden[name][i] for i in range(count)}
-        names = [out.name for out in session.get_outputs()]
-        values = session.run(names, feeds | before)
-        hidden[name] = values[len(values) - count :]
-        return dict(zip(names, values, strict=True))
 
 
 @lru_cache(maxsize=4)
@@ -133,43 +124,61 @@ def _open(model: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _edited(model: bytes, lanes: int) -> bytes:
-    """The graph for `lanes` signals, without its paddings in time, its states as inputs and (last) outputs."""
-    import onnx
+def _joined(files: dict[str, bytes], lanes: int) -> bytes:
+    """The three networks as one graph for `lanes` signals, its states as inputs and outputs."""
+    from onnx import TensorProto, compose, helper, load_model_from_string
 
-    loaded = onnx.load_model_from_string(model)
-    graph = loaded.graph
-    unpadded = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Pad"}
-    kept = [node for node in graph.node if node.op_type != "Pad"]
-    for node in kept:
-        for i, name in enumerate(node.input):
-            node.input[i] = unpadded.get(name, name)
-    _expose_states(graph, [node for node in kept if node.op_type == "GRU"], lanes)
-    nodes = [new for node in kept for new in (_as_product(node) if node.op_type == "Einsum" else [node])]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.value_info[:]
-    for value in graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if not value.name.startswith("hidden_"):
-            dims[0].dim_value = lanes
-        for dim in dims:
-            if dim.dim_param:  # `c0` holds four frames more than `emb`: their lengths are not one symbol
-                dim.dim_param = f"{value.name}_{dim.dim_param}"
-    for value in graph.output:  # what was declared for one signal would be wrong for several
-        value.type.tensor_type.ClearField("shape")
-    edited: bytes = loaded.SerializeToString()
-    return edited
-
-
-def _expose_states(graph: Any, grus: list[Any], lanes: int) -> None:
-    from onnx import TensorProto, helper
-
-    for i, node in enumerate(grus):
+    models = [compose.add_prefix(load_model_from_string(files[f"{name}.onnx"]), f"{name}/") for name in _NETWORKS]
+    nodes = [node for model in models for node in _without_padding(model.graph)]
+    inputs = [_for_lanes(value, lanes) for model in models for value in model.graph.input if value.name not in _LINKS]
+    outputs = [value for model in models for value in model.graph.output if value.name in _RESULTS]
+    for i, node in enumerate(node for node in nodes if node.op_type == "GRU"):
+        nodes.append(helper.make_node("Identity", [node.output[1]], [f"hidden_{i}_after"]))
         node.input[5] = f"hidden_{i}"
-        shape = [1, lanes, _HIDDEN]
-        graph.input.append(helper.make_tensor_value_info(f"hidden_{i}", TensorProto.FLOAT, shape))
-        graph.output.append(helper.make_tensor_value_info(node.output[1], TensorProto.FLOAT, shape))
+        for values, name in ((inputs, f"hidden_{i}"), (outputs, f"hidden_{i}_after")):
+            values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, lanes, _HIDDEN]))
+    for values, name in ((inputs, "pathway_before"), (outputs, "pathway_after")):
+        shape = [lanes, _WIDTH, PATHWAY_FRAMES, FILTERED_BINS]
+        values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    weights = [weight for model in models for weight in model.graph.initializer]
+    for name, number in (("from", -PATHWAY_FRAMES), ("to", 2**31), ("axis", 2)):
+        weights.append(helper.make_tensor(f"pathway_{name}", TensorProto.INT64, [1], [number]))
+    place = next(i for i, node in enumerate(nodes) if "pathway" in node.input)
+    nodes[place:place] = [
+        helper.make_node("Concat", ["pathway_before", "enc/c0"], ["pathway"], axis=2),
+        helper.make_node("Slice", ["pathway", "pathway_from", "pathway_to", "pathway_axis"], ["pathway_after"]),
+    ]
+    for value in outputs:  # what was declared for one signal would be wrong for several
+        value.type.tensor_type.ClearField("shape")
+    graph = helper.make_graph(nodes, "DeepFilterNet3", inputs, outputs, weights)
+    first = models[0]
+    whole = helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
+    serialised: bytes = whole.SerializeToString()
+    return serialised
+
+
+def _without_padding(graph: Any) -> list[Any]:
+    """The nodes of a network: paddings left out, inputs by their names in the whole, `Einsum` as products."""
+    renamed = _LINKS | {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Pad"}
+    nodes = []
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            while name in renamed:  # a padding of a linked input is both
+                name = renamed[name]
+            node.input[i] = name
+        if node.op_type != "Pad":
+            nodes += _as_product(node) if node.op_type == "Einsum" else [node]
+    return nodes
+
+
+def _for_lanes(value: Any, lanes: int) -> Any:
+    """An input for that many signals, whose number of frames is its own."""
+    dims = value.type.tensor_type.shape.dim
+    dims[0].dim_value = lanes
+    for dim in dims:
+        if dim.dim_param:
+            dim.dim_param = f"{value.name}_{dim.dim_param}"
+    return value
 
 
 def _as_product(node: Any) -> list[Any]:
