@@ -17,7 +17,7 @@ import soundfile
 
 from tests.corpora import SCRIPT, Run, contents, spec_of
 from tests.voices import voice
-from timbre_restore.audio import read_audio
+from timbre_restore.audio import HINT_VALUES, read_audio
 from timbre_restore.audit import audit
 from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
 from timbre_restore.corpus.planning.plan import read_plan
@@ -25,6 +25,7 @@ from timbre_restore.corpus.table import read_table
 from timbre_restore.corpus.writing.items import Maker
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings, describe_suppressor, load_suppressor
+from timbre_restore.suppressors import df_spectrum as df
 
 PREPARE_MODULE = "timbre_restore.corpus.prepare"
 
@@ -183,17 +184,26 @@ def test_real_recordings_in_shards_equal_one_process(shared_data: Path, quick: R
 
 
 def test_hints_are_what_the_suppressor_knew(real: Path) -> None:
-    """A row per hop of the degraded item: where the suppressor gave zeros, its gains are zero."""
+    """A row per hop of the degraded item; with the noisy spectrum it is the spectrum that degraded was made from."""
     rows = [row for row in read_table(real / "items.tsv") if row["pass"] == "0"]
     take = [row for row in rows if row["take"] == rows[0]["take"]]
     stored = np.concatenate([np.load(real / row["hints"], allow_pickle=False) for row in take])
     noisy = np.concatenate([read_audio(real / row["noisy"])[0][0][:48000] for row in take])
     _, hints = load_suppressor().with_hints(noisy)
     assert hints is not None and stored.dtype == np.float16
-    assert stored.shape == (100 * len(take), 33)
+    assert stored.shape == (100 * len(take), HINT_VALUES)
     same = slice(0, len(stored) - 3)  # the last frames heard what lies past the last item
     assert np.max(np.abs(stored[same, :32] - hints.gains[same])) < 2e-3
     assert np.max(np.abs(stored[same, 32] - hints.local_snr_db[same])) < 2e-2
+    low = np.ascontiguousarray(stored[same, 33:].astype(np.float32)).view(np.complex64)
+    assert np.max(np.abs(low - hints.low[same])) < 1e-3 * np.max(np.abs(hints.low))
+    hops = np.concatenate([noisy, np.zeros(480, np.float32)]).reshape(-1, 480)
+    spectra = df.apply_gains(df.analyse(hops[1:], hops[0]), stored[:, :32].astype(np.float32))[same]
+    spectra[:, :96] = low
+    audio, _ = df.synthesise(spectra, np.zeros(480, np.float32))
+    degraded = np.concatenate([read_audio(real / row["degraded"])[0][0] for row in take])
+    found, expected = audio[1:].reshape(-1), degraded[480 : 480 * len(audio)]
+    assert np.max(np.abs(found - expected)) < 2e-3 * np.max(np.abs(expected)) + 2 / 32768
 
 
 def test_silent_items_are_left_out_by_rule(quick: Run, sounds: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import soundfile
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
 from tests.conftest import ROOT  # noqa: E402
-from timbre_restore.audio import packed_name, read_stored  # noqa: E402
+from timbre_restore.audio import HINT_VALUES, packed_name, read_stored  # noqa: E402
 from timbre_restore.errors import AudioFileError, CorpusError  # noqa: E402
 from timbre_restore.loading import EpochBatches, FixedBatches, Loader, RandomGain, TimbreRestoreDataset  # noqa: E402
 
@@ -31,6 +31,13 @@ def stored(number: int) -> list[np.ndarray]:
     return signals
 
 
+def known(number: int) -> np.ndarray:
+    """Hints of an item; one in five has none."""
+    if number % 5 == 4:
+        return np.full((SEGMENT // 480, HINT_VALUES), np.nan, np.float16)
+    return np.random.default_rng([1, number]).random((SEGMENT // 480, HINT_VALUES)).astype(np.float16)
+
+
 def listed(root: Path, form: str) -> Path:
     """A list of items as files of their own, or in two packed files."""
     lines, parts = [], {0: [], 1: []}
@@ -38,7 +45,7 @@ def listed(root: Path, form: str) -> Path:
         if form == "packed":
             part = parts[number % 2]
             at = sum(map(len, part))
-            part += stored(number)
+            part += [*stored(number), known(number).reshape(-1).view(np.int16)]
             file = root / "packed" / f"train-{number % 2}.pcm"
             lines.append(f"{packed_name(file, at)}|{packed_name(file, at + SEGMENT)}\n")
             continue
@@ -49,6 +56,9 @@ def listed(root: Path, form: str) -> Path:
             soundfile.write(path, samples, 48000)
             names.append(str(path))
         lines.append(f"{names[0]}|{names[1]}\n")
+        if not np.isnan(known(number)).any():
+            (root / "train" / "hints").mkdir(exist_ok=True)
+            np.save(root / "train" / "hints" / f"{number}.npy", known(number))
     for number, part in parts.items():
         if part:
             (root / "packed").mkdir(exist_ok=True)
@@ -63,7 +73,7 @@ def wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dataset(path: Path) -> TimbreRestoreDataset:
-    return TimbreRestoreDataset(path, with_noisy=True, segment=SEGMENT)
+    return TimbreRestoreDataset(path, with_noisy=True, with_hints=True, segment=SEGMENT)
 
 
 def epoch(loader: Loader) -> list[list[torch.Tensor]]:
@@ -72,7 +82,7 @@ def epoch(loader: Loader) -> list[list[torch.Tensor]]:
 
 def same(one: list[list[torch.Tensor]], other: list[list[torch.Tensor]]) -> bool:
     return len(one) == len(other) and all(
-        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True)
+        torch.equal(a.nan_to_num(-7), b.nan_to_num(-7)) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True)
     )
 
 
@@ -84,8 +94,10 @@ def batches(seed: int = 3, **processes: int) -> EpochBatches:
 def test_every_stored_form_gives_the_same_samples(tmp_path: Path, wav: Path, form: str) -> None:
     other = dataset(listed(tmp_path, form))
     for number in range(ITEMS):
-        for signal, expected in zip(other[number], stored(number), strict=True):
+        *waves, hints = other[number]
+        for signal, expected in zip(waves, stored(number), strict=True):
             assert torch.equal(signal, torch.from_numpy(expected / np.float32(32768)).unsqueeze(0))
+        assert np.array_equal(hints.numpy(), known(number).astype(np.float32), equal_nan=True)
     assert same(epoch(Loader(other, batches())), epoch(Loader(dataset(wav), batches())))
 
 
@@ -140,10 +152,14 @@ def test_gain_is_one_for_all_signals_and_never_clips(wav: Path) -> None:
         plain, louder = epoch(Loader(dataset(wav), order)), epoch(Loader(dataset(wav), order, gain=gain))
         for one, other in zip(plain, louder, strict=True):
             ratios = [
-                (b.double().norm(dim=2) / a.double().norm(dim=2)).squeeze(1) for a, b in zip(one, other, strict=True)
+                (b.double().norm(dim=2) / a.double().norm(dim=2)).squeeze(1)
+                for a, b in zip(one[:3], other[:3], strict=True)
             ]
+            low, louder_low = one[3][..., 33:], other[3][..., 33:]
+            assert torch.allclose(louder_low, low * ratios[0].float()[:, None, None], rtol=1e-4, equal_nan=True)
+            assert torch.equal(one[3][..., :33].nan_to_num(-7), other[3][..., :33].nan_to_num(-7))
             assert torch.allclose(ratios[0], ratios[1], rtol=1e-5) and torch.allclose(ratios[0], ratios[2], rtol=1e-5)
-            assert max(float(signal.abs().max()) for signal in other) <= 0.9901
+            assert max(float(signal.abs().max()) for signal in other[:3]) <= 0.9901
             seen |= {round(float(ratio), 6) for ratio in ratios[0]}
     assert len(seen) > ITEMS  # another one in the second epoch
     assert min(seen) < 0.1 and max(seen) > 1.3

@@ -14,15 +14,26 @@ from timbre_restore.audio.files import (
     write_audio,
 )
 from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
-from timbre_restore.audio.packed import PACKED_SUFFIX, locate_packed, packed_name, packed_segment, read_packed
+from timbre_restore.audio.packed import (
+    HINT_VALUES,
+    LEAD_SAMPLES,
+    PACKED_SUFFIX,
+    locate_packed,
+    packed_name,
+    packed_segment,
+    packed_stride,
+    read_packed,
+)
 from timbre_restore.audio.pairs import Pair, parse_list, read_list
 from timbre_restore.audio.stft import fast_length, hann, stft
-from timbre_restore.audio.stored import FULL_SCALE, read_stored, read_stored_into
+from timbre_restore.audio.stored import FULL_SCALE, read_hints_into, read_stored, read_stored_into
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "FULL_SCALE",
+    "HINT_VALUES",
     "HOP_SAMPLES",
+    "LEAD_SAMPLES",
     "PACKED_SUFFIX",
     "SAMPLE_RATE_HZ",
     "AudioInfo",
@@ -36,8 +47,10 @@ __all__ = [
     "locate_packed",
     "packed_name",
     "packed_segment",
+    "packed_stride",
     "parse_list",
     "read_audio",
+    "read_hints_into",
     "read_info",
     "read_list",
     "read_mono",

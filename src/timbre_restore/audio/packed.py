@@ -1,7 +1,8 @@
 """Items inside large files: raw 16-bit mono samples at 48 kHz, little-endian, many items one after another.
 
 A list names such an item as `FILE.pcm@OFFSET`, the offset counted in samples. So a list is the index, and the line
-still is 'degraded|clean'. One item is degraded, clean and noisy, in this order and without a gap.
+still is 'degraded|clean'. One item is degraded, clean, noisy and hints, in this order and without a gap; hints are
+float16, so that each value takes the room of a sample, and NaN throughout where the suppressor gave none.
 
 Files are opened for every read and never mapped: a mapped file that is cut short by somebody else, or lies on a disk
 that fails, ends the process without a word.
@@ -19,6 +20,10 @@ from numpy.typing import NDArray
 from timbre_restore.errors import AudioFileError
 
 PACKED_SUFFIX = ".pcm"
+LEAD_SAMPLES = 1440
+"""A stored noisy side goes on for so long: what DeepFilterNet3 has heard when it hands over the item's last sample."""
+HINT_VALUES = 32 + 1 + 2 * 96
+"""Stored per hop: gains of 32 ERB bands, local SNR in dB, real and imaginary parts of 96 low bins in turn."""
 SAMPLE_BYTES = 2
 _NAME = re.compile(r"(?P<file>.+\.pcm)@(?P<offset>\d+)", re.DOTALL)
 
@@ -32,6 +37,11 @@ def locate_packed(path: Path) -> tuple[Path, int] | None:
     """File and offset that a listed path names, or None when it is a file of its own."""
     match = _NAME.fullmatch(str(path))
     return (Path(match["file"]), int(match["offset"])) if match else None
+
+
+def packed_stride(segment: int, hop: int) -> int:
+    """Samples from one item of a packed file to the next."""
+    return 3 * segment + LEAD_SAMPLES + segment // hop * HINT_VALUES
 
 
 def packed_segment(degraded: Path, clean: Path) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre_restore.audio.packed import locate_packed, packed_name, packed_segment
+from timbre_restore.audio.packed import LEAD_SAMPLES, locate_packed, packed_name, packed_segment
 from timbre_restore.errors import AudioFileError, CorpusError
 
 SHOWN_CHARACTERS = 80
@@ -30,6 +30,14 @@ class Pair:
         if samples is not None and place is not None:
             return packed_name(place[0], place[1] + samples)
         return self.degraded.parent.parent / "noisy" / self.degraded.name
+
+    @property
+    def hints(self) -> Path:
+        """What the suppressor knew: the same name in the folder `hints`, or what follows noisy in a packed file."""
+        samples, place = self.samples, locate_packed(self.clean)
+        if samples is not None and place is not None:
+            return packed_name(place[0], place[1] + 2 * samples + LEAD_SAMPLES)
+        return self.degraded.parent.parent / "hints" / f"{self.degraded.stem}.npy"
 
     @property
     def samples(self) -> int | None:

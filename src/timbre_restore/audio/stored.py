@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from timbre_restore.audio.files import SAMPLE_RATE_HZ, FloatArray
-from timbre_restore.audio.packed import SAMPLE_BYTES, fill, locate_packed, read_packed_into
+from timbre_restore.audio.packed import HINT_VALUES, SAMPLE_BYTES, fill, locate_packed, read_packed_into
 from timbre_restore.errors import AudioFileError
 
 FULL_SCALE = 32768
@@ -37,6 +37,27 @@ def read_stored_into(path: Path, into: NDArray[np.int16]) -> None:
         read_packed_into(path, into)
     elif not _read_plain_wav(path, into):
         _read_any(path, into)
+
+
+def read_hints_into(path: Path, into: NDArray[np.float16]) -> None:
+    """Fill contiguous `into` `[hops, HINT_VALUES]` with an item's hints; with NaN when it has none.
+
+    Raises `AudioFileError` for a file that is cut off or of another shape.
+    """
+    if locate_packed(path):
+        read_packed_into(path, into.reshape(-1).view(np.int16))
+    elif not path.exists():
+        into[:] = np.nan
+    else:
+        try:
+            stored = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as exc:
+            raise AudioFileError(f"{path}: can't be read ({exc}).") from exc
+        if stored.shape != into.shape or stored.dtype != np.float16:
+            raise AudioFileError(
+                f"{path}: holds {stored.dtype} of shape {stored.shape}, expected float16 [{len(into)}, {HINT_VALUES}]."
+            )
+        into[:] = stored
 
 
 def _read_plain_wav(path: Path, into: NDArray[np.int16]) -> bool:

@@ -10,22 +10,34 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from timbre_restore.audio import FULL_SCALE, read_list, read_stored_into
+from timbre_restore.audio import (
+    FULL_SCALE,
+    HINT_VALUES,
+    HOP_SAMPLES,
+    LEAD_SAMPLES,
+    read_hints_into,
+    read_list,
+    read_stored_into,
+)
 from timbre_restore.errors import AudioFileError, CorpusError
-from timbre_restore.suppressors import DFN3_LATENCY_SAMPLES
 
 
 class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
     """Items of a list: `(degraded, clean)`, float32 `[1, segment]` each, full scale ±1, as they are stored.
 
     With `with_noisy` a third tensor `[1, segment + 1440]`: what the suppressor heard, going on for as long as the
-    suppressor delays. Lines name wav or flac files, or places in packed ones, also mixed. Raises `CorpusError` that
-    names list and line for whatever is missing, short, or of another rate, length or sample format.
+    suppressor delays. With `with_hints` a last one `[segment / 480, 225]`: what the suppressor knew in each hop
+    (`audio.HINT_VALUES`), NaN where it told nothing. Lines name wav or flac files, or places in packed ones, also
+    mixed. Raises `CorpusError` that names list and line for whatever is missing, short, or of another rate, length or
+    sample format.
     """
 
-    def __init__(self, list_path: Path | str, *, with_noisy: bool = False, segment: int = 48_000) -> None:
+    def __init__(
+        self, list_path: Path | str, *, with_noisy: bool = False, with_hints: bool = False, segment: int = 48_000
+    ) -> None:
         self.list_path = Path(list_path)
         self.with_noisy = with_noisy
+        self.with_hints = with_hints
         self.segment = segment
         self.pairs = read_list(self.list_path)
         if not self.pairs:
@@ -34,19 +46,30 @@ class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
     @property
     def lengths(self) -> tuple[int, ...]:
         """Samples of each signal of an item."""
-        noisy = (self.segment + DFN3_LATENCY_SAMPLES,) if self.with_noisy else ()
+        noisy = (self.segment + LEAD_SAMPLES,) if self.with_noisy else ()
         return (self.segment, self.segment, *noisy)
+
+    @property
+    def hint_values(self) -> int:
+        """Values of an item's hints, 16 bits each; 0 without them."""
+        return self.segment // HOP_SAMPLES * HINT_VALUES if self.with_hints else 0
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         signals = [np.empty(length, dtype=np.int16) for length in self.lengths]
-        self.read_into(index, signals)
-        return tuple(torch.from_numpy(signal).unsqueeze(0) * (1.0 / FULL_SCALE) for signal in signals)
+        hints = np.empty(self.hint_values, dtype=np.float16)
+        self.read_into(index, signals, hints)
+        waves = [torch.from_numpy(signal).unsqueeze(0) * (1.0 / FULL_SCALE) for signal in signals]
+        known = [torch.from_numpy(hints.astype(np.float32)).reshape(-1, HINT_VALUES)] if self.with_hints else []
+        return (*waves, *known)
 
-    def read_into(self, index: int, signals: Sequence[NDArray[np.int16]]) -> None:
-        """Fill one contiguous `[T]` per signal with the stored samples; full scale is 32768."""
+    def read_into(self, index: int, signals: Sequence[NDArray[np.int16]], hints: NDArray[np.float16]) -> None:
+        """Fill one contiguous `[T]` per signal with the stored samples; full scale is 32768.
+
+        `hints` `[hint_values]` is filled too; it is empty without them.
+        """
         pair = self.pairs[index]
         try:
             if pair.samples not in (None, self.segment):
@@ -54,6 +77,8 @@ class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
             paths = (pair.degraded, pair.clean, pair.noisy) if self.with_noisy else (pair.degraded, pair.clean)
             for path, signal in zip(paths, signals, strict=True):
                 read_stored_into(path, signal)
+            if self.with_hints:
+                read_hints_into(pair.hints, hints.reshape(-1, HINT_VALUES))
         except AudioFileError as exc:
             raise CorpusError(
                 f"{self.list_path}, line {pair.line}: {str(exc).removesuffix('.')}; prepare the corpus again with "

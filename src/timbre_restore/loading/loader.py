@@ -21,7 +21,7 @@ from timbre_restore.errors import CorpusError, TimbreRestoreError
 from timbre_restore.loading.batches import Batches
 from timbre_restore.loading.dataset import TimbreRestoreDataset
 from timbre_restore.loading.gain import RandomGain
-from timbre_restore.loading.store import Int16Array, Slots, split, to_tensor
+from timbre_restore.loading.store import Int16Array, Slots, hints_tensor, split, to_tensor
 
 PREFETCHED = 2
 """Batches per worker that are read ahead."""
@@ -43,13 +43,15 @@ class _Answer:
     request: _Request
     gains: NDArray[np.float64]
     signals: list[Int16Array] | None
+    """And, last, the hints as the same 16 bits, where the dataset gives them."""
 
 
 class Loader:
     """The batches of an epoch: a list of float32 tensors `[B, 1, T]` on `device`, one per signal of the dataset.
 
-    Each is the same, bit for bit, for any number of workers, which live as long as the loader. `gain` draws one gain
-    for all signals of an item; None leaves them as stored. Raises the `CorpusError` of an item that can't be read.
+    Hints are the last one, `[B, N, 225]`, where the dataset gives them. Each is the same, bit for bit, for any number
+    of workers, which live as long as the loader. `gain` draws one gain for all signals of an item, and for the low bins
+    of its hints; None leaves them as stored. Raises the `CorpusError` of an item that can't be read.
     Only one iteration may go on at a time.
     """
 
@@ -70,8 +72,9 @@ class Loader:
         slots = None
         if num_workers and method == "fork":
             # One more than can be asked for: this one is being converted when the next is asked for.
-            slots = Slots(num_workers * prefetched + 1, batches.batch_size, dataset.lengths)
+            slots = Slots(num_workers * prefetched + 1, batches.batch_size, stored_lengths(dataset))
         self._slots = slots
+        self._with_hints = dataset.with_hints
         self._answers: DataLoader[Any] = DataLoader(
             _Reader(dataset, slots, gain),
             sampler=_Requests(batches, slots.count if slots else 1),
@@ -101,7 +104,16 @@ class Loader:
             assert self._slots is not None
             signals = self._slots.signals(answer.request.slot, len(answer.request.indices))
         scale = torch.from_numpy((answer.gains / FULL_SCALE).astype(np.float32)).reshape(-1, 1, 1)
-        return [to_tensor(signal, scale, self.device) for signal in signals]
+        if not self._with_hints:
+            return [to_tensor(signal, scale, self.device) for signal in signals]
+        *waves, hints = signals
+        tensors = [to_tensor(wave, scale, self.device) for wave in waves]
+        return [*tensors, hints_tensor(hints, scale * FULL_SCALE, self.device)]
+
+
+def stored_lengths(dataset: TimbreRestoreDataset) -> tuple[int, ...]:
+    """16-bit values of each part of an item, hints last where there are any."""
+    return (*dataset.lengths, *([dataset.hint_values] if dataset.with_hints else []))
 
 
 class _Requests:
@@ -129,16 +141,17 @@ class _Reader(Dataset[_Answer | CorpusError]):
         self.gain = gain
 
     def __getitem__(self, request: _Request) -> _Answer | CorpusError:
-        items, lengths = len(request.indices), self.dataset.lengths
+        items, lengths = len(request.indices), stored_lengths(self.dataset)
         if self.slots is None:
             signals = split(np.empty(items * sum(lengths), dtype=np.int16), items, lengths)
         else:
             signals = self.slots.signals(request.slot, items)
         gains = np.ones(items)
         for row, index in enumerate(request.indices):
-            own = [signal[row] for signal in signals]
+            own = [signal[row] for signal in signals[: len(self.dataset.lengths)]]
+            hints = signals[-1][row].view(np.float16) if self.dataset.with_hints else np.empty(0, np.float16)
             try:
-                self.dataset.read_into(index, own)
+                self.dataset.read_into(index, own, hints)
             except CorpusError as exc:
                 return exc
             if self.gain is not None:

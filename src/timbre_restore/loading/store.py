@@ -9,7 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from timbre_restore.audio import HINT_VALUES
+
 Int16Array = NDArray[np.int16]
+LOW_VALUES = HINT_VALUES - 33
+"""Real and imaginary parts of the low bins, the last of a row of hints."""
 
 
 class Slots:
@@ -49,3 +53,13 @@ def to_tensor(stored: Int16Array, scale: torch.Tensor, device: torch.device) -> 
         # 16 bits travel, from memory that need not be waited for; the device makes the same numbers of them.
         return samples.pin_memory().to(device, non_blocking=True) * scale.to(device, non_blocking=True)
     return samples.to(device) * scale.to(device)
+
+
+def hints_tensor(stored: Int16Array, gain: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Hints `[B, N·225]` stored as float16, as float32 `[B, N, 225]` on `device`; the low bins times `gain` `[B, 1, 1]`.
+
+    Band gains and local SNR are ratios, which a common gain leaves as they are.
+    """
+    values = torch.from_numpy(stored.view(np.float16)).reshape(len(stored), -1, HINT_VALUES).to(device).float()
+    values[..., -LOW_VALUES:] *= gain.to(device)
+    return values

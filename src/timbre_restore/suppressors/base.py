@@ -36,11 +36,13 @@ class SuppressorSettings:
 class Hints:
     """What a suppressor knew while it worked, a row per hop of 480 samples of its output, its delay removed.
 
-    `gains` `[N, 32]`, of ERB bands, in [0, 1]; `local_snr_db` `[N]`, from -15 to 35.
+    `gains` `[N, 32]`, applied to ERB bands, in [0, 1]; `local_snr_db` `[N]`, from -15 to 35; `low` complex `[N, 96]`,
+    the lowest bins of its spectrum before synthesis. With the noisy spectrum, gains and low bins make the whole of it.
     """
 
     gains: FloatArray
     local_snr_db: FloatArray
+    low: NDArray[np.complex64]
 
 
 class Suppressor(Protocol):
@@ -156,7 +158,8 @@ class HopSuppressor:
                 f"{self.build}: gave {len(delayed)} samples for {hops} hops, or NaN among them; reinstall it."
             )
         if known is not None:
-            known = Hints(known.gains[late // HOP_SAMPLES :], known.local_snr_db[late // HOP_SAMPLES :])
+            first = late // HOP_SAMPLES
+            known = Hints(known.gains[first:], known.local_snr_db[first:], known.low[first:])
         return np.ascontiguousarray(delayed[late : late + length], dtype=np.float32), known
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +49,17 @@ class Suppressed:
     """A stretch of N hops after the suppressor, and what it knew; silent hops hold zeros and -15 dB.
 
     `audio` `[N, 480]`, delayed by 1440 samples; `spectra` `[N, 481]` before synthesis and `noisy_spectra` beside them,
-    both of two frames earlier than the hop; `gains` `[N, 32]` per ERB band; `local_snr_db` `[N]`.
+    both of two frames earlier than the hop; `newest_spectra` `[N, 481]`, noisy of the hop itself; `gains` `[N, 32]`
+    applied per ERB band; `local_snr_db` `[N]`; `heard` `[N]`, false for the silent hops.
     """
 
     audio: FloatArray
     spectra: ComplexArray
     noisy_spectra: ComplexArray
+    newest_spectra: ComplexArray
     gains: FloatArray
     local_snr_db: FloatArray
+    heard: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,9 @@ class _Whole:
         erb, unit, *_ = df.features(self.spectra, *df.initial_norms())
         return erb, unit
 
-    def spread(self, values: FloatArray, silent: float = 0.0) -> FloatArray:
+    def spread(self, values: NDArray[Any], silent: float = 0.0) -> NDArray[Any]:
         """Values of the heard hops `[L, …]` at their places among all `[N, …]`."""
-        out = np.full((len(self.heard), *values.shape[1:]), silent, np.float32)
+        out = np.full((len(self.heard), *values.shape[1:]), silent, values.dtype)
         out[self.heard] = values
         return out
 
@@ -96,15 +100,16 @@ class DFN3Sequence:
 
     def stream(self, hops: FloatArray, state: SequenceState) -> tuple[Suppressed, SequenceState]:
         """The next hops `[N, 480]` of a signal, N at least 1, and the state for those after them."""
-        count = len(hops)
+        count, heard = len(hops), is_heard(hops)
         out = Suppressed(
             np.zeros_like(hops),
             np.zeros((count, df.BINS), np.complex64),
             np.zeros((count, df.BINS), np.complex64),
+            np.zeros((count, df.BINS), np.complex64),
             np.zeros((count, df.ERB_BANDS), np.float32),
             np.full(count, SILENT_SNR_DB, np.float32),
+            heard,
         )
-        heard = is_heard(hops)
         if not heard.any():
             return out, state
         live = hops[heard]
@@ -116,8 +121,8 @@ class DFN3Sequence:
         enhanced = self._enhance(seen, noisy, gains, taps)
         audio, overlap = df.synthesise(enhanced, state.overlap)
         for target, values in zip(
-            (out.audio, out.spectra, out.noisy_spectra, out.gains, out.local_snr_db),
-            (audio, enhanced, noisy, gains, snr),
+            (out.audio, out.spectra, out.noisy_spectra, out.newest_spectra, out.gains, out.local_snr_db),
+            (audio, enhanced, noisy, fresh, self._applied(gains), snr),
             strict=True,
         ):
             target[heard] = values
@@ -128,9 +133,9 @@ class DFN3Sequence:
         hops, state, parts = padded.reshape(-1, HOP_SAMPLES), SequenceState(), []
         for start in range(0, len(hops), STRETCH_HOPS):
             part, state = self.stream(hops[start : start + STRETCH_HOPS], state)
-            parts.append((part.audio, part.gains, part.local_snr_db))
-        audio, gains, local_snr_db = (np.concatenate(values) for values in zip(*parts, strict=True))
-        return audio.reshape(-1), Hints(gains, local_snr_db)
+            parts.append((part.audio, part.gains, part.local_snr_db, part.spectra[:, : df.FILTERED_BINS]))
+        audio, *known = (np.concatenate(values) for values in zip(*parts, strict=True))
+        return audio.reshape(-1), Hints(*known)
 
     def run_many(self, padded: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints]]:
         """Number, audio and hints of each signal `[T]` as `run_hops` gives them, several of them at once."""
@@ -148,6 +153,7 @@ class DFN3Sequence:
         gains, snr, taps = np.concatenate(job.gains), np.concatenate(job.local_snr_db), np.concatenate(job.taps)
         seen = np.concatenate([SequenceState().spectra, whole.spectra])
         audio = np.empty((len(whole.spectra), HOP_SAMPLES), np.float32)
+        low = np.empty((len(whole.spectra), df.FILTERED_BINS), np.complex64)
         overlap = SequenceState().overlap
         for start in range(0, len(audio), STRETCH_HOPS):
             part = slice(start, start + STRETCH_HOPS)
@@ -155,7 +161,9 @@ class DFN3Sequence:
             noisy = seen[start + LOOKAHEAD_FRAMES : start + LOOKAHEAD_FRAMES + count]
             enhanced = self._enhance(seen[start : start + count + _EARLIER], noisy, gains[part], taps[part])
             audio[part], overlap = df.synthesise(enhanced, overlap)
-        return whole.spread(audio).reshape(-1), Hints(whole.spread(gains), whole.spread(snr, SILENT_SNR_DB))
+            low[part] = enhanced[:, : df.FILTERED_BINS]
+        known = Hints(whole.spread(self._applied(gains)), whole.spread(snr, SILENT_SNR_DB), whole.spread(low))
+        return whole.spread(audio).reshape(-1), known
 
     def _enhance(self, seen: ComplexArray, noisy: ComplexArray, gains: FloatArray, taps: ComplexArray) -> ComplexArray:
         enhanced = df.apply_gains(noisy, gains)
@@ -165,6 +173,12 @@ class DFN3Sequence:
         if self._floor > 0.0:
             enhanced = (1.0 - self._floor) * enhanced + self._floor * noisy
         return enhanced.astype(np.complex64, copy=False)
+
+    def _applied(self, gains: FloatArray) -> FloatArray:
+        """What the band gains come to after post-filter and limit: of a spectrum of ones, what `_enhance` leaves."""
+        if self._beta > 0.0:
+            gains = df.post_filter_factor(gains, self._beta) * gains
+        return self._floor + (np.float32(1.0) - np.float32(self._floor)) * gains
 
 
 def is_heard(hops: FloatArray) -> NDArray[np.bool_]:

@@ -114,8 +114,13 @@ def post_filter(noisy: ComplexArray, enhanced: ComplexArray, beta: float) -> Com
     The last bin, 24 kHz, stays as it is: libDF goes through the bins in fours.
     """
     tiny = np.float32(1e-12)
-    gain = np.clip(np.abs(enhanced) / (np.abs(noisy) + tiny), tiny, 1.0)
-    sine = np.sin(gain * np.float32(np.pi / 2))
-    factor = (1.0 + beta) / (1.0 + beta / sine**2)
+    factor = post_filter_factor(np.abs(enhanced) / (np.abs(noisy) + tiny), beta)
     factor[:, -1] = 1.0
     return (enhanced * factor).astype(np.complex64)
+
+
+def post_filter_factor(gain: FloatArray, beta: float) -> FloatArray:
+    """(1 + b) / (1 + b / sin^2(pi/2 · g)): what the post-filter makes of a gain g is g times this."""
+    sine = np.sin(np.clip(gain, np.float32(1e-12), np.float32(1.0)) * np.float32(np.pi / 2))
+    factor: FloatArray = (1.0 + beta) / (1.0 + beta / sine**2)
+    return factor

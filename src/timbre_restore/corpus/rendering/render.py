@@ -14,11 +14,11 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import FULL_SCALE, HOP_SAMPLES, to_db
+from timbre_restore.audio import FULL_SCALE, HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, to_db
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.rendering.mix import Applied, Mixture
 from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped
-from timbre_restore.suppressors import DFN3_LATENCY_SAMPLES, Hints, Suppressor
+from timbre_restore.suppressors import Hints, Suppressor
 
 FloatArray = NDArray[np.float32]
 Int16Array = NDArray[np.int16]
@@ -26,22 +26,17 @@ HintArray = NDArray[np.float16]
 
 CEILING = 0.99
 TRIES = 4  # of a gain under which the suppressor's output stays below the ceiling
-LEAD_SAMPLES = DFN3_LATENCY_SAMPLES
-"""The stored noisy side goes on for so long: what DeepFilterNet3 has heard when it hands over the last sample."""
 ACTIVE_RANGE_DB = 40.0
-HINT_VALUES = 33
-"""Per hop: the gains of 32 ERB bands, and the local SNR in dB."""
-
 
 @dataclass(frozen=True)
 class Rendered:
-    """A take's items: degraded and clean int16 `[N, segment]`, noisy `[N, segment + lead]`, hints `[N, hops, 33]`."""
+    """A take's items: degraded and clean int16 `[N, segment]`, noisy `[N, segment + lead]`, and hints."""
 
     degraded: Int16Array
     clean: Int16Array
     noisy: Int16Array
     hints: HintArray | None
-    """Per hop of degraded, `HINT_VALUES` each; None when the suppressor does not tell."""
+    """`[N, hops, HINT_VALUES]`, a row per hop of degraded; None when the suppressor does not tell."""
     activity: NDArray[np.float64]
     """`[N]`: the share of an item's frames of 10 ms in which the target lies within 40 dB of the take's loudest."""
     applied: Applied
@@ -148,7 +143,8 @@ def _finished(
 
 def _hint_items(hints: Hints, items: int, segment: int) -> HintArray:
     hops = segment // HOP_SAMPLES
-    rows = np.concatenate([hints.gains, hints.local_snr_db[:, None]], axis=1)[: items * hops]
+    low = np.ascontiguousarray(hints.low).view(np.float32)
+    rows = np.concatenate([hints.gains, hints.local_snr_db[:, None], low], axis=1)[: items * hops]
     return rows.astype(np.float16).reshape(items, hops, HINT_VALUES)
 
 

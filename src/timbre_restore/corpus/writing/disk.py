@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from timbre_restore.audio import HOP_SAMPLES
+from timbre_restore.audio import HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, packed_stride
 from timbre_restore.corpus.planning.plan import Take
-from timbre_restore.corpus.rendering.render import HINT_VALUES, LEAD_SAMPLES
 from timbre_restore.corpus.spec import CorpusSpec
 from timbre_restore.corpus.writing.packs import PART_BYTES
 from timbre_restore.errors import CorpusError
@@ -25,11 +24,11 @@ def bytes_needed(spec: CorpusSpec, takes: Iterable[Take]) -> tuple[int, int]:
     for take in takes:
         count += 1
         items += take.items_at_most(spec.segment)
+    if spec.format == "packed":  # a part is made while its pieces are still there
+        content = items * 2 * packed_stride(spec.segment, HOP_SAMPLES)
+        return items, content + min(content, PART_BYTES) + count * 2 * _MARKER
     audio = [2 * spec.segment, 2 * spec.segment, 2 * (spec.segment + LEAD_SAMPLES)]
     hints = 2 * HINT_VALUES * (spec.segment // HOP_SAMPLES)
-    if spec.format == "packed":  # a part is made while its pieces are still there
-        content = items * (sum(audio) + hints)
-        return items, content + min(content, PART_BYTES) + count * 2 * _MARKER
     share = _FLAC_SHARE if spec.format == "flac" else 1.0
     files = [share * size for size in audio] + [float(hints)]
     return items, items * sum(int(-(-size // _BLOCK)) * _BLOCK for size in files) + count * 2 * _MARKER

@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from timbre_restore.atomic import write_json
+from timbre_restore.audio import PACKED_SUFFIX
 from timbre_restore.corpus.planning.split import SPLITS
 from timbre_restore.errors import CorpusError, LockedError
 
@@ -38,13 +39,13 @@ class CorpusFolder:
         """Where a take says that it is done. (Two levels, because a corpus may hold a hundred thousand.)"""
         return self.state / "takes" / identity[:2] / f"{identity}.json"
 
-    def piece(self, identity: str, suffix: str) -> Path:
+    def piece(self, identity: str) -> Path:
         """Where a take lies until it is joined with others to a part of a packed corpus."""
-        return self.state / "pieces" / identity[:2] / f"{identity}{suffix}"
+        return self.state / "pieces" / identity[:2] / f"{identity}{PACKED_SUFFIX}"
 
-    def part(self, name: str, suffix: str) -> Path:
+    def part(self, name: str) -> Path:
         """Where a part of a packed corpus lies."""
-        return self.root / "packed" / f"{name}{suffix}"
+        return self.root / "packed" / f"{name}{PACKED_SUFFIX}"
 
     def part_marker(self, name: str) -> Path:
         """Where a part says which takes it holds."""
@@ -136,7 +137,7 @@ class CorpusFolder:
     def _remove_torn_files(self) -> None:
         """Temporary files of a run that was killed. Only when nobody else is at work, whose they could be."""
         below = [self.root / split / role for split in SPLITS for role in ROLES]
-        folders = [self.root, self.part("", "").parent, *below]
+        folders = [self.root, self.part("x").parent, *below]
         for folder in folders:
             for path in folder.glob(".*.tmp*"):
                 path.unlink(missing_ok=True)

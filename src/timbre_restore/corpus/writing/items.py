@@ -18,12 +18,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from timbre_restore.atomic import write_bytes, write_text
-from timbre_restore.audio import SAMPLE_RATE_HZ
+from timbre_restore.audio import HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, SAMPLE_RATE_HZ
 from timbre_restore.corpus.planning.draw import keeps_silent_item
 from timbre_restore.corpus.planning.plan import Take, take_row
 from timbre_restore.corpus.rendering.mix import Folders, Mixture, mix
 from timbre_restore.corpus.rendering.rejects import TakeSkipped
-from timbre_restore.corpus.rendering.render import LEAD_SAMPLES, Rendered, render
+from timbre_restore.corpus.rendering.render import Rendered, render
 from timbre_restore.corpus.spec import CorpusSpec
 from timbre_restore.corpus.table import table_text
 from timbre_restore.corpus.writing.folder import AUDIO_ROLES, CorpusFolder, read_json
@@ -144,8 +144,10 @@ class Maker:
     def _write_items(self, take: Take, made: Rendered, kept: list[int]) -> dict[str, int]:
         """Write what is kept; relative path and size of every file."""
         if self.spec.format == "packed":
-            audio = [part for i in kept for part in (made.degraded[i], made.clean[i], made.noisy[i])]
-            return write_piece(self.folder, take.id, audio, None if made.hints is None else made.hints[kept])
+            none = np.full((self.spec.segment // HOP_SAMPLES, HINT_VALUES), np.nan, np.float16)
+            hints = [none if made.hints is None else made.hints[i] for i in kept]
+            items = zip(made.degraded[kept], made.clean[kept], made.noisy[kept], hints, strict=True)
+            return write_piece(self.folder, take.id, [part for item in items for part in item])
         files: dict[str, int] = {}
         for i in kept:
             name = item_name(take, i)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from timbre_restore.atomic import write_text
-from timbre_restore.audio import HOP_SAMPLES, PACKED_SUFFIX, packed_name
+from timbre_restore.audio import HOP_SAMPLES, LEAD_SAMPLES, packed_name, packed_stride
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.planning.split import SPLITS
-from timbre_restore.corpus.rendering.render import HINT_VALUES, LEAD_SAMPLES
 from timbre_restore.corpus.table import write_table
 from timbre_restore.corpus.writing.folder import ROLES, CorpusFolder
-from timbre_restore.corpus.writing.packs import HINTS_SUFFIX, Place, join_pieces
+from timbre_restore.corpus.writing.packs import Place, join_pieces
 
 ROW_COLUMNS = (
     "take", "speaker", "source", "recording", "pass", "part", "native_rate_hz", "bandwidth_hz", "speech_level_dbfs",
@@ -44,10 +43,11 @@ def write_lists(
             if suffix == "packed":
                 paths = _packed_paths(places[take.id], number, segment)
             else:
-                paths = _own_paths(folder, take, item["name"], suffix, hints=marker["hints"])
+                paths = _own_paths(folder, take, item["name"], suffix)
             pairs[take.split].append(f"{paths[0]}|{paths[1]}")
             shared = [marker["row"][column] for column in ROW_COLUMNS]
-            below = [path.relative_to(folder.root).as_posix() if path is not None else "" for path in paths]
+            below = [path.relative_to(folder.root).as_posix() for path in paths]
+            below[-1] = below[-1] if marker["hints"] else ""
             index = item["index"]
             rows.append([item["name"], take.split, *below, index, index * segment, item["activity"], *shared])
     for split in SPLITS:
@@ -56,17 +56,14 @@ def write_lists(
     write_table(folder.root / "skipped.tsv", SKIPPED_COLUMNS, skipped)
 
 
-def _own_paths(folder: CorpusFolder, take: Take, name: str, suffix: str, *, hints: bool) -> list[Path | None]:
+def _own_paths(folder: CorpusFolder, take: Take, name: str, suffix: str) -> list[Path]:
     """Degraded, clean, noisy and hints, each a file of its own."""
     suffixes = {role: "npy" if role == "hints" else suffix for role in ROLES}
-    paths: list[Path | None] = [folder.item(take.split, role, name, suffixes[role]) for role in ROLES]
-    return paths if hints else [*paths[:-1], None]
+    return [folder.item(take.split, role, name, suffixes[role]) for role in ROLES]
 
 
-def _packed_paths(place: Mapping[str, Place], number: int, segment: int) -> list[Path | None]:
+def _packed_paths(place: Place, number: int, segment: int) -> list[Path]:
     """The same of item `number` of what a take gave, inside a part."""
-    audio, hints = place[PACKED_SUFFIX], place.get(HINTS_SUFFIX)
-    first = audio.start // 2 + number * (3 * segment + LEAD_SAMPLES)
-    paths: list[Path | None] = [packed_name(audio.path, first + role * segment) for role in range(3)]
-    values = segment // HOP_SAMPLES * HINT_VALUES
-    return [*paths, None if hints is None else packed_name(hints.path, hints.start // 2 + number * values)]
+    first = place.start // 2 + number * packed_stride(segment, HOP_SAMPLES)
+    starts = (0, segment, 2 * segment, 3 * segment + LEAD_SAMPLES)
+    return [packed_name(place.path, first + start) for start in starts]

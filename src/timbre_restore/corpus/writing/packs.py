@@ -19,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.atomic import replacing, write_bytes, write_text
-from timbre_restore.audio import PACKED_SUFFIX
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.planning.split import SPLITS
 from timbre_restore.corpus.writing.folder import CorpusFolder, read_json
 from timbre_restore.errors import CorpusError
 
 PART_BYTES = 1 << 30
-HINTS_SUFFIX = ".f16"
 
 
 @dataclass(frozen=True)
@@ -37,20 +35,14 @@ class Place:
     start: int
 
 
-def write_piece(
-    folder: CorpusFolder, take_id: str, audio: Sequence[NDArray[np.int16]], hints: NDArray[np.float16] | None
-) -> dict[str, int]:
-    """Write what a take gives as one piece, and its hints as another; relative path and size of each."""
-    files = {}
-    for suffix, arrays in ((PACKED_SUFFIX, audio), (HINTS_SUFFIX, () if hints is None else (hints,))):
-        content = b"".join(
-            np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes() for array in arrays
-        )
-        if content:
-            path = folder.piece(take_id, suffix)
-            write_bytes(path, content)
-            files[path.relative_to(folder.root).as_posix()] = len(content)
-    return files
+def write_piece(folder: CorpusFolder, take_id: str, arrays: Sequence[NDArray[Any]]) -> dict[str, int]:
+    """Write what a take gives as one piece; its relative path and size."""
+    content = b"".join(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes() for array in arrays)
+    if not content:
+        return {}
+    path = folder.piece(take_id)
+    write_bytes(path, content)
+    return {path.relative_to(folder.root).as_posix(): len(content)}
 
 
 def packed_takes(folder: CorpusFolder) -> frozenset[tuple[str, str]]:
@@ -60,32 +52,31 @@ def packed_takes(folder: CorpusFolder) -> frozenset[tuple[str, str]]:
 
 def join_pieces(
     folder: CorpusFolder, takes: Sequence[Take], markers: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, Place]]:
-    """Join the pieces of all takes into parts. Returns take → suffix → where it lies.
+) -> dict[str, Place]:
+    """Join the pieces of all takes into parts. Returns where each take lies.
 
     Raises `CorpusError` when a piece is gone, `OSError` when the disk does not take it.
     """
     by_id = {take.id: marker for take, marker in zip(takes, markers, strict=True) if marker["items"]}
-    places: dict[str, dict[str, Place]] = {}
+    places: dict[str, Place] = {}
     names = []
     for split in SPLITS:
         own = [take.id for take in takes if take.split == split and take.id in by_id]
         for group in _groups(own, by_id):
             names.append(_join(folder, split, group, by_id))
             part = read_json(folder.part_marker(names[-1])) or {}
-            for take_id in group:
-                starts = part["takes"][take_id]["starts"]
-                places[take_id] = {s: Place(folder.part(names[-1], s), start) for s, start in starts.items()}
+            path = folder.part(names[-1])
+            places |= {take_id: Place(path, part["takes"][take_id]["start"]) for take_id in group}
     _sweep(folder, set(names), {(take, marker["digest"]) for take, marker in by_id.items()})
     return places
 
 
 def remove_parts(folder: CorpusFolder) -> None:
     """Take all parts away, from a folder whose items are files of their own by now."""
-    for path in (*folder.part("x", "").parent.glob("*"), *folder.part_marker("x").parent.glob("*.json")):
+    for path in (*folder.part("x").parent.glob("*"), *folder.part_marker("x").parent.glob("*.json")):
         path.unlink(missing_ok=True)
     with suppress(OSError):
-        folder.part("x", "").parent.rmdir()
+        folder.part("x").parent.rmdir()
 
 
 def _groups(takes: Sequence[str], markers: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
@@ -108,21 +99,16 @@ def _join(folder: CorpusFolder, split: str, group: Sequence[str], markers: Mappi
     name = f"{split}-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
     if _whole(folder, read_json(folder.part_marker(name))) is None:
         sources = _sources(folder)
-        entries: dict[str, Any] = {take: {"digest": markers[take]["digest"], "starts": {}} for take in group}
-        sizes = {}
-        for suffix in (PACKED_SUFFIX, HINTS_SUFFIX):
-            with replacing(folder.part(name, suffix)) as temporary, temporary.open("wb") as out:
-                for take in group:
-                    piece = folder.piece(take, suffix)
-                    size = markers[take]["files"].get(piece.relative_to(folder.root).as_posix())
-                    if size is not None:
-                        entries[take]["starts"][suffix] = out.tell()
-                        _copy(piece, sources.get((take, markers[take]["digest"], suffix)), size, out)
-                sizes[suffix] = out.tell()
-        write_text(folder.part_marker(name), json.dumps({"name": name, "sizes": sizes, "takes": entries}))
+        entries: dict[str, Any] = {}
+        with replacing(folder.part(name)) as temporary, temporary.open("wb") as out:
+            for take in group:
+                digest, (size,) = markers[take]["digest"], markers[take]["files"].values()
+                entries[take] = {"digest": digest, "start": out.tell()}
+                _copy(folder.piece(take), sources.get((take, digest)), size, out)
+            whole = out.tell()
+        write_text(folder.part_marker(name), json.dumps({"name": name, "size": whole, "takes": entries}))
     for take in group:
-        for suffix in (PACKED_SUFFIX, HINTS_SUFFIX):
-            folder.piece(take, suffix).unlink(missing_ok=True)
+        folder.piece(take).unlink(missing_ok=True)
     return name
 
 
@@ -142,13 +128,12 @@ def _copy(piece: Path, elsewhere: Place | None, size: int, out: IO[bytes]) -> No
         raise CorpusError(f"{place.path}: is cut off; remove it and run the same command again with --skip_existing.")
 
 
-def _sources(folder: CorpusFolder) -> dict[tuple[str, str, str], Place]:
-    """Where parts of earlier runs hold a take: (id, digest, suffix) → place."""
+def _sources(folder: CorpusFolder) -> dict[tuple[str, str], Place]:
+    """Where parts of earlier runs hold a take: (id, digest) → place."""
     return {
-        (take, entry["digest"], suffix): Place(folder.part(name, suffix), start)
+        (take, entry["digest"]): Place(folder.part(name), entry["start"])
         for name, part in _parts(folder)
         for take, entry in part["takes"].items()
-        for suffix, start in entry["starts"].items()
     }
 
 
@@ -160,14 +145,11 @@ def _parts(folder: CorpusFolder) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _whole(folder: CorpusFolder, part: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A part's marker, if its files are as long as it says."""
+    """A part's marker, if its file is as long as it says."""
     if part is None:
         return None
-    for suffix, size in part["sizes"].items():
-        path = folder.part(part["name"], suffix)
-        if not path.is_file() or path.stat().st_size != size:
-            return None
-    return part
+    path = folder.part(part["name"])
+    return part if path.is_file() and path.stat().st_size == part["size"] else None
 
 
 def _sweep(folder: CorpusFolder, names: set[str], listed: set[tuple[str, str]]) -> None:
@@ -179,10 +161,10 @@ def _sweep(folder: CorpusFolder, names: set[str], listed: set[tuple[str, str]]) 
         if name not in names and {(take, entry["digest"]) for take, entry in part["takes"].items()} <= listed:
             folder.part_marker(name).unlink(missing_ok=True)
     known = {path.stem for path in folder.part_marker("x").parent.glob("*.json")}
-    for path in folder.part("x", PACKED_SUFFIX).parent.glob("*"):
+    for path in folder.part("x").parent.glob("*"):
         if path.stem not in known:
             path.unlink(missing_ok=True)
     joined = {take for take, _ in listed}
-    for path in folder.piece("x", PACKED_SUFFIX).parent.parent.glob("*/*"):
+    for path in folder.piece("x").parent.parent.glob("*/*"):
         if path.stem in joined:
             path.unlink(missing_ok=True)
