@@ -17,7 +17,7 @@ import soundfile
 
 from tests.corpora import SCRIPT, Run, contents, spec_of
 from tests.voices import voice
-from timbre_restore.audio import HINT_VALUES, read_audio
+from timbre_restore.audio import HINT_VALUES, frames, read_audio
 from timbre_restore.audit import audit
 from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
 from timbre_restore.corpus.planning.plan import read_plan
@@ -198,9 +198,9 @@ def test_hints_are_what_the_suppressor_knew(real: Path) -> None:
     low = np.ascontiguousarray(stored[same, 33:].astype(np.float32)).view(np.complex64)
     assert np.max(np.abs(low - hints.low[same])) < 1e-3 * np.max(np.abs(hints.low))
     hops = np.concatenate([noisy, np.zeros(480, np.float32)]).reshape(-1, 480)
-    spectra = df.apply_gains(df.analyse(hops[1:], hops[0]), stored[:, :32].astype(np.float32))[same]
+    spectra = df.apply_gains(frames.analyse(hops[1:], hops[0]), stored[:, :32].astype(np.float32))[same]
     spectra[:, :96] = low
-    audio, _ = df.synthesise(spectra, np.zeros(480, np.float32))
+    audio, _ = frames.synthesise(spectra, np.zeros(480, np.float32))
     degraded = np.concatenate([read_audio(real / row["degraded"])[0][0] for row in take])
     found, expected = audio[1:].reshape(-1), degraded[480 : 480 * len(audio)]
     assert np.max(np.abs(found - expected)) < 2e-3 * np.max(np.abs(expected)) + 2 / 32768

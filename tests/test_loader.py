@@ -82,7 +82,9 @@ def epoch(loader: Loader) -> list[list[torch.Tensor]]:
 
 def same(one: list[list[torch.Tensor]], other: list[list[torch.Tensor]]) -> bool:
     return len(one) == len(other) and all(
-        torch.equal(a.nan_to_num(-7), b.nan_to_num(-7)) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True)
+        torch.equal(a.nan_to_num(-7), b.nan_to_num(-7))
+        for x, y in zip(one, other, strict=True)
+        for a, b in zip(x, y, strict=True)
     )
 
 

@@ -75,15 +75,14 @@ def export(
 
 def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettings:
     """The run as the training room takes it; on `corpus` instead of the configured one when given."""
-    from timbre_restore.models import DiscriminatorSettings, UNetSettings
+    from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
     from timbre_restore.training import TrainSettings
 
     training, model, judges = config.training, config.model, config.discriminators
-    first, second, third = model.channels
     return TrainSettings(
         corpus=corpus or config.data.output_dir,
         output_dir=training.output_dir,
-        generator=UNetSettings(model.conditioning, model.bands, (first, second, third), model.recurrent),
+        generator=GeneratorSettings(model.name, model.size, model.conditioning),
         discriminators=DiscriminatorSettings(
             tuple(judges.names), tuple(judges.periods), tuple(judges.windows), judges.channels
         ),

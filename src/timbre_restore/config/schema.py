@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-Conditioning = Literal["degraded", "degraded+noisy"]
+Conditioning = Literal["degraded", "degraded+noisy", "degraded+noisy+hints"]
 SuppressorName = Literal["dfn3", "rnnoise", "dtln", "spectral_gate"]
 
 
@@ -152,14 +152,18 @@ class Suppressor(_Section):
 class Model(_Section):
     """The generator."""
 
-    name: Literal["unet"] = "unet"
+    name: Literal["spectral", "unet", "reference"] = "spectral"
+    """`spectral` works on the suppressor's own spectrum, `unet` on waves; `reference` is for comparisons only."""
+    size: Literal["tiny", "small", "base"] = "small"
     conditioning: Conditioning = "degraded+noisy"
-    bands: Annotated[int, Field(ge=16, multiple_of=16)] = 160
-    """Channels of the learned analysis at stride 16."""
-    channels: Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)] = [48, 96, 192]
-    """Widths at 3000, 600 and 100 frames per second."""
-    recurrent: Annotated[int, Field(ge=8)] = 192
-    """Width of the bottleneck's recurrence."""
+    """What it sees; hints are the suppressor's own gains and local SNR, which only `spectral` takes."""
+
+    @field_validator("conditioning")
+    @classmethod
+    def _hints_are_taken(cls, value: str, info: ValidationInfo) -> str:
+        if "hints" in value and info.data.get("name") not in (None, "spectral"):
+            raise ValueError("hints are taken by the generator 'spectral' alone")
+        return value
 
 
 class Discriminators(_Section):
@@ -181,12 +185,16 @@ class LossWeights(_Section):
     multi_stft: Annotated[float, Field(ge=0)] = 3.0
     adversarial: Annotated[float, Field(ge=0)] = 1.0
     feature_matching: Annotated[float, Field(ge=0)] = 2.0
+    compressed: Annotated[float, Field(ge=0)] = 0.0
+    """On the complex spectrum with magnitudes to the power of 0.3."""
+    over_attenuation: Annotated[float, Field(ge=0)] = 0.0
+    """On what is missing in that spectrum, and not on what is too much."""
 
     @model_validator(mode="after")
     def _something_before_the_gan(self) -> LossWeights:
-        if self.l1 == 0 and self.multi_stft == 0:
+        if self.l1 == 0 and self.multi_stft == 0 and self.compressed == 0:
             raise ValueError(
-                "l1 and multi_stft are both 0, which leaves nothing to learn from; put one of them above 0"
+                "l1, multi_stft and compressed are all 0, which leaves nothing to learn from; put one of them above 0"
             )
         return self
 

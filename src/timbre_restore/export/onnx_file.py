@@ -1,30 +1,37 @@
 """One ONNX file with every state as a named input and output, and the proof that it computes what the network does.
 
-Inputs: `degraded` `[1, 1, T]` and, when conditioned on it, `noisy` `[1, 1, T + 1440]`, T any number of whole hops; and
-one `state_<name>` per state. Outputs: `restored` `[1, 1, T]` and one `next_<name>` per state. A file is refused when
-ONNX Runtime does not give the network's numbers, in one chunk and in hops.
+Inputs and outputs carry the generator's own names (`Generator.stream`), for any number of hops per call, and one
+`state_<name>` in, one `next_<name>` out per state. A file is refused when ONNX Runtime does not give the network's
+numbers, in one chunk and hop by hop.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from timbre_restore import __version__, atomic
+from timbre_restore.audio import HOP_SAMPLES, FloatArray, frames
 from timbre_restore.errors import ExportError
-from timbre_restore.models import UNet
+from timbre_restore.models import Generator
 
 OPSET = 17
+FORMAT = "2"
 TOLERANCE = 1e-5
-PROOF_HOPS = 200
+PROOF_HOPS = 500
 METADATA_PREFIX = "timbre_restore."
+AXIS = {"waveform": 2, "spectrum": 1}
+"""Where time is in what a generator takes and gives."""
 
 
 @dataclass(frozen=True)
@@ -34,34 +41,45 @@ class ExportReport:
     path: Path
     bytes: int
     parameters: int
+    hops: int
+    """Compared."""
     error_whole: float
     error_hops: float
 
 
-class _Stateful(nn.Module):
-    """The generator with its states as flat arguments, as a graph needs them."""
+class _Flat(nn.Module):
+    """The generator with inputs and states as flat arguments, as a graph needs them."""
 
-    def __init__(self, generator: UNet, names: list[str]) -> None:
+    def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
-        self.names = names
+        self.inputs = list(generator.inputs(1))
+        self.states = list(generator.initial_state(torch.zeros(1, 1, 1)))
 
-    def forward(self, degraded: Tensor, noisy: Tensor | None, states: list[Tensor]) -> tuple[Tensor, ...]:
-        restored, after = self.generator.stream(degraded, noisy, dict(zip(self.names, states, strict=True)))
-        return (restored, *[after[name] for name in self.names])
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        count = len(self.inputs)
+        chunk, state = dict(zip(self.inputs, tensors[:count], strict=True)), tensors[count:]
+        out, after = self.generator.stream(chunk, dict(zip(self.states, state, strict=True)))
+        return (*out.values(), *(after[name] for name in self.states))
 
 
 def export_generator(
-    generator: UNet, path: Path, *, metadata: Mapping[str, str] | None = None, tolerance: float = TOLERANCE
+    generator: Generator,
+    path: Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    sound: tuple[FloatArray, FloatArray] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> ExportReport:
     """Write `generator` to `path` by rename, after ONNX Runtime has reproduced it within `tolerance`.
 
-    `metadata` is kept in the file beside what the runtime needs (rate, hop, latency, conditioning). Raises
-    `ExportError`, and writes nothing, on a mismatch.
+    `metadata` is kept in the file beside what the runtime needs. `sound` is what it is proven on, degraded and noisy
+    `[T]`; five made seconds by default. Raises `ExportError`, and writes nothing, on a mismatch.
     """
-    generator = generator.eval()
+    generator.eval()
     content = _to_onnx(generator, dict(metadata or {}))
-    whole, hops = prove(content, generator)
+    degraded, noisy = made_sound() if sound is None else sound
+    whole, hops = prove(content, generator, degraded, noisy)
     if not (whole <= tolerance and hops <= tolerance):  # false for NaN, wherever it stands
         raise ExportError(
             f"{path}: not written, because ONNX Runtime differs from the network by {whole:.2e} (one chunk) and "
@@ -72,73 +90,134 @@ def export_generator(
     except OSError as exc:
         raise ExportError(f"{path}: can't be written ({exc}); check the folder and the disk.") from exc
     parameters = sum(p.numel() for p in generator.parameters())
-    return ExportReport(path, len(content), parameters, whole, hops)
+    return ExportReport(path, len(content), parameters, len(degraded) // generator.hop_samples, whole, hops)
 
 
-def prove(content: bytes, generator: UNet) -> tuple[float, float]:
-    """Largest difference between ONNX Runtime and the network on made sound: in one chunk, and hop by hop."""
+def made_sound() -> tuple[FloatArray, FloatArray]:
+    """Sound that comes, goes, clips and falls silent, so that each part of a network is driven over its range."""
+    rng, hop = np.random.default_rng(0), HOP_SAMPLES
+    swell = np.repeat(np.abs(np.sin(np.arange(PROOF_HOPS) / 7.0)) ** 4, hop)
+    noisy = np.clip(rng.standard_normal(PROOF_HOPS * hop) * swell, -1, 1).astype(np.float32)
+    return (noisy * np.linspace(0, 1, len(noisy))).astype(np.float32), noisy
+
+
+def prove(content: bytes, generator: Generator, degraded: FloatArray, noisy: FloatArray) -> tuple[float, float]:
+    """Largest difference between ONNX Runtime and the network on a sound: in one chunk, and hop by hop.
+
+    Differences are in full scale: of a spectrum, what it comes to when it is synthesised at most.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    hop, ahead = generator.hop_samples, generator.lookahead_samples
-    rng = np.random.default_rng(0)
-    length = PROOF_HOPS * hop
-    # Sound that comes, goes, clips and falls silent: each part of the network is driven over its range.
-    swell = np.repeat(np.abs(np.sin(np.arange(PROOF_HOPS + 4) / 7.0)) ** 4, hop)[: length + ahead]
-    noisy = np.clip(rng.standard_normal(length + ahead) * swell, -1, 1).astype(np.float32)
-    degraded = (noisy[:length] * np.linspace(0, 1, length)).astype(np.float32)
+    count = len(degraded) // generator.hop_samples
+    chunk = _whole(generator, degraded, noisy, count)
+    start = {name: state.numpy() for name, state in generator.initial_state(torch.zeros(1, 1, 1)).items()}
     with torch.no_grad():
-        given = torch.from_numpy(noisy)[None, None] if generator.uses_noisy else None
-        expected = generator(torch.from_numpy(degraded)[None, None], given).numpy()[0, 0]
+        tensors = {name: torch.from_numpy(value) for name, value in chunk.items()}
+        expected, _ = generator.stream(tensors, {name: torch.from_numpy(value) for name, value in start.items()})
+    beyond = {name: generator.lookahead_samples if name == "noisy" else 0 for name in chunk}
+    scale = float(frames.WINDOW) if generator.domain == "spectrum" else 1.0
     errors = []
-    for chunk in (length, hop):
-        states = {f"state_{n}": s.numpy() for n, s in generator.initial_state(torch.zeros(1, 1, hop)).items()}
-        outputs = []
-        for start in range(0, length, chunk):
-            feed = {"degraded": degraded[None, None, start : start + chunk], **states}
-            if generator.uses_noisy:
-                feed["noisy"] = noisy[None, None, start : start + chunk + ahead]
-            restored, *after = session.run(None, feed)
-            states = dict(zip(states, after, strict=True))
-            outputs.append(restored[0, 0])
-        errors.append(float(np.max(np.abs(np.concatenate(outputs) - expected))))
+    for hops in (count, 1):
+        states = {f"state_{name}": value for name, value in start.items()}
+        parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in expected}
+        for first in range(0, count, hops):
+            feed = {
+                name: _part(generator, value, first, min(hops, count - first), beyond[name])
+                for name, value in chunk.items()
+            }
+            values = session.run(None, feed | states)
+            for name, value in zip(expected, values, strict=False):
+                parts[name].append(value)
+            states = dict(zip(states, values[len(expected) :], strict=True))
+        differences = []
+        for name, wanted in expected.items():
+            axis = AXIS[generator.domain]
+            difference = float(np.max(np.abs(np.concatenate(parts[name], axis=axis) - wanted.numpy())))
+            differences.append(difference * (1.0 if name == "gate" else scale))
+        errors.append(max(differences) if np.isfinite(differences).all() else float("nan"))
     return errors[0], errors[1]
 
 
-def _to_onnx(generator: UNet, metadata: dict[str, str]) -> bytes:
+def _whole(generator: Generator, degraded: FloatArray, noisy: FloatArray, count: int) -> dict[str, NDArray[np.float32]]:
+    """Everything that `stream` takes for a sound of so many hops, zeros where the sound has ended."""
+    hop, shapes = generator.hop_samples, generator.inputs(count)
+    if generator.domain == "waveform":
+        waves = {"degraded": degraded, "noisy": noisy}
+        return {name: _fitted(waves[name], shape[2])[None, None] for name, shape in shapes.items()}
+    ahead = generator.lookahead_samples - generator.latency_samples if "noisy" in shapes else 0
+    waves = {"degraded": degraded, "noisy": noisy[ahead:]}
+    made = {}
+    for name, shape in shapes.items():
+        if name == "hints":
+            made[name] = np.random.default_rng(1).random(shape).astype(np.float32)
+            continue
+        spectra = frames.analyse(_fitted(waves[name], count * hop).reshape(-1, hop), np.zeros(hop, np.float32))
+        made[name] = spectra.view(np.float32).reshape(shape)
+    return made
+
+
+def _fitted(samples: FloatArray, length: int) -> FloatArray:
+    return np.pad(samples[:length], (0, max(0, length - len(samples))))
+
+
+def _part(generator: Generator, whole: NDArray[np.float32], first: int, count: int, beyond: int) -> NDArray[np.float32]:
+    """Some hops of a whole input; of a wave that looks ahead, `beyond` samples more."""
+    if generator.domain == "spectrum":
+        return whole[:, first : first + count]
+    hop = generator.hop_samples
+    return whole[:, :, first * hop : (first + count) * hop + beyond]
+
+
+def _to_onnx(generator: Generator, metadata: dict[str, str]) -> bytes:
     import onnx
 
-    hop, ahead = generator.hop_samples, generator.lookahead_samples
-    state = generator.initial_state(torch.zeros(1, 1, hop))
-    names = list(state)
-    noisy = torch.zeros(1, 1, 10 * hop + ahead) if generator.uses_noisy else None
-    arguments = (torch.zeros(1, 1, 10 * hop), noisy, list(state.values()))
-    inputs = ["degraded", *(["noisy"] if generator.uses_noisy else []), *[f"state_{n}" for n in names]]
-    outputs = ["restored", *[f"next_{n}" for n in names]]
-    axes = {"degraded": {2: "samples"}, "noisy": {2: "samples_and_lookahead"}, "restored": {2: "samples"}}
+    flat = _Flat(generator)
+    shapes = generator.inputs(10)
+    state = generator.initial_state(torch.zeros(1, 1, 1))
+    arguments = (*(torch.zeros(shape) for shape in shapes.values()), *state.values())
+    with torch.no_grad():
+        given, _ = generator.stream({name: torch.zeros(shape) for name, shape in shapes.items()}, state)
+    inputs = [*shapes, *(f"state_{name}" for name in state)]
+    outputs = [*given, *(f"next_{name}" for name in state)]
+    axis = AXIS[generator.domain]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The tracing exporter, though torch calls it the old one: it keeps a recurrence as one GRU node for any length,
         # where torch.export (2.13) sometimes unrolls it for the traced length. The proof guards the choice.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Stateful(generator, names).eval(), arguments, f"{folder}/model.onnx",
-            input_names=inputs, output_names=outputs,
-            dynamic_axes={name: axis for name, axis in axes.items() if name in inputs + outputs},
+            flat.eval(), arguments, f"{folder}/model.onnx", input_names=inputs, output_names=outputs,
+            dynamic_axes={name: {axis: f"{name}_length"} for name in (*shapes, *given)},
             dynamo=False, opset_version=OPSET,
         )  # fmt: skip
         model = onnx.load(f"{folder}/model.onnx")
     facts = {
-        "format": "1",
+        "format": FORMAT,
         "version": __version__,
-        "generator": "unet",
+        "generator": generator.settings.name,
+        "size": generator.settings.size,
+        "domain": generator.domain,
         "sample_rate_hz": str(generator.sample_rate_hz),
-        "hop_samples": str(hop),
+        "hop_samples": str(generator.hop_samples),
         "latency_samples": str(generator.latency_samples),
-        "lookahead_samples": str(ahead),
+        "lookahead_samples": str(generator.lookahead_samples),
         "conditioning": generator.settings.conditioning,
+        "weights_sha256": weights_sha256(model),
     }
     onnx.helper.set_model_props(model, {METADATA_PREFIX + k: v for k, v in (metadata | facts).items()})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def weights_sha256(model: Any) -> str:
+    """Checksum of a graph's weights by name: the same however the file is laid out."""
+    from onnx import numpy_helper
+
+    digest = hashlib.sha256()
+    for weight in sorted(model.graph.initializer, key=lambda weight: str(weight.name)):
+        values = numpy_helper.to_array(weight)
+        digest.update(f"{weight.name} {values.dtype} {values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()

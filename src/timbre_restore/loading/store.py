@@ -56,9 +56,9 @@ def to_tensor(stored: Int16Array, scale: torch.Tensor, device: torch.device) -> 
 
 
 def hints_tensor(stored: Int16Array, gain: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Hints `[B, N·225]` stored as float16, as float32 `[B, N, 225]` on `device`; the low bins times `gain` `[B, 1, 1]`.
+    """Hints `[B, N·225]` stored as float16, as float32 `[B, N, 225]` on `device`.
 
-    Band gains and local SNR are ratios, which a common gain leaves as they are.
+    The low bins are multiplied by `gain` `[B, 1, 1]`; band gains and local SNR are ratios, and stay as they are.
     """
     values = torch.from_numpy(stored.view(np.float16)).reshape(len(stored), -1, HINT_VALUES).to(device).float()
     values[..., -LOW_VALUES:] *= gain.to(device)

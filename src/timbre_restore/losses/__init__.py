@@ -10,9 +10,11 @@ from timbre_restore.losses.adversarial import (
     feature_matching,
     generator_adversarial,
 )
+from timbre_restore.losses.compressed import CompressedSpectrum
 from timbre_restore.losses.reconstruction import MultiResolutionSTFT, item_gain, l1
 
 __all__ = [
+    "CompressedSpectrum",
     "MultiResolutionSTFT",
     "discriminator_fake",
     "discriminator_real",

@@ -1,6 +1,15 @@
-"""Networks: streaming bricks, the generator, the discriminators."""
+"""Networks: streaming bricks, generators by name, the discriminators."""
 
 from timbre_restore.models.discriminators import Discriminators, DiscriminatorSettings, Verdict
-from timbre_restore.models.unet import UNet, UNetSettings
+from timbre_restore.models.generator import CONDITIONINGS, SIZES, Generator, GeneratorSettings, make_generator
 
-__all__ = ["DiscriminatorSettings", "Discriminators", "UNet", "UNetSettings", "Verdict"]
+__all__ = [
+    "CONDITIONINGS",
+    "SIZES",
+    "DiscriminatorSettings",
+    "Discriminators",
+    "Generator",
+    "GeneratorSettings",
+    "Verdict",
+    "make_generator",
+]

@@ -107,14 +107,79 @@ class RunningLevel(nn.Module):
         """Nothing heard yet: zeros `[B, 2, hops - 1]`."""
         return like.new_zeros(like.shape[0], 2, self.hops - 1)
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """`[B, 1, T]` to levels `[B, 1, T / 480]`."""
-        power = F.avg_pool1d(x * x, HOP_SAMPLES, HOP_SAMPLES)
+    def forward(self, power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Power per hop `[B, 1, N]` to levels `[B, 1, N]`."""
         heard = torch.cat([state, torch.cat([power, torch.ones_like(power)], dim=1)], dim=-1)
         sums = F.conv1d(heard, self.kernel, groups=2)
         # The floor stands outside the root: as 1e-8 inside it, the exporter's optimiser takes it for zero.
         level = torch.sqrt(sums[:, :1] / sums[:, 1:]) + self.floor
         return level, heard[..., heard.shape[-1] - self.hops + 1 :]
+
+
+def hop_power(x: Tensor) -> Tensor:
+    """Mean square of each hop: `[B, 1, T]` to `[B, 1, T / 480]`."""
+    return F.avg_pool1d(x * x, HOP_SAMPLES, HOP_SAMPLES)
+
+
+class StreamingConv2d(nn.Module):
+    """Convolution over time and bands: `[B, C, N, F]` to `[B, C', N, F / stride]`; causal in time, centred in bands.
+
+    Its state is the last `kernel[0] - 1` frames `[B, C, frames, F]`. `kernel` is (frames, bands), bands odd.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], *, bands: int, stride: int = 1) -> None:
+        super().__init__()
+        self.inputs, self.bands = inputs, bands
+        self.context = kernel[0] - 1
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=(1, stride), padding=(0, kernel[1] // 2))
+
+    def initial_state(self, like: Tensor) -> Tensor:
+        """Zeros for the batch, device and type of `like` `[B, …]`."""
+        return like.new_zeros(like.shape[0], self.inputs, self.context, self.bands)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        padded = torch.cat([state, x], dim=2)
+        return self.conv(padded), padded[:, :, padded.shape[2] - self.context :]
+
+
+class BandGRU(nn.Module):
+    """One recurrence with the same weights in every band: x + out(GRU(x)) over `[B, C, N, F]`; state `[1, B·F, H]`.
+
+    What it learns of one band holds in all of them, so it can't keep the spectrum of a noise by heart.
+    """
+
+    def __init__(self, channels: int, hidden: int, *, bands: int) -> None:
+        super().__init__()
+        self.hidden, self.bands = hidden, bands
+        self.gru = nn.GRU(channels, hidden, batch_first=True)
+        self.out = nn.Linear(hidden, channels)
+
+    def initial_state(self, like: Tensor) -> Tensor:
+        """Zeros for the batch, device and type of `like` `[B, …]`."""
+        return like.new_zeros(1, like.shape[0] * self.bands, self.hidden)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        batch, channels, frames, bands = x.shape
+        rows = x.permute(0, 3, 2, 1).reshape(batch * bands, frames, channels)
+        y, state = self.gru(rows, state)
+        return x + self.out(y).reshape(batch, bands, frames, channels).permute(0, 3, 2, 1), state
+
+
+class Delay(nn.Module):
+    """The frames of `count` steps ago: `[B, N, …]` in, as many out; its state is the last `count` frames."""
+
+    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.count, self.shape = count, shape
+
+    def initial_state(self, like: Tensor) -> Tensor:
+        """Zeros `[B, count, …]`."""
+        return like.new_zeros(like.shape[0], self.count, *self.shape)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """All frames from `count` ago on, `[B, count + N, …]`, and the new state."""
+        seen = torch.cat([state, x], dim=1)
+        return seen, seen[:, seen.shape[1] - self.count :]
 
 
 class ChannelNorm(nn.Module):

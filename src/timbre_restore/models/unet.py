@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from timbre_restore.models.generator import LOOKAHEAD_SAMPLES, GeneratorSettings, State, wave_chunk, wave_inputs
 from timbre_restore.models.streaming import (
     HOP_SAMPLES,
     BlockUpsample,
@@ -27,25 +28,29 @@ from timbre_restore.models.streaming import (
     RunningLevel,
     StreamingConv1d,
     StreamingGRU,
+    hop_power,
 )
-
-State = dict[str, Tensor]
 
 STRIDE = 16
 DOWN = (5, 6)  # 3000 steps per second, then 600, then 100: one per hop
-LOOKAHEAD_SAMPLES = 1440  # the suppressor's own delay: when it hands over a hop, so much later noisy is already there
 HEAD_SCALE = 10.0  # Adam moves a weight by its rate, whatever the gradient: at 1 a gate needs hundreds of steps
 FEATURE_FLOOR = 0.01  # of the voice's running level: below it a band counts as silent
 
 
 @dataclass(frozen=True)
-class UNetSettings:
-    """Sizes of the generator; see `config.Model`."""
+class _Widths:
+    bands: int
+    """Channels of the learned analysis."""
+    channels: tuple[int, int, int]
+    """At 3000, 600 and 100 steps per second."""
+    recurrent: int
 
-    conditioning: str = "degraded+noisy"
-    bands: int = 160
-    channels: tuple[int, int, int] = (48, 96, 192)
-    recurrent: int = 192
+
+SIZES = {
+    "tiny": _Widths(96, (24, 48, 96), 96),
+    "small": _Widths(160, (48, 96, 192), 192),
+    "base": _Widths(160, (80, 160, 320), 320),
+}
 
 
 def cosine_basis(size: int) -> Tensor:
@@ -77,15 +82,19 @@ class UNet(nn.Module):
     sample_rate_hz = 48_000
     hop_samples = HOP_SAMPLES
     latency_samples = 0
+    domain = "waveform"
+    takes_hints = False
 
-    def __init__(self, settings: UNetSettings) -> None:
+    def __init__(self, settings: GeneratorSettings) -> None:
         super().__init__()
-        if settings.bands < STRIDE or settings.bands % STRIDE:
-            raise ValueError(f"bands must be a multiple of {STRIDE}, got {settings.bands}")
+        if settings.uses_hints:
+            raise ValueError("the unet takes no hints; expected degraded or degraded+noisy")
         self.settings = settings
-        self.uses_noisy = settings.conditioning == "degraded+noisy"
+        self.uses_noisy = settings.uses_noisy
         self.lookahead_samples = LOOKAHEAD_SAMPLES if self.uses_noisy else 0
-        bands, (wide, middle, narrow) = settings.bands, settings.channels
+        widths = SIZES[settings.size]
+        self.bands = bands = widths.bands
+        wide, middle, narrow = widths.channels
         views = 3 if self.uses_noisy else 1
         self.level = RunningLevel()
         self.analysis = StreamingConv1d(1, bands, bands, stride=STRIDE, bias=False)
@@ -98,8 +107,8 @@ class UNet(nn.Module):
                 "narrow": StreamingConv1d(middle, narrow, 2 * DOWN[1], stride=DOWN[1]),
             }
         )
-        self.recur = StreamingGRU(narrow, settings.recurrent)
-        self.leave = nn.Conv1d(settings.recurrent, narrow, 1)
+        self.recur = StreamingGRU(narrow, widths.recurrent)
+        self.leave = nn.Conv1d(widths.recurrent, narrow, 1)
         self.up = nn.ModuleDict(
             {
                 "middle": BlockUpsample(narrow, middle, DOWN[1]),
@@ -112,7 +121,7 @@ class UNet(nn.Module):
 
     def _start(self) -> None:
         """Exact reconstruction, a gate that is nearly shut, no correction: training starts from the suppressor."""
-        bands = self.settings.bands
+        bands = self.bands
         basis = cosine_basis(bands)
         with torch.no_grad():
             self.analysis.conv.weight.copy_(basis[:, None])
@@ -143,28 +152,28 @@ class UNet(nn.Module):
         """The state before any sound, for the batch, device and type of `like` `[B, 1, T]`."""
         return {name: part.initial_state(like) for name, part in self._remembering().items()}
 
-    def forward(self, degraded: Tensor, noisy: Tensor | None = None, state: State | None = None) -> Tensor:
-        """Restored `[B, 1, T]` of one long chunk from `state` (zero when None)."""
-        return self.stream(degraded, noisy, self.initial_state(degraded) if state is None else state)[0]
+    def inputs(self, hops: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of what `stream` takes for so many hops of one signal."""
+        return wave_inputs(self.settings, hops)
 
-    def stream(self, degraded: Tensor, noisy: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def forward(self, degraded: Tensor, noisy: Tensor | None = None, hints: Tensor | None = None) -> Tensor:
+        """Restored `[B, 1, T]` of one long chunk from a zero state; hints are not looked at."""
+        chunk = wave_chunk(self.settings, degraded, noisy)
+        return self.stream(chunk, self.initial_state(degraded))[0]["restored"]
+
+    def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
         """One chunk of whole hops, and the state that the next chunk needs.
 
-        `noisy` holds the chunk's own instants and 1440 samples beyond; None for a model conditioned on degraded alone.
+        `noisy` holds the chunk's own instants and 1440 samples beyond. Out come `restored` `[B, 1, T]` and the gate
+        `[B, bands, T / 16]` in [0, 1].
         """
-        residual, _, state = self.residual(degraded, noisy, state)
-        return degraded + residual, state
-
-    def residual(self, degraded: Tensor, noisy: Tensor | None, state: State) -> tuple[Tensor, Tensor, State]:
-        """Residual `[B, 1, T]`, the gate `[B, bands, T / 16]` in [0, 1], and the new state."""
         state = dict(state)
-        level, state["level"] = self.level(degraded, state["level"])
+        degraded = chunk["degraded"]
+        level, state["level"] = self.level(hop_power(degraded), state["level"])
         steps = level.repeat_interleave(HOP_SAMPLES // STRIDE, dim=-1)
         views = {"degraded": degraded}
         if self.uses_noisy:
-            if noisy is None:
-                raise ValueError("this generator is conditioned on degraded+noisy: noisy is missing")
-            length = degraded.shape[-1]
+            noisy, length = chunk["noisy"], degraded.shape[-1]
             views |= {"noisy": noisy[..., :length], "ahead": noisy[..., LOOKAHEAD_SAMPLES:]}
         spectra = {}
         for view, wave in views.items():
@@ -175,7 +184,7 @@ class UNet(nn.Module):
         bands = steps * 0.1 * torch.tanh(correction)
         if self.uses_noisy:
             bands = bands + spectra["noisy"] - spectra["degraded"]
-        return self.synthesis(gate * bands), gate, state
+        return {"restored": degraded + self.synthesis(gate * bands), "gate": gate}, state
 
     def _body(self, x: Tensor, state: State) -> Tensor:
         """Features `[B, views·bands, S]` to gate logits and correction `[B, 2·bands, S]`; writes new states."""

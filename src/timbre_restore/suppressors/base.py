@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,24 @@ class SuppressorSettings:
     """Of DeepFilterNet3, in (0, 100]; 100 is none."""
     post_filter_beta: float = 0.0
     """Of DeepFilterNet3, in [0, 0.1]; 0 is off."""
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """A stretch of N hops after a suppressor, and what it knew; silent hops hold zeros and -15 dB.
+
+    `audio` `[N, 480]`, delayed by 1440 samples; `spectra` `[N, 481]` before synthesis and `noisy_spectra` beside them,
+    both of two frames earlier than the hop; `newest_spectra` `[N, 481]`, noisy of the hop itself; `gains` `[N, 32]`
+    applied per ERB band; `local_snr_db` `[N]`; `heard` `[N]`, false for the silent hops.
+    """
+
+    audio: FloatArray
+    spectra: NDArray[np.complex64]
+    noisy_spectra: NDArray[np.complex64]
+    newest_spectra: NDArray[np.complex64]
+    gains: FloatArray
+    local_snr_db: FloatArray
+    heard: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,18 @@ def one_by_one(
         yield number, *suppress(signal)
 
 
+class FrameSource(Protocol):
+    """A suppressor hop by hop, which shows its spectra before synthesis."""
+
+    def begin(self) -> Any:
+        """The state before any sound."""
+        ...
+
+    def stream(self, hops: FloatArray, state: Any) -> tuple[Suppressed, Any]:
+        """The next hops `[N, 480]`, N at least 1, and the state for those after them."""
+        ...
+
+
 RunHops = Callable[[FloatArray], tuple[FloatArray, Hints | None]]
 """A whole number of hops `[T]` in, the same number out, delayed by the latency, from a fresh state; hints as late."""
 RunMany = Callable[[Iterable[FloatArray]], Iterator[tuple[int, FloatArray, Hints | None]]]
@@ -119,6 +149,8 @@ class HopSuppressor:
     run_hops: RunHops
     run_many: RunMany | None = None
     """For many signals, where that is quicker."""
+    frames: FrameSource | None = None
+    """Hop by hop and with its spectra, where it can."""
     sample_rate_hz: int = SAMPLE_RATE_HZ
 
     def __call__(self, noisy: FloatArray) -> FloatArray:
@@ -127,7 +159,7 @@ class HopSuppressor:
 
     def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, Hints | None]:
         """The same, and what it knew of each hop."""
-        return self._trimmed(len(noisy), *self.run_hops(self._padded(noisy)))
+        return self._trimmed(len(noisy), *self.run_hops(self.padded(noisy)))
 
     def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
         """Number, suppressed signal and hints of each; a result depends on its signal alone."""
@@ -139,12 +171,12 @@ class HopSuppressor:
         def padded() -> Iterator[FloatArray]:
             for noisy in signals:
                 lengths.append(len(noisy))
-                yield self._padded(noisy)
+                yield self.padded(noisy)
 
         for number, delayed, known in self.run_many(padded()):
             yield number, *self._trimmed(lengths[number], delayed, known)
 
-    def _padded(self, noisy: FloatArray) -> FloatArray:
+    def padded(self, noisy: FloatArray) -> FloatArray:
         """`noisy` to whole hops, and on until its last sample has come out."""
         _check(noisy)
         hops = -(-(len(noisy) + self.latency_samples) // HOP_SAMPLES)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.suppressors.df_spectrum import ERB_BANDS, FILTER_TAPS, FILTERED_BINS
+from timbre_restore.audio.frames import ERB_BANDS, FILTERED_BINS
+from timbre_restore.suppressors.df_spectrum import FILTER_TAPS
 
 if TYPE_CHECKING:
     import onnxruntime as ort

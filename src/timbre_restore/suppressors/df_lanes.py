@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.suppressors import df_spectrum as df
+from timbre_restore.audio.frames import ERB_BANDS, FILTERED_BINS
 from timbre_restore.suppressors.df_graphs import Graphs, GraphState
 
 FloatArray = NDArray[np.float32]
@@ -64,8 +64,8 @@ def run_lanes(graphs: Graphs, jobs: Iterable[Job]) -> Iterator[Job]:
 
 def _step(graphs: Graphs, lanes: list[Job | None], state: GraphState) -> GraphState:
     """One stretch of every lane."""
-    erb = np.zeros((graphs.lanes, STRETCH_FRAMES, df.ERB_BANDS), np.float32)
-    unit = np.zeros((graphs.lanes, 2, STRETCH_FRAMES, df.FILTERED_BINS), np.float32)
+    erb = np.zeros((graphs.lanes, STRETCH_FRAMES, ERB_BANDS), np.float32)
+    unit = np.zeros((graphs.lanes, 2, STRETCH_FRAMES, FILTERED_BINS), np.float32)
     for lane, job in enumerate(lanes):
         if job is not None:
             part = slice(job.done, job.done + STRETCH_FRAMES)

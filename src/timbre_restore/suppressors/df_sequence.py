@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import HOP_SAMPLES, from_db
+from timbre_restore.audio.frames import BINS, ERB_BANDS, FILTERED_BINS, analyse, synthesise
 from timbre_restore.suppressors import df_spectrum as df
-from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints
+from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, Suppressed
 from timbre_restore.suppressors.df_graphs import GraphState, open_graphs
 from timbre_restore.suppressors.df_lanes import LANES, Job, run_lanes
 
@@ -38,28 +39,10 @@ class SequenceState:
     """Everything that a stretch leaves to the next one."""
 
     samples: FloatArray = field(default_factory=lambda: np.zeros(HOP_SAMPLES, np.float32))
-    spectra: ComplexArray = field(default_factory=lambda: np.zeros((_EARLIER, df.BINS), np.complex64))
+    spectra: ComplexArray = field(default_factory=lambda: np.zeros((_EARLIER, BINS), np.complex64))
     overlap: FloatArray = field(default_factory=lambda: np.zeros(HOP_SAMPLES, np.float32))
     norms: tuple[FloatArray, FloatArray] = field(default_factory=df.initial_norms)
     graphs: GraphState = field(default_factory=GraphState.zeros)
-
-
-@dataclass(frozen=True)
-class Suppressed:
-    """A stretch of N hops after the suppressor, and what it knew; silent hops hold zeros and -15 dB.
-
-    `audio` `[N, 480]`, delayed by 1440 samples; `spectra` `[N, 481]` before synthesis and `noisy_spectra` beside them,
-    both of two frames earlier than the hop; `newest_spectra` `[N, 481]`, noisy of the hop itself; `gains` `[N, 32]`
-    applied per ERB band; `local_snr_db` `[N]`; `heard` `[N]`, false for the silent hops.
-    """
-
-    audio: FloatArray
-    spectra: ComplexArray
-    noisy_spectra: ComplexArray
-    newest_spectra: ComplexArray
-    gains: FloatArray
-    local_snr_db: FloatArray
-    heard: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,7 @@ class _Whole:
     def of(cls, padded: FloatArray) -> _Whole:
         hops = padded.reshape(-1, HOP_SAMPLES)
         heard = is_heard(hops)
-        return cls(heard, df.analyse(hops[heard], SequenceState().samples))
+        return cls(heard, analyse(hops[heard], SequenceState().samples))
 
     def features(self) -> tuple[FloatArray, FloatArray]:
         """ERB and complex features of the heard hops."""
@@ -98,28 +81,32 @@ class DFN3Sequence:
         self._floor = 0.0 if attenuation_limit_db >= NO_LIMIT_DB else from_db(-attenuation_limit_db)
         self._beta = post_filter_beta
 
+    def begin(self) -> SequenceState:
+        """The state before any sound."""
+        return SequenceState()
+
     def stream(self, hops: FloatArray, state: SequenceState) -> tuple[Suppressed, SequenceState]:
         """The next hops `[N, 480]` of a signal, N at least 1, and the state for those after them."""
         count, heard = len(hops), is_heard(hops)
         out = Suppressed(
             np.zeros_like(hops),
-            np.zeros((count, df.BINS), np.complex64),
-            np.zeros((count, df.BINS), np.complex64),
-            np.zeros((count, df.BINS), np.complex64),
-            np.zeros((count, df.ERB_BANDS), np.float32),
+            np.zeros((count, BINS), np.complex64),
+            np.zeros((count, BINS), np.complex64),
+            np.zeros((count, BINS), np.complex64),
+            np.zeros((count, ERB_BANDS), np.float32),
             np.full(count, SILENT_SNR_DB, np.float32),
             heard,
         )
         if not heard.any():
             return out, state
         live = hops[heard]
-        fresh = df.analyse(live, state.samples)
+        fresh = analyse(live, state.samples)
         erb, unit, *norms = df.features(fresh, *state.norms)
         (snr,), (gains,), (taps,), graphs = open_graphs(self._archive, 1)(erb[None], unit[None], state.graphs)
         seen = np.concatenate([state.spectra, fresh])
         noisy = seen[LOOKAHEAD_FRAMES : LOOKAHEAD_FRAMES + len(fresh)]
         enhanced = self._enhance(seen, noisy, gains, taps)
-        audio, overlap = df.synthesise(enhanced, state.overlap)
+        audio, overlap = synthesise(enhanced, state.overlap)
         for target, values in zip(
             (out.audio, out.spectra, out.noisy_spectra, out.newest_spectra, out.gains, out.local_snr_db),
             (audio, enhanced, noisy, fresh, self._applied(gains), snr),
@@ -133,7 +120,7 @@ class DFN3Sequence:
         hops, state, parts = padded.reshape(-1, HOP_SAMPLES), SequenceState(), []
         for start in range(0, len(hops), STRETCH_HOPS):
             part, state = self.stream(hops[start : start + STRETCH_HOPS], state)
-            parts.append((part.audio, part.gains, part.local_snr_db, part.spectra[:, : df.FILTERED_BINS]))
+            parts.append((part.audio, part.gains, part.local_snr_db, part.spectra[:, :FILTERED_BINS]))
         audio, *known = (np.concatenate(values) for values in zip(*parts, strict=True))
         return audio.reshape(-1), Hints(*known)
 
@@ -153,21 +140,21 @@ class DFN3Sequence:
         gains, snr, taps = np.concatenate(job.gains), np.concatenate(job.local_snr_db), np.concatenate(job.taps)
         seen = np.concatenate([SequenceState().spectra, whole.spectra])
         audio = np.empty((len(whole.spectra), HOP_SAMPLES), np.float32)
-        low = np.empty((len(whole.spectra), df.FILTERED_BINS), np.complex64)
+        low = np.empty((len(whole.spectra), FILTERED_BINS), np.complex64)
         overlap = SequenceState().overlap
         for start in range(0, len(audio), STRETCH_HOPS):
             part = slice(start, start + STRETCH_HOPS)
             count = len(audio[part])
             noisy = seen[start + LOOKAHEAD_FRAMES : start + LOOKAHEAD_FRAMES + count]
             enhanced = self._enhance(seen[start : start + count + _EARLIER], noisy, gains[part], taps[part])
-            audio[part], overlap = df.synthesise(enhanced, overlap)
-            low[part] = enhanced[:, : df.FILTERED_BINS]
+            audio[part], overlap = synthesise(enhanced, overlap)
+            low[part] = enhanced[:, :FILTERED_BINS]
         known = Hints(whole.spread(self._applied(gains)), whole.spread(snr, SILENT_SNR_DB), whole.spread(low))
         return whole.spread(audio).reshape(-1), known
 
     def _enhance(self, seen: ComplexArray, noisy: ComplexArray, gains: FloatArray, taps: ComplexArray) -> ComplexArray:
         enhanced = df.apply_gains(noisy, gains)
-        enhanced[:, : df.FILTERED_BINS] = df.deep_filter(seen, taps)
+        enhanced[:, :FILTERED_BINS] = df.deep_filter(seen, taps)
         if self._beta > 0.0:
             enhanced = df.post_filter(noisy, enhanced, self._beta)
         if self._floor > 0.0:

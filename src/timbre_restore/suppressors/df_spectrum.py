@@ -1,4 +1,4 @@
-"""DeepFilterNet's view of sound: analysis, synthesis, bands, features and its filters, in numpy.
+"""DeepFilterNet's features and filters over the frames of `audio.frames`, in numpy.
 
 Facts from release v0.5.6 of libDF (`libDF/src/lib.rs` and `tract.rs`). Every function takes frames `[N, …]` of one
 signal in order, and whatever must be remembered from the frames before as an argument.
@@ -7,59 +7,13 @@ signal in order, and whatever must be remembered from the frames before as an ar
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
+from timbre_restore.audio import FloatArray
+from timbre_restore.audio.frames import BAND_WIDTHS, ERB_BANDS, FILTERED_BINS, ComplexArray
 
-FloatArray = NDArray[np.float32]
-ComplexArray = NDArray[np.complex64]
-
-WINDOW = 2 * HOP_SAMPLES
-BINS = HOP_SAMPLES + 1
-ERB_BANDS = 32
-FILTERED_BINS = 96  # below 4.8 kHz the voice is filtered bin by bin, above it has band gains alone
 FILTER_TAPS = 5
 NORM_DECAY = np.float32(0.99)  # exp(-10 ms / 1 s), rounded to three digits (`calc_norm_alpha`)
-
-
-def _vorbis_window() -> FloatArray:
-    """sin(pi/2 · sin^2(pi (n + 1/2) / N)): power-complementary at half overlap (Vorbis I specification, 4.3.1)."""
-    sine = np.sin(np.pi * (np.arange(WINDOW) + 0.5) / WINDOW)
-    return np.sin(0.5 * np.pi * sine * sine).astype(np.float32)
-
-
-def _band_widths() -> NDArray[np.int64]:
-    """Bins per ERB band: equal steps on the ERB scale, at least two bins each (`erb_fb`)."""
-    scale, fewest = 24.7 * 9.265, 2
-    top = 9.265 * np.log1p(SAMPLE_RATE_HZ / 2 / scale)
-    edges = scale * np.expm1(np.arange(1, ERB_BANDS + 1) * top / ERB_BANDS / 9.265)
-    widths, before, owed = [], 0, 0
-    for edge in np.round(edges / (SAMPLE_RATE_HZ / WINDOW)).astype(int):
-        width = int(edge) - before - owed
-        owed = max(0, fewest - width)
-        widths.append(max(fewest, width))
-        before = int(edge)
-    widths[-1] += BINS - sum(widths)
-    return np.array(widths)
-
-
-WINDOW_SHAPE = _vorbis_window()
-BAND_WIDTHS = _band_widths()
 _BAND_STARTS = np.concatenate([[0], np.cumsum(BAND_WIDTHS)[:-1]])
-
-
-def analyse(hops: FloatArray, before: FloatArray) -> ComplexArray:
-    """Spectra `[N, 481]` of hops `[N, 480]`; `before` `[480]` is the hop that came before the first."""
-    earlier = np.concatenate([before[None], hops[:-1]])
-    frames = np.concatenate([earlier, hops], axis=1) * WINDOW_SHAPE
-    return (np.fft.rfft(frames, axis=1) / WINDOW).astype(np.complex64)
-
-
-def synthesise(spectra: ComplexArray, overlap: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Hops `[N, 480]` of spectra `[N, 481]`, and the overlap `[480]` that the next hop starts from."""
-    frames = (np.fft.irfft(spectra, n=WINDOW, axis=1) * WINDOW).astype(np.float32) * WINDOW_SHAPE
-    tails = np.concatenate([overlap[None], frames[:, HOP_SAMPLES:]])
-    return frames[:, :HOP_SAMPLES] + tails[:-1], tails[-1]
 
 
 def initial_norms() -> tuple[FloatArray, FloatArray]:
@@ -114,7 +68,7 @@ def post_filter(noisy: ComplexArray, enhanced: ComplexArray, beta: float) -> Com
     The last bin, 24 kHz, stays as it is: libDF goes through the bins in fours.
     """
     tiny = np.float32(1e-12)
-    factor = post_filter_factor(np.abs(enhanced) / (np.abs(noisy) + tiny), beta)
+    factor = post_filter_factor((np.abs(enhanced) / (np.abs(noisy) + tiny)).astype(np.float32), beta)
     factor[:, -1] = 1.0
     return (enhanced * factor).astype(np.complex64)
 

@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 
 from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.errors import SuppressorError
-from timbre_restore.suppressors.base import NO_LIMIT_DB, HopSuppressor, RunHops, RunMany, SuppressorSettings
+from timbre_restore.suppressors.base import (
+    NO_LIMIT_DB,
+    FrameSource,
+    HopSuppressor,
+    RunHops,
+    RunMany,
+    SuppressorSettings,
+)
 
 FloatArray = NDArray[np.float32]
 
@@ -50,7 +57,7 @@ def load_dfn3(settings: SuppressorSettings) -> HopSuppressor:
         from timbre_restore.suppressors.df_sequence import DFN3Sequence
 
         sequence = DFN3Sequence(dfn3_archive(), limit, beta)
-        return _dfn3(build, sequence.run_hops, sequence.run_many)
+        return _dfn3(build, sequence.run_hops, sequence.run_many, sequence)
     package = _package(settings.runtime)
     if package == RS_PACKAGE:
         from timbre_restore.suppressors.realtime_rs import make_runner
@@ -61,8 +68,10 @@ def load_dfn3(settings: SuppressorSettings) -> HopSuppressor:
     return _dfn3(build, make_capi_runner(_slim_runtime()[1], _archive(package), limit, beta))
 
 
-def _dfn3(build: str, run_hops: RunHops, run_many: RunMany | None = None) -> HopSuppressor:
-    return HopSuppressor("dfn3", build, "MIT OR Apache-2.0", DFN3_LATENCY_SAMPLES, run_hops, run_many)
+def _dfn3(
+    build: str, run_hops: RunHops, run_many: RunMany | None = None, frames: FrameSource | None = None
+) -> HopSuppressor:
+    return HopSuppressor("dfn3", build, "MIT OR Apache-2.0", DFN3_LATENCY_SAMPLES, run_hops, run_many, frames)
 
 
 def describe_dfn3(settings: SuppressorSettings) -> str:

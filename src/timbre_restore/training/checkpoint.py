@@ -25,13 +25,13 @@ from torch import nn
 
 from timbre_restore import atomic
 from timbre_restore.errors import CheckpointError
-from timbre_restore.models import UNet, UNetSettings
+from timbre_restore.models import Generator, GeneratorSettings, make_generator
 
 if TYPE_CHECKING:
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -156,19 +156,19 @@ def forget_later(run: Path, epoch: int) -> None:
         pointer.unlink()
 
 
-def load_generator(checkpoint: Checkpoint) -> UNet:
+def load_generator(checkpoint: Checkpoint) -> Generator:
     """The averaged generator of a checkpoint, in evaluation mode, built from the checkpoint's own settings."""
-    settings = dict(checkpoint.content["model"].get("generator", {}))
     try:
-        settings["channels"] = tuple(settings["channels"])
-        generator = UNet(UNetSettings(**settings))
-    except (KeyError, TypeError, ValueError) as exc:
+        generator = make_generator(GeneratorSettings(**checkpoint.content["model"].get("generator", {})))
+    except (TypeError, ValueError) as exc:
         raise CheckpointError(f"{checkpoint.folder}: describes no generator that this version knows ({exc}).") from exc
     load_weights(checkpoint, "ema", generator)
-    return generator.eval().requires_grad_(False)
+    generator.requires_grad_(False)
+    generator.eval()
+    return generator
 
 
-def load_weights(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
+def load_weights(checkpoint: Checkpoint, name: str, module: nn.Module | Generator) -> None:
     """Load `<name>.safetensors` strictly: same names, same shapes."""
     path = checkpoint.folder / f"{name}.safetensors"
     try:

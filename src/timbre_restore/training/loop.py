@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,6 @@ from accelerate.utils import set_seed
 from timbre_restore import losses
 from timbre_restore.errors import CheckpointError
 from timbre_restore.loading import EpochBatches, FixedBatches, Loader, RandomGain, TimbreRestoreDataset, read_list
-from timbre_restore.models import UNet
 from timbre_restore.training.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -68,8 +68,8 @@ def train(
     talk = say if accelerator.is_main_process else (lambda _: None)
     set_seed(settings.seed)
     checkpoint = _checkpoint_to_resume(settings, resume)
-    data = _Data(settings, accelerator)
     state = create_state(settings)
+    data = _Data(settings, accelerator, with_hints=state.ema.takes_hints)
     _prepare(state, accelerator)
     warnings = _warnings(settings, data)
     if checkpoint is not None:
@@ -102,9 +102,10 @@ def threads_of_process(threads: int) -> int:
 class _Data:
     """The two splits, as this process sees them."""
 
-    def __init__(self, settings: TrainSettings, accelerator: Accelerator) -> None:
+    def __init__(self, settings: TrainSettings, accelerator: Accelerator, *, with_hints: bool) -> None:
         rank, world = accelerator.process_index, accelerator.num_processes
-        train_set = TimbreRestoreDataset(settings.corpus / "train.txt", with_noisy=True, segment=settings.segment)
+        stored = partial(TimbreRestoreDataset, with_noisy=True, with_hints=with_hints, segment=settings.segment)
+        train_set = stored(settings.corpus / "train.txt")
         self.batches = EpochBatches(len(train_set), settings.batch_size, seed=settings.seed, rank=rank, world=world)
         self.train = Loader(
             train_set,
@@ -116,7 +117,7 @@ class _Data:
         self.val: Loader | None = None
         self.val_items = len(read_list(settings.corpus / "val.txt"))
         if self.val_items:
-            val_set = TimbreRestoreDataset(settings.corpus / "val.txt", with_noisy=True, segment=settings.segment)
+            val_set = stored(settings.corpus / "val.txt")
             most = settings.validation_batches * settings.batch_size or len(val_set)
             # Spread over the list, which is ordered by recording: the first items would be one speaker's.
             chosen = [i * len(val_set) // min(most, len(val_set)) for i in range(min(most, len(val_set)))]
@@ -145,9 +146,9 @@ def _epoch(
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=accelerator.device))
     whole: dict[str, float] = defaultdict(float)
     steps = items = 0
-    for batch, (degraded, clean, noisy) in enumerate(data.train):
+    for batch, signals in enumerate(data.train):
         rate = _set_learning_rates(state, settings, len(data.batches), batch)
-        scalars = _step(state, accelerator, settings, data.batches, batch, (degraded, clean, noisy), gan=gan)
+        scalars = _step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
         state.step += 1
         steps += 1
         items += data.batches.joined_items(batch)
@@ -168,7 +169,7 @@ def _epoch(
     if data.val is not None:
         metrics |= validate(state, accelerator, data.val)
         monitor.observe(state.step, metrics)
-        journal.sounds(state.step, _listen(state, accelerator, data.listened), UNet.sample_rate_hz)
+        journal.sounds(state.step, _listen(state, accelerator, data.listened), state.ema.sample_rate_hz)
     journal.write("epoch", state.step, metrics | {"epoch": state.epoch})
     progress.epoch_done(state.epoch, metrics)
     judged = metrics.get(settings.best_metric, metrics.get(settings.best_metric.removeprefix("val_"), metrics["total"]))
@@ -186,18 +187,17 @@ def _step(
     settings: TrainSettings,
     batches: EpochBatches,
     batch: int,
-    signals: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    signals: Sequence[torch.Tensor],
     *,
     gan: bool,
 ) -> Scalars:
-    """One batch: the generator runs once and serves both updates."""
-    degraded, clean, noisy = (x.to(accelerator.device, non_blocking=True) for x in signals)
+    """One batch, degraded, clean, noisy and perhaps hints: the generator runs once and serves both updates."""
+    degraded, clean, *given = (x.to(accelerator.device, non_blocking=True) for x in signals)
     items = batches.joined_items(batch) / batches.world
     if batches.own_items(batch) == 0:
         items = float("inf")  # a stand-in item weighs nothing
-    uses_noisy = accelerator.unwrap_model(state.generator).uses_noisy
     with accelerator.autocast():
-        restored = state.generator(degraded, noisy if uses_noisy else None)
+        restored = state.generator(degraded, *given)
     gain = losses.item_gain(clean)
     restored, clean = restored.float() * gain, clean * gain
     kind, clip = settings.adversarial_loss, settings.gradient_clip
@@ -219,6 +219,7 @@ def _prepare(state: TrainState, accelerator: Accelerator) -> None:
     state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer = prepared
     state.ema.to(accelerator.device)
     state.multi_stft.to(accelerator.device)
+    state.compressed_spectrum.to(accelerator.device)
 
 
 def _set_learning_rates(state: TrainState, settings: TrainSettings, epoch_steps: int, batch: int) -> float:
@@ -255,10 +256,9 @@ def _listen(
 ) -> dict[str, torch.Tensor]:
     """Named signals of the fixed validation items."""
     sounds: dict[str, torch.Tensor] = {}
-    for index, (degraded, clean, noisy) in enumerate(items):
+    for index, (degraded, clean, noisy, *hints) in enumerate(items):
         with torch.no_grad():
-            given = noisy[None].to(accelerator.device) if state.ema.uses_noisy else None
-            restored = state.ema(degraded[None].to(accelerator.device), given)[0]
+            restored = state.ema(*(x[None].to(accelerator.device) for x in (degraded, noisy, *hints)))[0]
         waves = {"noisy": noisy[..., : degraded.shape[-1]], "degraded": degraded, "restored": restored, "clean": clean}
         sounds |= {f"item_{index}/{name}": wave[0] for name, wave in waves.items()}
     return sounds

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from timbre_restore.models import DiscriminatorSettings, UNetSettings
+from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,18 @@ class TrainSettings:
 
     corpus: Path
     output_dir: Path
-    generator: UNetSettings = field(default_factory=UNetSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     adversarial_loss: str = "hinge"
     loss_weights: dict[str, float] = field(
-        default_factory=lambda: {"l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0}
+        default_factory=lambda: {
+            "l1": 3.0,
+            "multi_stft": 3.0,
+            "adversarial": 1.0,
+            "feature_matching": 2.0,
+            "compressed": 0.0,
+            "over_attenuation": 0.0,
+        }
     )
     seed: int = 0
     epochs: int = 60

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from timbre_restore.losses import MultiResolutionSTFT
-from timbre_restore.models import Discriminators, UNet
+from timbre_restore.losses import CompressedSpectrum, MultiResolutionSTFT
+from timbre_restore.models import Discriminators, make_generator
 from timbre_restore.training.settings import TrainSettings
 
 
@@ -19,10 +20,12 @@ class TrainState:
 
     generator: nn.Module
     discriminators: nn.Module
-    ema: UNet
+    ema: Any
+    """The averaged generator, a `models.Generator`."""
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     multi_stft: MultiResolutionSTFT
+    compressed_spectrum: CompressedSpectrum
     epoch: int = 0
     step: int = 0
     best: float = float("inf")
@@ -32,7 +35,7 @@ def create_state(settings: TrainSettings) -> TrainState:
     """Fresh networks and optimisers on the CPU; weights are a function of `settings.seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        generator = UNet(settings.generator)
+        generator: Any = make_generator(settings.generator)
         discriminators = Discriminators(settings.discriminators)
     ema = copy.deepcopy(generator).requires_grad_(False).eval()
     return TrainState(
@@ -42,6 +45,7 @@ def create_state(settings: TrainSettings) -> TrainState:
         generator_optimizer=_adamw(generator, settings.learning_rate, settings),
         discriminator_optimizer=_adamw(discriminators, settings.discriminator_learning_rate, settings),
         multi_stft=MultiResolutionSTFT(),
+        compressed_spectrum=CompressedSpectrum(),
     )
 
 

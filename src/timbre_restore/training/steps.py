@@ -97,6 +97,9 @@ def _generator_terms(
         terms["l1"] = losses.l1(restored, clean)
     if weights["multi_stft"] > 0:
         terms["multi_stft"] = state.multi_stft(restored, clean)
+    wanted = tuple(name for name in ("compressed", "over_attenuation") if weights[name] > 0)
+    if wanted:
+        terms |= state.compressed_spectrum(restored, clean, wanted)
     if not gan:
         return terms
     judges = accelerator.unwrap_model(state.discriminators)

@@ -46,8 +46,8 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     if settings.threads:
         torch.set_num_threads(loop.threads_of_process(settings.threads))
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=settings.mixed_precision)
-    data = loop._Data(settings, accelerator)
     state = create_state(settings)
+    data = loop._Data(settings, accelerator, with_hints=state.ema.takes_hints)
     loop._prepare(state, accelerator)
     batches = _endless(data)
     seconds: dict[bool, list[float]] = {False: [], True: []}
@@ -56,8 +56,8 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
             if len(seconds[gan]) >= WARM_STEPS + FEWEST_STEPS and sum(seconds[gan]) > LONGEST_S:
                 break
             started = time.perf_counter()
-            batch, (degraded, clean, noisy) = next(batches)
-            scalars = loop._step(state, accelerator, settings, data.batches, batch, (degraded, clean, noisy), gan=gan)
+            batch, signals = next(batches)
+            scalars = loop._step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
             float(scalars["total"])  # waits for the device
             seconds[gan].append(time.perf_counter() - started)
     validation = _validation_s(state, accelerator, data)

@@ -21,9 +21,9 @@ def validate(state: TrainState, accelerator: Any, batches: Iterable[list[torch.T
     names = ("val_l1", "val_multi_stft", "val_l1_degraded", "val_multi_stft_degraded")
     sums = torch.zeros(len(names) + 1, device=accelerator.device)
     with torch.no_grad():
-        for degraded, clean, noisy in batches:
-            degraded, clean, noisy = (x.to(accelerator.device) for x in (degraded, clean, noisy))
-            restored = state.ema(degraded, noisy if state.ema.uses_noisy else None)
+        for batch in batches:
+            degraded, clean, *given = (x.to(accelerator.device) for x in batch)
+            restored = state.ema(degraded, *given)
             gain = losses.item_gain(clean)
             values = [
                 measure(estimate * gain, clean * gain).sum()

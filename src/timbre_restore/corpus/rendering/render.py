@@ -28,6 +28,7 @@ CEILING = 0.99
 TRIES = 4  # of a gain under which the suppressor's output stays below the ceiling
 ACTIVE_RANGE_DB = 40.0
 
+
 @dataclass(frozen=True)
 class Rendered:
     """A take's items: degraded and clean int16 `[N, segment]`, noisy `[N, segment + lead]`, and hints."""

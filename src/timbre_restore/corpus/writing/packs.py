@@ -50,9 +50,7 @@ def packed_takes(folder: CorpusFolder) -> frozenset[tuple[str, str]]:
     return frozenset((take, entry["digest"]) for _, part in _parts(folder) for take, entry in part["takes"].items())
 
 
-def join_pieces(
-    folder: CorpusFolder, takes: Sequence[Take], markers: Sequence[Mapping[str, Any]]
-) -> dict[str, Place]:
+def join_pieces(folder: CorpusFolder, takes: Sequence[Take], markers: Sequence[Mapping[str, Any]]) -> dict[str, Place]:
     """Join the pieces of all takes into parts. Returns where each take lies.
 
     Raises `CorpusError` when a piece is gone, `OSError` when the disk does not take it.

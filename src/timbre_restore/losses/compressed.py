@@ -1,0 +1,49 @@
+"""Losses on the compressed spectrum of two waveforms `[B, 1, T]`, a value per item `[B]`.
+
+A magnitude to the power of 0.3 is nearer to loudness than the magnitude itself, so quiet bands count too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+EXPONENT = 0.3
+WINDOW = 960
+
+
+class CompressedSpectrum(nn.Module):
+    """Both losses over one STFT (Hann 960, hop 480), E and R scaled so that a full-scale sine peaks at 1.
+
+        compressed       = 0.7 · mean (|R|^c − |E|^c)² + 0.3 · mean | R|R|^(c−1) − E|E|^(c−1) |²        c = 0.3
+        over_attenuation = mean relu(|R|^c − |E|^c)²
+
+    The first after Braun & Tashev 2021 (eq. 4, with their weight of the complex part), the second after DPDFNet (arXiv
+    2512.16420): only what is missing is punished.
+    """
+
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+
+    def forward(self, estimate: Tensor, reference: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """The losses of these names."""
+        (ours, ours_size), (theirs, theirs_size) = self._compressed(estimate), self._compressed(reference)
+        missing = theirs_size - ours_size
+        values = {}
+        if "compressed" in names:
+            whole = (theirs - ours).square().sum(dim=-1)
+            values["compressed"] = (0.7 * missing.square() + 0.3 * whole).mean(dim=(1, 2))
+        if "over_attenuation" in names:
+            values["over_attenuation"] = missing.clamp_min(0.0).square().mean(dim=(1, 2))
+        return values
+
+    def _compressed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compressed spectrum `[B, F, N, 2]` and its magnitude `[B, F, N]`."""
+        spectrum = torch.stft(x[:, 0], WINDOW, WINDOW // 2, window=self.window, center=False, return_complex=True)
+        parts = torch.view_as_real(spectrum) / (WINDOW / 4)
+        # The floor, -120 dB, keeps the gradient of a power below 1 finite in silence.
+        power = parts.square().sum(dim=-1) + 1e-12
+        return parts * power.unsqueeze(-1) ** ((EXPONENT - 1) / 2), power ** (EXPONENT / 2)

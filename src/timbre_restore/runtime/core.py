@@ -1,0 +1,134 @@
+"""One stream's way through a model, hop by hop: what is remembered, and what is done with a hop.
+
+A core takes hops of degraded beside hops of noisy that are `ahead` hops later, and gives the hop that came `late` hops
+before. Strength mixes from the suppressor's output, 0, to everything, 1; when it changes, the change is spread over a
+hop.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import HOP_SAMPLES
+from timbre_restore.audio.frames import BINS, ERB_BANDS, ComplexArray, analyse, synthesise
+from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model
+
+NEUTRAL_SNR_DB = 10.0
+_NOTHING = np.zeros(HOP_SAMPLES, np.float32)
+
+
+class Core(Protocol):
+    """What a stream needs of a model."""
+
+    ahead: int
+    late: int
+
+    def prime(self, noisy: FloatArray) -> None:
+        """Hear the first `ahead` hops `[ahead, 480]` of noisy, before there is anything to restore."""
+        ...
+
+    def step(self, degraded: FloatArray, noisy: FloatArray | None, strength: float) -> FloatArray:
+        """Hops `[N, 480]` of both to as many restored ones."""
+        ...
+
+
+class WaveCore:
+    """A model on waves: nothing is late, and noisy is as far ahead as the model looks."""
+
+    late = 0
+
+    def __init__(self, model: Model, strength: float) -> None:
+        self._model, self._state = model, model.initial_state()
+        self._strength = strength
+        self.ahead = model.lookahead_samples // HOP_SAMPLES if model.needs_noisy else 0
+        self._heard = np.zeros((self.ahead, HOP_SAMPLES), np.float32)
+
+    def prime(self, noisy: FloatArray) -> None:
+        """Keep them: the model looks at them with the first hop."""
+        self._heard = noisy.copy()
+
+    def step(self, degraded: FloatArray, noisy: FloatArray | None, strength: float) -> FloatArray:
+        """Restored hops `[N, 480]`."""
+        chunk = {"degraded": degraded.reshape(1, 1, -1)}
+        if noisy is not None:
+            seen = np.concatenate([self._heard, noisy])
+            chunk["noisy"] = seen.reshape(1, 1, -1)
+            self._heard = seen[len(seen) - self.ahead :]
+        outputs, self._state = self._model.run(chunk, self._state)
+        residual = outputs["restored"].reshape(degraded.shape) - degraded
+        amount = np.full((len(degraded), 1), strength, np.float32) * np.ones(HOP_SAMPLES, np.float32)
+        if strength != self._strength:
+            amount[0] = np.linspace(self._strength, strength, HOP_SAMPLES, dtype=np.float32)
+            self._strength = strength
+        return degraded + amount * residual
+
+
+class Spectra:
+    """A model on the suppressor's frames: spectra in, a residual out, whose overlap spreads a change of strength."""
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._state = model, model.initial_state()
+        self._overlap = _NOTHING
+
+    def step(
+        self, degraded: ComplexArray, noisy: ComplexArray | None, hints: FloatArray | None, strength: float
+    ) -> FloatArray:
+        """The residual's hops `[N, 480]`, each of the hop before the frame's last.
+
+        From frames `[N, 481]` of degraded, noisy two frames later, and hints `[N, 33]` of the degraded ones.
+        """
+        chunk = {"degraded": _as_reals(degraded)}
+        if noisy is not None:
+            chunk["noisy"] = _as_reals(noisy)
+        if self._model.takes_hints:
+            chunk["hints"] = (neutral_hints(len(degraded)) if hints is None else hints)[None].astype(np.float32)
+        outputs, self._state = self._model.run(chunk, self._state)
+        residual = np.ascontiguousarray(outputs["residual"][0]).view(np.complex64)[..., 0]
+        audio, self._overlap = synthesise(np.float32(strength) * residual, self._overlap)
+        return audio
+
+
+class SpectrumCore:
+    """A model on frames behind a black box: the frame that a hop ends in is whole one hop later; so late is all."""
+
+    late = 1
+
+    def __init__(self, model: Model) -> None:
+        self._spectra = Spectra(model)
+        self.ahead = (model.lookahead_samples - model.latency_samples) // HOP_SAMPLES if model.needs_noisy else 0
+        self._degraded = self._noisy = _NOTHING
+
+    def prime(self, noisy: FloatArray) -> None:
+        """Hear them beside silence."""
+        self._spectra.step(np.zeros((len(noisy), BINS), np.complex64), analyse(noisy, self._noisy), None, 0.0)
+        self._noisy = noisy[-1]
+
+    def step(self, degraded: FloatArray, noisy: FloatArray | None, strength: float) -> FloatArray:
+        """Restored hops `[N, 480]`, of one hop earlier."""
+        given = None if noisy is None else analyse(noisy, self._noisy)
+        residual = self._spectra.step(analyse(degraded, self._degraded), given, None, strength)
+        before = np.concatenate([self._degraded[None], degraded[:-1]])
+        self._degraded = degraded[-1]
+        if noisy is not None:
+            self._noisy = noisy[-1]
+        return before + residual
+
+
+def make_core(model: Model, strength: float) -> Core:
+    """A fresh core for a model behind a black box."""
+    return SpectrumCore(model) if model.domain == SPECTRUM else WaveCore(model, strength)
+
+
+def neutral_hints(count: int) -> FloatArray:
+    """`[N, 33]`: what says the least where a suppressor tells nothing."""
+    hints = np.ones((count, ERB_BANDS + 1), np.float32)
+    hints[:, ERB_BANDS] = NEUTRAL_SNR_DB
+    return hints
+
+
+def _as_reals(spectra: ComplexArray) -> NDArray[np.float32]:
+    """Complex `[N, 481]` as `[1, N, 481, 2]`."""
+    return np.ascontiguousarray(spectra, dtype=np.complex64).view(np.float32).reshape(1, -1, BINS, 2)

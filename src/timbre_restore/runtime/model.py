@@ -1,0 +1,84 @@
+"""An exported file, opened: its session, its facts, its states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from timbre_restore.errors import ModelError
+
+FloatArray = NDArray[np.float32]
+
+METADATA_PREFIX = "timbre_restore."
+FORMATS = ("2",)
+REQUIRED = (
+    "format", "domain", "sample_rate_hz", "hop_samples", "latency_samples", "lookahead_samples", "conditioning",
+)  # fmt: skip
+WAVEFORM, SPECTRUM = "waveform", "spectrum"
+
+
+class Model:
+    """A session that many streams may share: it holds no state, each stream holds its own."""
+
+    def __init__(self, session: Any, name: str) -> None:
+        self.session, self.name = session, name
+        properties = session.get_modelmeta().custom_metadata_map
+        prefix = len(METADATA_PREFIX)
+        self.metadata = {k[prefix:]: v for k, v in properties.items() if k.startswith(METADATA_PREFIX)}
+        missing = [key for key in REQUIRED if key not in self.metadata]
+        if "format" in self.metadata and self.metadata["format"] not in FORMATS:
+            raise ModelError(
+                f"{name}: has format {self.metadata['format']}, this version reads {', '.join(FORMATS)}; export it "
+                "again, or use the version that wrote it."
+            )
+        if missing:
+            raise ModelError(
+                f"{name}: is an ONNX file but not one of this project's (it lacks {', '.join(missing)}); make one with "
+                "'timbre-restore export'."
+            )
+        self.domain = self.metadata["domain"]
+        self.hop_samples = int(self.metadata["hop_samples"])
+        self.latency_samples = int(self.metadata["latency_samples"])
+        self.lookahead_samples = int(self.metadata["lookahead_samples"])
+        self.needs_noisy = "noisy" in self.metadata["conditioning"]
+        self.takes_hints = "hints" in self.metadata["conditioning"]
+        self._states = {i.name: i.shape for i in session.get_inputs() if i.name.startswith("state_")}
+        self._outputs = [out.name for out in session.get_outputs() if not out.name.startswith("next_")]
+
+    @classmethod
+    def open(cls, path: Path, threads: int) -> Model:
+        """Read and open a file. Raises `ModelError` when it is absent, damaged, or not this project's."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            content = path.read_bytes()
+        except OSError as exc:
+            raise ModelError(f"{path}: can't be read ({exc.strerror}); give an exported model's path.") from exc
+        try:
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as exc:
+            raise ModelError(
+                f"{path}: is not a model that ONNX Runtime can open ({' '.join(str(exc).split())[:200]}); export it "
+                "again or copy it again."
+            ) from exc
+        return cls(session, str(path))
+
+    def initial_state(self) -> dict[str, FloatArray]:
+        """The states before any sound, by the names of the graph's inputs."""
+        return {name: np.zeros(shape, dtype=np.float32) for name, shape in self._states.items()}
+
+    def run(
+        self, chunk: dict[str, FloatArray], state: dict[str, FloatArray]
+    ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        """Named outputs of one call, and the states after it."""
+        names = [*self._outputs, *(name.replace("state_", "next_", 1) for name in state)]
+        values = self.session.run(names, chunk | state)
+        count = len(self._outputs)
+        outputs = dict(zip(self._outputs, values[:count], strict=True))
+        return outputs, dict(zip(state, values[count:], strict=True))
