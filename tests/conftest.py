@@ -33,11 +33,12 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from timbre_restore.export import export_generator
-    from timbre_restore.models import UNet, UNetSettings
+    from timbre_restore.models import GeneratorSettings, make_generator
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        generator = UNet(UNetSettings(bands=32, channels=(8, 8, 16), recurrent=16)).eval().requires_grad_(False)
+        generator = make_generator(GeneratorSettings(size="tiny"))
+    generator.requires_grad_(False)
     return export_generator(generator, tmp_path_factory.mktemp("small_model") / "small.onnx").path
 
 

@@ -478,7 +478,7 @@ def test_a_verdict_is_not_taken_for_another_segment(corpus: Path) -> None:
 
 
 SMALL = (
-    "model.bands=16", "model.channels=[8,8,16]", "model.recurrent=16", "discriminators.names=[mpd]",
+    "model.size=tiny", "discriminators.names=[mpd]",
     "discriminators.periods=[2]", "discriminators.windows=[512]", "discriminators.channels=4",
     "training.batch_size=2", "training.epochs=1", "training.gan_start_epoch=1", "data.num_workers=0",
 )  # fmt: skip

@@ -168,7 +168,7 @@ def test_unknown_key_far_from_any_lists_what_is_known() -> None:
         ("data.sources=[]", "data.sources: list should have at least 1 item"),
         ("data.sources.0.path=/x", "data.sources: input should be a valid list"),
         ("training.betas=[0.9, 1.0]", "training.betas.1: input should be less than 1"),
-        ("training.loss_weights={l1: 0, multi_stft: 0}", "training.loss_weights: l1 and multi_stft are both 0"),
+        ("training.loss_weights={l1: 0, multi_stft: 0}", "training.loss_weights: l1, multi_stft and compressed are all 0"),
         ("discriminators.channels=6", "discriminators.channels: input should be a multiple of 4"),
         ("discriminators.windows=[513]", "discriminators.windows.0: input should be a multiple of 2"),
         (
@@ -195,9 +195,9 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         f"data:\n  sources: [{{path: {tmp_path}}}, {{path: {tmp_path}/speech}}]\n  noise_path: {tmp_path}/noise\n"
         "training: {epoch: 3, batch_size: few}\n",
     )
-    problems = problems_of(file, ("model.bands=3", f"data.ir_path={tmp_path}/rooms"), FOLDERS)
+    problems = problems_of(file, ("model.size=3", f"data.ir_path={tmp_path}/rooms"), FOLDERS)
     assert [problem.split(":")[:2] for problem in problems] == [
-        ["--set", " model.bands"],
+        ["--set", " model.size"],
         [str(file), " training.batch_size"],
         [str(file), " training.epoch"],
         [str(file), " data.sources.1.path"],

@@ -150,7 +150,7 @@ def test_the_whole_road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     shorten(monkeypatch)
     out = tmp_path / "out"
     small = ("training.epochs=2", "training.gan_start_epoch=1", "training.threads=1", "training.validation_batches=1",
-             "data.num_workers=0", "model.bands=32", "model.channels=[8, 8, 8]", "model.recurrent=8")  # fmt: skip
+             "data.num_workers=0", "model.size=tiny")  # fmt: skip
     assert main(["demo", "--out", str(out), *(word for value in small for word in ("--set", value))]) == 0
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))["systems"]
     assert set(scores) == {"noisy", "degraded", "restored"}

@@ -9,38 +9,46 @@ import onnx
 import pytest
 import torch
 
-from tests.test_models import CONDITIONINGS, network
+from tests.test_models import KINDS, network
+from tests.voices import noise, voice
 from timbre_restore.errors import ExportError
 from timbre_restore.export import export_generator
 from timbre_restore.export import onnx_file as room
 from timbre_restore.runtime import Restorer
 
 
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
-def test_onnx_runtime_gives_the_networks_numbers(conditioning: str, tmp_path: Path) -> None:
-    net = network(conditioning)
-    report = export_generator(net, tmp_path / "m.onnx", metadata={"note": "made in a test"})
+@pytest.mark.parametrize(("name", "conditioning"), KINDS)
+def test_onnx_runtime_gives_the_networks_numbers(name: str, conditioning: str, tmp_path: Path) -> None:
+    net = network(name, conditioning)
+    noisy = voice(3.0) + noise(3.0)
+    report = export_generator(
+        net, tmp_path / "m.onnx", metadata={"note": "made in a test"}, sound=(np.float32(0.5) * noisy, noisy)
+    )
     assert max(report.error_whole, report.error_hops) < 1e-5
+    assert report.hops == 300
     restorer = Restorer.load(report.path)
     assert restorer.metadata["note"] == "made in a test"
-    assert restorer.needs_noisy == net.uses_noisy
-    assert (restorer.latency_samples, restorer.lookahead_samples) == (0, net.lookahead_samples)
-    rng = np.random.default_rng(1)
-    noisy = (0.1 * rng.standard_normal(480 * 1203 + 1440)).astype(np.float32)  # over several stretches
-    degraded = 0.5 * noisy[: 480 * 1203]
-    with torch.no_grad():
-        given = torch.from_numpy(noisy)[None, None] if net.uses_noisy else None
-        expected = net(torch.from_numpy(degraded)[None, None], given).numpy()[0, 0]
-    assert np.abs(restorer(degraded, noisy, strength=1.0) - expected).max() < 1e-5
+    assert restorer.needs_noisy == ("noisy" in conditioning)
+    assert restorer.latency_samples == (480 if name == "spectral" else 0)
+    assert restorer.lookahead_samples == (1440 if restorer.needs_noisy else 0)
 
 
-def test_every_state_is_an_input_and_an_output(tmp_path: Path) -> None:
-    net = network()
+@pytest.mark.parametrize(("name", "outputs"), [("unet", ["restored", "gate"]), ("spectral", ["residual", "gate"])])
+def test_every_state_is_an_input_and_an_output(name: str, outputs: list[str], tmp_path: Path) -> None:
+    net = network(name)
     export_generator(net, tmp_path / "m.onnx")
     graph = onnx.load(tmp_path / "m.onnx").graph
-    names = list(net.initial_state(torch.zeros(1, 1, 480)))
-    assert [i.name for i in graph.input] == ["degraded", "noisy", *[f"state_{n}" for n in names]]
-    assert [o.name for o in graph.output] == ["restored", *[f"next_{n}" for n in names]]
+    states = list(net.initial_state(torch.zeros(1, 1, 480)))
+    assert [i.name for i in graph.input] == ["degraded", "noisy", *[f"state_{n}" for n in states]]
+    assert [o.name for o in graph.output] == [*outputs, *[f"next_{n}" for n in states]]
+
+
+def test_the_checksum_is_of_the_weights(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.onnx" for name in "abc"]
+    for path, seed, facts in zip(paths, (0, 0, 1), ({}, {"note": "another"}, {}), strict=True):
+        export_generator(network(seed=seed), path, metadata=facts)
+    one, same, other = (Restorer.load(path).metadata["weights_sha256"] for path in paths)
+    assert one == same != other
 
 
 def test_a_mismatch_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,14 +62,14 @@ def test_a_mismatch_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("errors", [(1e-6, float("nan")), (float("nan"), 1e-6), (2e-5, 0.0), (0.0, 2e-5)])
 def test_both_proofs_must_hold(errors: tuple[float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "prove", lambda content, generator: errors)
+    monkeypatch.setattr(room, "prove", lambda *arguments: errors)
     with pytest.raises(ExportError, match="not written"):
         export_generator(network(), tmp_path / "m.onnx")
 
 
 def test_a_number_that_is_none_fails_the_proof(tmp_path: Path) -> None:
     net = network()
-    net.heads[-1].bias[0] = float("nan")
+    net.heads.bias[0] = float("nan")
     with pytest.raises(ExportError):
         export_generator(net, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from timbre_restore.losses import (
+    CompressedSpectrum,
     MultiResolutionSTFT,
     discriminator_fake,
     discriminator_real,
@@ -67,6 +68,37 @@ def test_identity_costs_nothing_and_silence_has_a_gradient() -> None:
     silent = torch.zeros(1, 1, 4800, requires_grad=True)
     MultiResolutionSTFT()(silent, torch.zeros(1, 1, 4800)).sum().backward()
     assert torch.isfinite(silent.grad).all()
+
+
+def test_compressed_losses_equal_their_written_out_definitions() -> None:
+    estimate, reference = waves(2, 2880, 1), waves(2, 2880, 2)
+    values = CompressedSpectrum()(estimate, reference, ("compressed", "over_attenuation"))
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(960) / 960)
+    for item in range(2):
+        e, r = (
+            np.array([np.fft.rfft(x[item, 0].double().numpy()[at : at + 960] * window) for at in range(0, 1921, 480)])
+            / 240
+            for x in (estimate, reference)
+        )
+        missing = np.abs(r) ** 0.3 - np.abs(e) ** 0.3
+        whole = np.abs(r) ** 0.3 * np.exp(1j * np.angle(r)) - np.abs(e) ** 0.3 * np.exp(1j * np.angle(e))
+        expected = 0.7 * np.mean(missing**2) + 0.3 * np.mean(np.abs(whole) ** 2)
+        assert values["compressed"][item].item() == pytest.approx(expected, rel=1e-4)
+        assert values["over_attenuation"][item].item() == pytest.approx(np.mean(np.maximum(missing, 0) ** 2), rel=1e-4)
+
+
+def test_over_attenuation_punishes_only_what_is_missing() -> None:
+    reference, loss = waves(1), CompressedSpectrum()
+    louder, half, quarter = (loss(gain * reference, reference, ("over_attenuation",)) for gain in (2.0, 0.5, 0.25))
+    assert louder["over_attenuation"].item() == 0.0 and set(louder) == {"over_attenuation"}
+    ratio = ((1 - 0.5**0.3) / (1 - 0.25**0.3)) ** 2
+    assert half["over_attenuation"].item() == pytest.approx(ratio * quarter["over_attenuation"].item(), rel=1e-3)
+
+
+def test_compressed_losses_have_a_gradient_in_silence() -> None:
+    silence = torch.zeros(1, 1, 1920, requires_grad=True)
+    sum(CompressedSpectrum()(silence, torch.zeros(1, 1, 1920), ("compressed", "over_attenuation")).values()).backward()
+    assert silence.grad is not None and torch.isfinite(silence.grad).all()
 
 
 def test_item_gain_evens_levels_and_leaves_silence() -> None:

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from timbre_restore.models import Discriminators, DiscriminatorSettings, UNet, UNetSettings
+from tests.voices import noise, voice
+from timbre_restore.audio import HINT_VALUES, HOP_SAMPLES, frames
+from timbre_restore.models import (
+    CONDITIONINGS,
+    Discriminators,
+    DiscriminatorSettings,
+    GeneratorSettings,
+    make_generator,
+)
 from timbre_restore.models.discriminators import PeriodDiscriminator
-from timbre_restore.models.streaming import HOP_SAMPLES, RunningLevel, StreamingConv1d, StreamingGRU
-from timbre_restore.models.unet import LOOKAHEAD_SAMPLES, cosine_basis
+from timbre_restore.models.generator import LOOKAHEAD_SAMPLES
+from timbre_restore.models.spectral import BANDS, LOOKAHEAD_FRAMES
+from timbre_restore.models.spectrum import Frames
+from timbre_restore.models.streaming import (
+    BandGRU,
+    Delay,
+    RunningLevel,
+    StreamingConv1d,
+    StreamingConv2d,
+    StreamingGRU,
+    hop_power,
+)
+from timbre_restore.models.unet import cosine_basis
+from timbre_restore.suppressors.df_sequence import DFN3Sequence, SequenceState
+from timbre_restore.suppressors.dfn3 import dfn3_archive
 
-SMALL = {"bands": 32, "channels": (8, 8, 16), "recurrent": 16}
-CONDITIONINGS = ("degraded+noisy", "degraded")
+KINDS = [
+    ("unet", "degraded"), ("unet", "degraded+noisy"), ("reference", "degraded"), ("reference", "degraded+noisy"),
+    *(("spectral", conditioning) for conditioning in CONDITIONINGS),
+]  # fmt: skip
 
 
-def network(conditioning: str = "degraded+noisy", seed: int = 0) -> UNet:
+def network(name: str = "spectral", conditioning: str = "degraded+noisy", seed: int = 0) -> Any:
     """A small generator whose gate and correction are alive, so that every path shows in the output."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = UNet(UNetSettings(conditioning=conditioning, **SMALL)).eval().requires_grad_(False)
-        torch.nn.init.normal_(net.heads[-1].weight, std=0.05)
+        net: Any = make_generator(GeneratorSettings(name, "tiny", conditioning))
+        net.eval().requires_grad_(False)
+        head = net.heads.conv if name == "reference" else net.heads[-1] if name == "unet" else net.heads
+        torch.nn.init.normal_(head.weight, std=0.05)
     return net
 
 
@@ -30,96 +58,230 @@ def sounds(hops: int, batch: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
     return 0.5 * noisy[..., : hops * HOP_SAMPLES], noisy
 
 
-def run(net: UNet, degraded: Tensor, noisy: Tensor, chunks: list[int]) -> Tensor:
-    state, out, at = net.initial_state(degraded), [], 0
-    for hops in chunks:
-        stop = at + hops * HOP_SAMPLES
-        given = noisy[..., at : stop + LOOKAHEAD_SAMPLES] if net.uses_noisy else None
-        restored, state = net.stream(degraded[..., at:stop], given, state)
-        out.append(restored)
-        at = stop
-    return torch.cat(out, dim=-1)
+def chunk_of(net: Any, hops: int, seed: int = 0) -> dict[str, Tensor]:
+    """What its stream takes for so many hops."""
+    generator = torch.Generator().manual_seed(seed)
+    chunk = {name: 0.2 * torch.randn(shape, generator=generator) for name, shape in net.inputs(hops).items()}
+    if net.domain == "spectrum":
+        chunk |= {name: 0.01 * value for name, value in chunk.items() if name != "hints"}
+    return chunk
 
 
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
-@pytest.mark.parametrize("chunks", [[1] * 250, [7, 100, 1, 142], [249, 1]])
-def test_stream_equals_offline(conditioning: str, chunks: list[int]) -> None:
-    net = network(conditioning)
-    degraded, noisy = sounds(250)  # longer than the running level's memory of 200 hops
-    offline = net(degraded, noisy if net.uses_noisy else None)
-    assert torch.allclose(run(net, degraded, noisy, chunks), offline, atol=1e-5)
+def part(net: Any, chunk: dict[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
+    if net.domain == "spectrum":
+        return {name: value[:, start:stop] for name, value in chunk.items()}
+    beyond = {"degraded": 0, "noisy": LOOKAHEAD_SAMPLES}
+    return {n: v[..., start * HOP_SAMPLES : stop * HOP_SAMPLES + beyond[n]] for n, v in chunk.items()}
 
 
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def run(net: Any, chunk: dict[str, Tensor], lengths: list[int]) -> Tensor:
+    state, out, at = net.initial_state(torch.zeros(1, 1, 1)), [], 0
+    name, axis = ("residual", 1) if net.domain == "spectrum" else ("restored", 2)
+    for hops in lengths:
+        given, state = net.stream(part(net, chunk, at, at + hops), state)
+        out.append(given[name])
+        at += hops
+    return torch.cat(out, dim=axis)
+
+
+@pytest.mark.parametrize(("name", "conditioning"), KINDS)
+@pytest.mark.parametrize("lengths", [[1] * 250, [7, 100, 1, 142]])
+def test_stream_equals_offline(name: str, conditioning: str, lengths: list[int]) -> None:
+    net = network(name, conditioning)
+    chunk = chunk_of(net, 250)  # longer than the running level's memory of 200 hops
+    whole = run(net, chunk, [250])
+    assert whole.abs().max() > 1e-4
+    assert torch.allclose(run(net, chunk, lengths), whole, atol=1e-5 * max(1.0, float(whole.abs().max())))
+
+
+@pytest.mark.parametrize(("name", "conditioning"), [k for k in KINDS if "hints" not in k[1]])
 @pytest.mark.parametrize("late", [0, 1, 479])
-def test_output_depends_on_the_past_hop_by_hop(conditioning: str, late: int) -> None:
-    """Inputs equal up to t give outputs equal up to the whole hops before t, and no further."""
-    net = network(conditioning)
+def test_output_depends_on_the_past_hop_by_hop(name: str, conditioning: str, late: int) -> None:
+    """Inputs equal up to t give outputs equal up to the whole hops before t, less the latency, and no further."""
+    net = network(name, conditioning)
     degraded, noisy = sounds(20)
     moment = 10 * HOP_SAMPLES + late
     other, other_noisy = degraded.clone(), noisy.clone()
     other[..., moment:] += 0.1
     other_noisy[..., moment + LOOKAHEAD_SAMPLES :] += 0.1
-    one = net(degraded, noisy if net.uses_noisy else None)
-    two = net(other, other_noisy if net.uses_noisy else None)
-    same = moment // HOP_SAMPLES * HOP_SAMPLES
+    one, two = net(degraded, noisy), net(other, other_noisy)
+    same = moment // HOP_SAMPLES * HOP_SAMPLES - net.latency_samples
     assert torch.equal(one[..., :same], two[..., :same])
     assert not torch.equal(one[..., same : same + 2 * HOP_SAMPLES], two[..., same : same + 2 * HOP_SAMPLES])
 
 
-def test_noisy_is_used_up_to_its_lookahead() -> None:
-    net = network()
+@pytest.mark.parametrize("name", ["unet", "reference", "spectral"])
+def test_noisy_is_used_up_to_its_lookahead(name: str) -> None:
+    net = network(name)
     degraded, noisy = sounds(20)
     later = noisy.clone()
-    later[..., 10 * HOP_SAMPLES + LOOKAHEAD_SAMPLES - 1] += 1.0
+    later[..., 10 * HOP_SAMPLES + LOOKAHEAD_SAMPLES - 240] += 1.0
     changed = (net(degraded, noisy) - net(degraded, later)).abs()[0, 0]
     assert changed[: 9 * HOP_SAMPLES].max() == 0
     assert changed[9 * HOP_SAMPLES : 10 * HOP_SAMPLES].max() > 0
 
 
 def test_open_gate_gives_the_noisy_back_and_shut_gate_the_degraded() -> None:
-    net = UNet(UNetSettings(**SMALL)).requires_grad_(False)
     degraded, noisy = sounds(20)
-    head = net.heads[-1]
-    head.weight.zero_()
-    head.bias.zero_()
-    head.bias[: SMALL["bands"]] = 30.0
-    assert torch.allclose(net(degraded, noisy), noisy[..., : degraded.shape[-1]], atol=1e-5)
-    head.bias[: SMALL["bands"]] = -30.0
-    assert torch.allclose(net(degraded, noisy), degraded, atol=1e-6)
+    for name, bands in (("unet", network("unet").bands), ("spectral", 1)):
+        net = network(name)
+        head = net.heads[-1] if name == "unet" else net.heads
+        head.weight.zero_()
+        head.bias.zero_()
+        head.bias[:bands] = 30.0
+        first = net.latency_samples  # the first hop of a segment lacks a frame
+        assert torch.allclose(net(degraded, noisy)[..., first:], noisy[..., first : degraded.shape[-1]], atol=1e-5)
+        head.bias[:bands] = -30.0
+        assert torch.allclose(net(degraded, noisy), degraded, atol=1e-6)
 
 
-def test_gate_lies_between_shut_and_open() -> None:
-    net = network()
-    degraded, noisy = sounds(20)
-    _, gate, _ = net.residual(degraded, noisy, net.initial_state(degraded))
-    assert gate.shape == (1, SMALL["bands"], 20 * 30)
+@pytest.mark.parametrize(("name", "bands"), [("unet", 20 * 30 * 96), ("spectral", 20 * BANDS)])
+def test_gate_lies_between_shut_and_open(name: str, bands: int) -> None:
+    net = network(name)
+    out, _ = net.stream(chunk_of(net, 20), net.initial_state(torch.zeros(1, 1, 1)))
+    gate = out["gate"]
+    assert gate.numel() == bands
     assert 0 < gate.min() < 0.5 < gate.max() < 1
 
 
-def test_restoring_scales_with_the_voice() -> None:
+@pytest.mark.parametrize("name", ["unet", "spectral"])
+def test_restoring_scales_with_the_voice(name: str) -> None:
     """Features are relative to the running level, so a quieter recording is restored alike (above the floor)."""
-    net = network()
+    net = network(name)
     degraded, noisy = sounds(50)
     loud, quiet = net(degraded, noisy), net(0.1 * degraded, 0.1 * noisy)
     error = (0.1 * loud - quiet).abs().max() / quiet.abs().max()
     assert error < 0.02
 
 
-def test_missing_noisy_is_refused() -> None:
+def test_training_starts_near_the_suppressor_and_clean_passes() -> None:
+    """Untrained, the gate is nearly shut; where nothing was taken, next to nothing can come back."""
+    torch.manual_seed(0)
+    net: Any = make_generator(GeneratorSettings("spectral", "tiny"))
+    degraded, noisy = sounds(20)
+    moved = (net(degraded, noisy) - degraded).norm() / (noisy[..., : degraded.shape[-1]] - degraded).norm()
+    assert 0.02 < moved < 0.3
+    clean = noisy[..., : degraded.shape[-1]]
+    assert (net(clean, noisy) - clean).norm() / clean.norm() < 0.05
+
+
+@pytest.mark.parametrize("name", ["unet", "reference", "spectral"])
+def test_missing_noisy_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="noisy is missing"):
-        network()(sounds(2)[0])
+        network(name)(sounds(2)[0])
 
 
-@pytest.mark.parametrize("bands", [8, 40])
-def test_bands_that_do_not_fit_the_stride_are_refused(bands: int) -> None:
-    with pytest.raises(ValueError, match="multiple of 16"):
-        UNet(UNetSettings(bands=bands))
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (GeneratorSettings(name="vnet"), "'vnet' is not known; expected one of spectral, unet, reference"),
+        (GeneratorSettings(size="huge"), "'huge' is not known; expected one of tiny, small, base"),
+        (GeneratorSettings(conditioning="clean"), "'clean' is not known"),
+        (GeneratorSettings("unet", "tiny", "degraded+noisy+hints"), "takes no hints"),
+    ],
+)
+def test_unknown_generators_are_refused(settings: GeneratorSettings, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make_generator(settings)
+
+
+def test_frames_in_torch_are_those_of_the_suppressor() -> None:
+    hops = (voice(1.0) + noise(1.0)).reshape(-1, HOP_SAMPLES)
+    expected = frames.analyse(hops[1:], hops[0])
+    torch_frames = Frames()
+    found = torch_frames.analyse(torch.from_numpy(hops.reshape(1, 1, -1)))
+    assert np.max(np.abs(torch.view_as_complex(found)[0].numpy() - expected)) < 1e-7
+    audio, _ = frames.synthesise(expected, np.zeros(HOP_SAMPLES, np.float32))
+    back = torch_frames.synthesise(found)[0, 0].numpy()
+    assert np.max(np.abs(back - audio.reshape(-1))) < 1e-6
+    assert np.max(np.abs(back[HOP_SAMPLES:] - hops[1:-1].reshape(-1))) < 1e-6
+
+
+@pytest.mark.parametrize(("limit", "beta"), [(100.0, 0.0), (24.0, 0.0), (100.0, 0.03), (12.0, 0.05)])
+def test_stored_hints_make_the_suppressors_spectrum_again(limit: float, beta: float) -> None:
+    """From gains and low bins, and the noisy frame: what the suppressor had before synthesis, whatever its settings."""
+    noisy = voice(1.0, 3) + noise(1.0, 3, level=0.03)
+    hops = noisy.reshape(-1, HOP_SAMPLES)
+    out, _ = DFN3Sequence(dfn3_archive(), limit, beta).stream(hops, SequenceState())
+    assert out.heard.all()
+    low = np.ascontiguousarray(out.spectra[:, :96]).view(np.float32)
+    hints = np.concatenate([out.gains, out.local_snr_db[:, None], low], axis=1)[None]
+    as_reals = [torch.view_as_real(torch.from_numpy(x))[None] for x in (out.noisy_spectra, out.spectra)]
+    made = Frames().suppressed(as_reals[0], torch.from_numpy(hints), torch.zeros_like(as_reals[0]))
+    assert hints.shape[-1] == HINT_VALUES
+    error = (made - as_reals[1])[:, :, :480].abs().max() / as_reals[1].abs().max()  # 24 kHz: the post-filter's own rule
+    assert error < 1e-5
+    nothing = torch.full_like(torch.from_numpy(hints), float("nan"))
+    assert torch.equal(Frames().suppressed(as_reals[0], nothing, as_reals[1]), as_reals[1])
+
+
+def test_a_segment_is_restored_as_the_chain_would() -> None:
+    """`forward` on stored hints is `residual` on the suppressor's own frames."""
+    net = network()
+    noisy = voice(1.5, 5) + noise(1.5, 5, level=0.05)
+    hops = noisy.reshape(-1, HOP_SAMPLES)
+    out, _ = DFN3Sequence(dfn3_archive(), 100.0, 0.0).stream(hops, SequenceState())
+    first, count = 20, 100  # a segment in the middle: row n is the frame of hops n - 3 and n - 2
+    rows = slice(first + 3, first + 3 + count)
+    low = np.ascontiguousarray(out.spectra[rows, :96]).view(np.float32)
+    hints = torch.from_numpy(np.concatenate([out.gains[rows], out.local_snr_db[rows, None], low], axis=1))[None]
+    degraded = torch.from_numpy(out.audio[rows].reshape(1, 1, -1).copy())
+    whole = torch.from_numpy(hops[first : first + count + 3].reshape(1, 1, -1).copy())
+    spectra, given = (
+        torch.view_as_real(torch.from_numpy(x))[None]
+        for x in (out.spectra[rows], out.noisy_spectra[first + 3 : first + 3 + count + LOOKAHEAD_FRAMES])
+    )
+    residual, gate = net.residual(spectra, given)
+    expected = degraded + Frames().synthesise(residual)
+    assert torch.allclose(net(degraded, whole, hints), expected, atol=1e-5)
+    assert gate.shape == (1, count, BANDS)
+    assert not torch.allclose(net(degraded, whole), expected, atol=1e-4)  # behind a black box the frames are blurred
 
 
 def test_cosine_basis_is_orthonormal() -> None:
     basis = cosine_basis(32)
     assert torch.allclose(basis @ basis.T, torch.eye(32), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), ((1, 5), 2), ((2, 1), 1)])
+def test_convolution_over_bands_equals_its_written_out_sum(kernel: tuple[int, int], stride: int) -> None:
+    torch.manual_seed(0)
+    layer = StreamingConv2d(2, 3, kernel, bands=8, stride=stride).requires_grad_(False)
+    x = torch.randn(1, 2, 5, 8)
+    out, state = layer(x, layer.initial_state(x))
+    expected = torch.zeros(1, 3, 5, 8 // stride)
+    for o, t, f in np.ndindex(3, 5, 8 // stride):
+        total = layer.conv.bias[o].clone()
+        for i, k, b in np.ndindex(2, *kernel):
+            when, band = t - (kernel[0] - 1 - k), f * stride + b - kernel[1] // 2
+            if when >= 0 and 0 <= band < 8:
+                total += layer.conv.weight[o, i, k, b] * x[0, i, when, band]
+        expected[0, o, t, f] = total
+    assert torch.allclose(out, expected, atol=1e-5)
+    assert torch.equal(state, x[:, :, 5 - layer.context :])
+
+
+def test_recurrence_per_band_treats_all_bands_alike() -> None:
+    torch.manual_seed(0)
+    layer = BandGRU(3, 4, bands=5).requires_grad_(False)
+    x = torch.randn(2, 3, 7, 5)
+    out, _ = layer(x, layer.initial_state(x))
+    order = torch.tensor([3, 1, 4, 0, 2])
+    mixed, _ = layer(x[..., order], layer.initial_state(x))
+    assert torch.allclose(mixed, out[..., order], atol=1e-6)
+    alone, _ = layer.gru(x[1, :, :, 2].T[None])
+    assert torch.allclose(out[1, :, :, 2], x[1, :, :, 2] + layer.out(alone)[0].T, atol=1e-6)
+
+
+def test_delay_gives_what_was() -> None:
+    layer = Delay(2, (3,))
+    x = torch.arange(12.0).reshape(1, 4, 3)
+    first, state = layer(x[:, :1], layer.initial_state(x))
+    second, state = layer(x[:, 1:], state)
+    assert torch.equal(
+        torch.cat([first[:, :1], second[:, :3]], dim=1), torch.cat([torch.zeros(1, 2, 3), x[:, :2]], dim=1)
+    )
+    assert torch.equal(state, x[:, 2:])
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (3, 1, 3), (10, 5, 1), (12, 6, 1)])
@@ -154,10 +316,10 @@ def test_recurrence_carries_its_state() -> None:
 def test_running_level_follows_a_tone_from_its_first_hop() -> None:
     level = RunningLevel()
     tone = 0.1 * torch.ones(1, 1, 300 * HOP_SAMPLES)
-    values, _ = level(tone, level.initial_state(tone))
+    values, _ = level(hop_power(tone), level.initial_state(tone))
     assert torch.allclose(values, torch.full_like(values, 0.1 + level.floor), rtol=1e-4)
     tone[..., 150 * HOP_SAMPLES :] = 0.0
-    falling, _ = level(tone, level.initial_state(tone))
+    falling, _ = level(hop_power(tone), level.initial_state(tone))
     # 0.7 s of silence halves the power's weight e-fold: the amplitude falls by exp(-0.5), less the bias correction.
     assert falling[0, 0, 149] > falling[0, 0, 219] > 0.4 * falling[0, 0, 149]
     assert (falling.diff()[..., 150:] <= 0).all()

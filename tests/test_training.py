@@ -22,7 +22,7 @@ from timbre_restore import losses
 from timbre_restore.audio import write_audio
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
 from timbre_restore.losses import item_gain
-from timbre_restore.models import DiscriminatorSettings, UNetSettings
+from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, loop, train
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.schedule import ema_decay, learning_rate_factor
@@ -30,7 +30,9 @@ from timbre_restore.training.state import create_state
 from timbre_restore.training.steps import discriminator_step, generator_step
 
 SEGMENT = 9600
-WEIGHTS = {"l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0}
+WEIGHTS = {
+    "l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0, "compressed": 1.0, "over_attenuation": 1.0
+}  # fmt: skip
 
 
 def make_corpus(folder: Path, train_items: int = 7, val_items: int = 2) -> Path:
@@ -67,7 +69,7 @@ def settings(corpus: Path, out: Path, **changes: object) -> TrainSettings:
     base = TrainSettings(
         corpus=corpus,
         output_dir=out,
-        generator=UNetSettings(bands=16, channels=(8, 8, 16), recurrent=16),
+        generator=GeneratorSettings(size="tiny"),
         discriminators=DiscriminatorSettings(names=("mpd", "mrd", "msd"), periods=(2, 3), windows=(512,), channels=4),
         epochs=3,
         batch_size=3,
@@ -158,8 +160,8 @@ def test_resume_auto_without_a_checkpoint_starts_anew(corpus: Path, tmp_path: Pa
 def test_another_models_checkpoint_is_one_sentence_with_both_origins(corpus: Path, tmp_path: Path) -> None:
     train(settings(corpus, tmp_path / "run", epochs=1))
     fresh_state()
-    wider = UNetSettings(bands=32, channels=(8, 8, 16), recurrent=16)
-    with pytest.raises(CheckpointError, match=r"generator\.bands: checkpoint 16, configuration 32") as caught:
+    wider = GeneratorSettings(size="small")
+    with pytest.raises(CheckpointError, match=r"generator\.size: checkpoint 'tiny', configuration 'small'") as caught:
         train(settings(corpus, tmp_path / "run", generator=wider, epochs=2), resume="auto")
     assert "\n" not in str(caught.value)
 
@@ -231,11 +233,11 @@ def test_a_loss_at_weight_zero_is_not_computed() -> None:
     state, accelerator = create_state(settings(Path(), Path())), Accelerator(cpu=True)
     noisy = 0.1 * torch.randn(1, 1, SEGMENT + 1440)
     restored = state.generator(noisy[..., :SEGMENT], noisy)
-    weights = WEIGHTS | {"multi_stft": 0.0, "feature_matching": 0.0}
+    weights = WEIGHTS | {"multi_stft": 0.0, "feature_matching": 0.0, "over_attenuation": 0.0}
     scalars = generator_step(
         state, accelerator, restored, noisy[..., :SEGMENT], items=1, weights=weights, gan=True, kind="hinge", clip=5.0
     )
-    assert set(scalars) == {"l1", "adversarial", "total", "gradient_norm"}
+    assert set(scalars) == {"l1", "adversarial", "compressed", "total", "gradient_norm"}
 
 
 GRADIENTS = """

@@ -40,15 +40,19 @@ def evaluate(
         raise MissingExtraError("matplotlib", "pip install 'timbre-restore[eval]'", "--html")
     from timbre_restore.evaluation import as_json, summary_table, write_page
     from timbre_restore.evaluation import evaluate as score
-    from timbre_restore.runtime import Restorer
+    from timbre_restore.runtime import Chain, Restorer
 
     restorer = Restorer.load(model)
     suppressor = suppressor_of(settings) if any(item.degraded is None for item in items) else None
+    # Where every item is suppressed here, the restorer works inside of the suppressor, as it does in a call.
+    chain = Chain(suppressor, restorer) if suppressor and all(item.degraded is None for item in items) else None
     with progress_bar("items") as progress:
         evaluation = score(
             items,
             suppressor,
-            lambda degraded, noisy: restorer(degraded, noisy, strength=strength),
+            lambda degraded, noisy: (
+                chain(noisy, strength=strength) if chain else restorer(degraded, noisy, strength=strength)
+            ),
             progress=progress,
         )
     show(summary_table(evaluation), aside=json == STDOUT)

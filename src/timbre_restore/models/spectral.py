@@ -38,6 +38,7 @@ LOOKAHEAD_FRAMES = 2
 LEVEL_FLOOR = 2.3e-6  # what white noise of -80 dBFS has in a bin of this scaling
 FEATURE_FLOOR = 1e-7  # of the voice's running power per bin: -70 dB counts as nothing
 FEATURE_SCALE = 0.15
+PHASE_FLOOR = 1e-5  # of the voice's running power per bin
 HEAD_SCALE = 10.0  # as in `unet`: so that a gate can move within some dozen steps of Adam
 CORRECTION = 0.3  # of the voice's running level in a band, at most
 DEGRADED_BOOST = 3.0  # without noisy, what may come back is so many times what is left: 12 dB
@@ -201,7 +202,8 @@ class Spectral(nn.Module):
         logits, correction = self._body(views, chunk.get("hints"), level, state)
         gate = torch.sigmoid(logits)
         taken = own - degraded if self.uses_noisy else DEGRADED_BOOST * degraded
-        phase = own * torch.rsqrt(_power(own) + 1e-20).unsqueeze(-1)
+        # A bin with next to nothing in it has no phase to speak of, only rounding.
+        phase = own * torch.rsqrt(_power(own) + PHASE_FLOOR * level * level).unsqueeze(-1)
         bound = CORRECTION * level * torch.exp(self.reach)  # [B, N, 160]
         real, imaginary = (_to_bins(bound * torch.tanh(c)).unsqueeze(-1) for c in correction)
         turned = torch.cat([-phase[..., 1:], phase[..., :1]], dim=-1)
