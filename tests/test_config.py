@@ -168,7 +168,8 @@ def test_unknown_key_far_from_any_lists_what_is_known() -> None:
         ("data.sources=[]", "data.sources: list should have at least 1 item"),
         ("data.sources.0.path=/x", "data.sources: input should be a valid list"),
         ("training.betas=[0.9, 1.0]", "training.betas.1: input should be less than 1"),
-        ("training.loss_weights={l1: 0, multi_stft: 0}", "training.loss_weights: l1, multi_stft and compressed are all 0"),
+        ("training.loss_weights={l1: 0, multi_stft: 0}", "l1, multi_stft and compressed are all 0"),
+        ("model={name: unet, conditioning: degraded+noisy+hints}", "model.conditioning: hints are taken by"),
         ("discriminators.channels=6", "discriminators.channels: input should be a multiple of 4"),
         ("discriminators.windows=[513]", "discriminators.windows.0: input should be a multiple of 2"),
         (

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 from tests.conftest import ROOT  # noqa: E402
 from timbre_restore.audio import HINT_VALUES, packed_name, read_stored  # noqa: E402
 from timbre_restore.errors import AudioFileError, CorpusError  # noqa: E402
-from timbre_restore.loading import EpochBatches, FixedBatches, Loader, RandomGain, TimbreRestoreDataset  # noqa: E402
+from timbre_restore.loading import BlackBox, EpochBatches, FixedBatches, Loader, RandomGain, TimbreRestoreDataset  # noqa: E402
 
 SEGMENT, LEAD = 4800, 1440
 ITEMS = 23
@@ -176,6 +176,21 @@ def test_gain_belongs_to_the_item_and_not_to_its_place(wav: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+def test_a_black_box_withholds_hints_of_the_same_items_whoever_reads(wav: Path, workers: int) -> None:
+    box, order = BlackBox(0.5, seed=4), batches()
+    plain, boxed = (epoch(Loader(dataset(wav), order, black_box=b, num_workers=workers)) for b in (None, box))
+    withheld = []
+    for indices, one, other in zip(order, plain, boxed, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
+        for row, index in enumerate(indices):
+            gone = bool(other[3][row].isnan().all())
+            assert gone == (box.draw(0, index) or bool(one[3][row].isnan().all()))
+            withheld.append(box.draw(0, index))
+    assert 0.2 < np.mean(withheld) < 0.8
+    assert [box.draw(1, index) for index in range(ITEMS)] != [box.draw(0, index) for index in range(ITEMS)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 def test_an_item_that_can_not_be_read_is_its_own_sentence(tmp_path: Path, workers: int) -> None:
     path = listed(tmp_path, "packed")
     victim = tmp_path / "packed" / "train-1.pcm"
@@ -219,7 +234,7 @@ def test_a_wav_that_is_not_the_plainest_is_read_all_the_same(tmp_path: Path) -> 
 SMALL_SHM = """
 import sys
 from pathlib import Path
-from timbre_restore.loading import EpochBatches, Loader, TimbreRestoreDataset
+from timbre_restore.loading import BlackBox, EpochBatches, Loader, TimbreRestoreDataset
 data = TimbreRestoreDataset(Path(sys.argv[1]), with_noisy=True, segment=4800)
 items = int(sys.argv[2])
 data.pairs = (data.pairs * items)[:items]

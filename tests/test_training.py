@@ -31,7 +31,8 @@ from timbre_restore.training.steps import discriminator_step, generator_step
 
 SEGMENT = 9600
 WEIGHTS = {
-    "l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0, "compressed": 1.0, "over_attenuation": 1.0
+    "l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0,
+    "compressed": 1.0, "over_attenuation": 1.0,
 }  # fmt: skip
 
 

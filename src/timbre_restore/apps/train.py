@@ -108,6 +108,7 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
         num_workers=config.data.num_workers,
         segment=config.data.segment,
         random_gain_db=config.data.random_gain_db,
+        black_box_share=training.black_box_share,
         record=config.model_dump(mode="json"),
     )
 

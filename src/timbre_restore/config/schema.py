@@ -155,14 +155,14 @@ class Model(_Section):
     name: Literal["spectral", "unet", "reference"] = "spectral"
     """`spectral` works on the suppressor's own spectrum, `unet` on waves; `reference` is for comparisons only."""
     size: Literal["tiny", "small", "base"] = "small"
-    conditioning: Conditioning = "degraded+noisy"
+    conditioning: Conditioning = "degraded+noisy+hints"
     """What it sees; hints are the suppressor's own gains and local SNR, which only `spectral` takes."""
 
     @field_validator("conditioning")
     @classmethod
     def _hints_are_taken(cls, value: str, info: ValidationInfo) -> str:
         if "hints" in value and info.data.get("name") not in (None, "spectral"):
-            raise ValueError("hints are taken by the generator 'spectral' alone")
+            raise ValueError("hints are taken by the generator 'spectral' alone; expected degraded or degraded+noisy here")
         return value
 
 
@@ -217,6 +217,8 @@ class Training(_Section):
     discriminator_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     betas: tuple[Momentum, Momentum] = (0.8, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    black_box_share: Probability = 0.25
+    """Share of the items that are trained without what the suppressor knew, as they are restored behind a black box."""
     gradient_clip: Annotated[float, Field(gt=0)] = 5.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     loss_weights: LossWeights = LossWeights()

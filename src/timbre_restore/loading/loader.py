@@ -20,7 +20,7 @@ from timbre_restore.audio import FULL_SCALE
 from timbre_restore.errors import CorpusError, TimbreRestoreError
 from timbre_restore.loading.batches import Batches
 from timbre_restore.loading.dataset import TimbreRestoreDataset
-from timbre_restore.loading.gain import RandomGain
+from timbre_restore.loading.draws import BlackBox, RandomGain
 from timbre_restore.loading.store import Int16Array, Slots, hints_tensor, split, to_tensor
 
 PREFETCHED = 2
@@ -51,8 +51,8 @@ class Loader:
 
     Hints are the last one, `[B, N, 225]`, where the dataset gives them. Each is the same, bit for bit, for any number
     of workers, which live as long as the loader. `gain` draws one gain for all signals of an item, and for the low bins
-    of its hints; None leaves them as stored. Raises the `CorpusError` of an item that can't be read.
-    Only one iteration may go on at a time.
+    of its hints; None leaves them as stored. `black_box` withholds the hints of some items. Raises the `CorpusError` of
+    an item that can't be read. Only one iteration may go on at a time.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Loader:
         num_workers: int = 0,
         prefetched: int = PREFETCHED,
         gain: RandomGain | None = None,
+        black_box: BlackBox | None = None,
         device: torch.device | str = "cpu",
         start_method: str | None = None,
     ) -> None:
@@ -76,7 +77,7 @@ class Loader:
         self._slots = slots
         self._with_hints = dataset.with_hints
         self._answers: DataLoader[Any] = DataLoader(
-            _Reader(dataset, slots, gain),
+            _Reader(dataset, slots, gain, black_box),
             sampler=_Requests(batches, slots.count if slots else 1),
             batch_size=None,  # a request is a batch already
             collate_fn=_as_it_is,
@@ -135,10 +136,13 @@ class _Requests:
 class _Reader(Dataset[_Answer | CorpusError]):
     """Reads whole batches. One that can't be read is its error, as a value: a worker that raises sends only text."""
 
-    def __init__(self, dataset: TimbreRestoreDataset, slots: Slots | None, gain: RandomGain | None) -> None:
+    def __init__(
+        self, dataset: TimbreRestoreDataset, slots: Slots | None, gain: RandomGain | None, black_box: BlackBox | None
+    ) -> None:
         self.dataset = dataset
         self.slots = slots
         self.gain = gain
+        self.black_box = black_box
 
     def __getitem__(self, request: _Request) -> _Answer | CorpusError:
         items, lengths = len(request.indices), stored_lengths(self.dataset)
@@ -154,6 +158,8 @@ class _Reader(Dataset[_Answer | CorpusError]):
                 self.dataset.read_into(index, own, hints)
             except CorpusError as exc:
                 return exc
+            if self.black_box is not None and self.black_box.draw(request.epoch, index):
+                hints[:] = np.nan
             if self.gain is not None:
                 gains[row] = self.gain.draw(request.epoch, index, max(map(_peak, own)))
         return _Answer(request, gains, signals if self.slots is None else None)

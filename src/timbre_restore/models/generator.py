@@ -24,7 +24,7 @@ class GeneratorSettings:
 
     name: str = "spectral"
     size: str = "small"
-    conditioning: str = "degraded+noisy"
+    conditioning: str = "degraded+noisy+hints"
 
     @property
     def uses_noisy(self) -> bool:

@@ -37,7 +37,8 @@ class Frames(nn.Module):
         """Spectra `[B, N, 481, 2]` to waves `[B, 1, 480·N]`; the first hop lacks a frame before, the last tail goes."""
         frames = torch.fft.irfft(torch.view_as_complex(spectra.contiguous().float()), n=WINDOW) * WINDOW * self.window
         fresh, tails = frames[..., :HOP_SAMPLES], frames[..., HOP_SAMPLES:]
-        return (fresh + F.pad(tails[:, :-1], (0, 0, 1, 0))).flatten(1).unsqueeze(1)
+        hops: Tensor = fresh + F.pad(tails[:, :-1], (0, 0, 1, 0))
+        return hops.flatten(1).unsqueeze(1)
 
     def suppressed(self, noisy: Tensor, hints: Tensor, analysed: Tensor) -> Tensor:
         """The spectrum `[B, N, 481, 2]` that the suppressor had before synthesis.

@@ -16,7 +16,15 @@ from accelerate.utils import set_seed
 
 from timbre_restore import losses
 from timbre_restore.errors import CheckpointError
-from timbre_restore.loading import EpochBatches, FixedBatches, Loader, RandomGain, TimbreRestoreDataset, read_list
+from timbre_restore.loading import (
+    BlackBox,
+    EpochBatches,
+    FixedBatches,
+    Loader,
+    RandomGain,
+    TimbreRestoreDataset,
+    read_list,
+)
 from timbre_restore.training.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -112,6 +120,7 @@ class _Data:
             self.batches,
             num_workers=settings.num_workers,
             gain=RandomGain(settings.random_gain_db, settings.seed) if settings.random_gain_db else None,
+            black_box=BlackBox(settings.black_box_share, settings.seed) if settings.black_box_share else None,
             device=accelerator.device,
         )
         self.val: Loader | None = None

@@ -48,6 +48,7 @@ class TrainSettings:
     num_workers: int = 2
     segment: int = 48_000
     random_gain_db: float = 0.0
+    black_box_share: float = 0.0
     record: dict[str, Any] = field(default_factory=dict)
 
     def gan_active(self, epoch: int) -> bool:

@@ -1,4 +1,4 @@
-"""Levels that the corpus does not hold: one gain per item and epoch."""
+"""What training changes of a stored item, drawn from (seed, epoch, item) alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from timbre_restore.audio import from_db
 
 CEILING = 0.99
 """Of full scale; what preparing keeps to as well."""
-_STREAM = 0x6761696E  # tells these draws from the epoch's order, which has the same seed
+# These tell the draws from one another, and from the epoch's order, which has the same seed.
+_GAIN, _BLACK_BOX = 0x6761696E, 0x626F78
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,18 @@ class RandomGain:
 
         An item that is louder as it is stored stays as it is or gets quieter.
         """
-        rng = np.random.default_rng([self.seed, epoch, index, _STREAM])
+        rng = np.random.default_rng([self.seed, epoch, index, _GAIN])
         gain = from_db(float(rng.uniform(-self.range_db, self.range_db)))
         return min(gain, max(1.0, CEILING / peak)) if peak > 0.0 else gain
+
+
+@dataclass(frozen=True)
+class BlackBox:
+    """Which items are trained as behind a black box: without what the suppressor knew. A share of them, per epoch."""
+
+    share: float
+    seed: int
+
+    def draw(self, epoch: int, index: int) -> bool:
+        """Whether this item's hints are withheld in this epoch."""
+        return bool(np.random.default_rng([self.seed, epoch, index, _BLACK_BOX]).random() < self.share)

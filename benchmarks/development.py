@@ -1,0 +1,50 @@
+"""The development side as whole recordings: pairs for `evaluate --pairs`, the same for the same settings.
+
+    python benchmarks/development.py CONFIG OUT [COUNT] [key=value ...]
+
+Mixes the held-out recordings of a configuration (`val_speakers`, `val_noises`, `val_rooms`) as `prepare` would, at 0 to
+25 dB SNR, without pauses, band limits and clean input, and writes COUNT of them (60 by default, spread over the plan)
+as OUT/noisy/NAME.wav and OUT/clean/NAME.wav.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from timbre_restore.apps.prepare import corpus_spec
+from timbre_restore.audio import write_audio
+from timbre_restore.config import load_config
+from timbre_restore.corpus import Variety
+from timbre_restore.corpus.planning.plan import scan_and_plan
+from timbre_restore.corpus.rendering.mix import Folders, mix
+
+SNR_DB = (0.0, 25.0)
+
+
+def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> None:
+    spec = corpus_spec(load_config(config, overrides)).absolute()
+    plain = Variety(two_noises=0.0, clean_input=0.0, pause=0.0, band_limit=0.0)
+    spec = replace(spec, passes=1, snr_db=SNR_DB, variety=plain)
+    with tempfile.TemporaryDirectory() as nowhere:
+        takes = [take for take in scan_and_plan(spec, Path(nowhere), None).takes if take.split == "val"]
+    folders = Folders(tuple(source.path for source in spec.sources), spec.noise_path, spec.ir_path)
+    count = min(count, len(takes))
+    for number in range(count):
+        take = takes[number * len(takes) // count]
+        mixture = mix(take, folders, spec.segment, 0)
+        gain = np.float32(0.99 / max(0.99, *(float(np.max(np.abs(x))) for x in (mixture.noisy, mixture.clean))))
+        name = f"{number:03d}_{take.recording.speaker}_{take.draw.snr_db:.0f}dB.wav"
+        for side, samples in (("noisy", mixture.noisy[: len(mixture.clean)]), ("clean", mixture.clean)):
+            write_audio(out / side / name, gain * samples, 48_000)
+    print(f"{count} of {len(takes)} held-out recordings in {out}")
+
+
+if __name__ == "__main__":
+    words = sys.argv[3:]
+    given = [word for word in words if "=" not in word]
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(given[0]) if given else 60, tuple(w for w in words if "=" in w))
