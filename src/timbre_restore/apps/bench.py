@@ -1,9 +1,8 @@
 """Verb `bench`: what the restorer and the suppressor cost per frame, on one core, in the same run.
 
-The restorer is timed hop by hop, each hop by itself, from rest: its arithmetic does not depend on the state. The
-suppressor's runtime takes whole signals and opens its model for each, so it is timed over a stretch, less the time of
-an almost empty one, and its percentiles are over stretches. Rounds of both alternate, so that what else the machine
-does meets both.
+The restorer is timed hop by hop in a stream, as it runs behind a suppressor. The suppressor's runtime takes whole
+signals and opens its model for each, so it is timed over a stretch, less the time of an almost empty one, and its
+percentiles are over stretches. Rounds of both alternate, so that what else the machine does meets both.
 """
 
 from __future__ import annotations
@@ -50,12 +49,14 @@ def bench(
 ) -> None:
     """Measure what a frame costs on one core."""
     settings = configure(config, overrides)
+    import numpy as np
+
     from timbre_restore.runtime import Restorer
 
     restorer, suppressor = Restorer.load(model, threads=1), suppressor_of(settings)
-    hop, ahead = restorer.hop_samples, restorer.lookahead_samples
-    noisy = _test_signal(STRETCH_FRAMES * hop + ahead)
-    degraded = suppressor(noisy)[: STRETCH_FRAMES * hop]
+    hop, lead = restorer.hop_samples, suppressor.latency_samples
+    noisy = _test_signal(STRETCH_FRAMES * hop)
+    degraded = np.concatenate([np.zeros(lead, np.float32), suppressor(noisy)])[: len(noisy)]
     hops_ms: list[float] = []
     stretches_ms: list[float] = []
     with progress_bar("rounds") as progress:
@@ -65,9 +66,12 @@ def bench(
             opening = _milliseconds(suppressor, noisy[:hop])
             # The two calls differ by all frames but the one of the short call.
             per_frame = (whole - opening) / (STRETCH_FRAMES - 1)
+            stream, hops = (
+                restorer.stream(lead, strength=1.0),
+                (slice(at, at + hop) for at in range(0, len(noisy), hop)),
+            )
             per_hop = [
-                _milliseconds(restorer, degraded[start : start + hop], noisy[start : start + hop + ahead], strength=1.0)
-                for start in range(0, STRETCH_FRAMES * hop, hop)
+                _milliseconds(stream.push, degraded[at], *((noisy[at],) if restorer.needs_noisy else ())) for at in hops
             ]
             if done >= DISCARDED_ROUNDS:
                 stretches_ms.append(per_frame)

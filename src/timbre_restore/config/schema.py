@@ -162,7 +162,9 @@ class Model(_Section):
     @classmethod
     def _hints_are_taken(cls, value: str, info: ValidationInfo) -> str:
         if "hints" in value and info.data.get("name") not in (None, "spectral"):
-            raise ValueError("hints are taken by the generator 'spectral' alone; expected degraded or degraded+noisy here")
+            raise ValueError(
+                "hints are taken by the generator 'spectral' alone; expected degraded or degraded+noisy here"
+            )
         return value
 
 
