@@ -19,6 +19,7 @@ FORMATS = ("2",)
 REQUIRED = (
     "format", "domain", "sample_rate_hz", "hop_samples", "latency_samples", "lookahead_samples", "conditioning",
 )  # fmt: skip
+FAINTEST = 1e-20
 WAVEFORM, SPECTRUM = "waveform", "spectrum"
 
 
@@ -73,7 +74,7 @@ class Model:
         return cls(session, str(path))
 
     def _fact(self, key: str, known: tuple[str, ...]) -> str:
-        value = self.metadata[key]
+        value: str = self.metadata[key]
         if value not in known:
             raise ModelError(
                 f"{self.name}: says {key} is '{value}', this version runs {' or '.join(known)}; export it again."
@@ -112,7 +113,12 @@ class Model:
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         """Named outputs of one call, and the states after it."""
         names = [*self._outputs, *(name.replace("state_", "next_", 1) for name in state)]
-        values = self.session.run(names, chunk | state)
+        values = self.session.run(names, {name: _normal(samples) for name, samples in chunk.items()} | state)
         count = len(self._outputs)
         outputs = dict(zip(self._outputs, values[:count], strict=True))
         return outputs, dict(zip(state, values[count:], strict=True))
+
+
+def _normal(samples: FloatArray) -> FloatArray:
+    """Zero for what is far below any sound: numbers near the smallest make a processor up to twenty times slower."""
+    return np.where(np.abs(samples) < FAINTEST, np.float32(0.0), samples)

@@ -64,7 +64,11 @@ def check_determinism(restorer: Restorer, chain: Chain, seconds: float) -> list[
     """Two runs with a third between them that hears something else: no run may know of another."""
     sound, other = voiced(seconds), voiced(seconds, seed=1)
     unequal = 0
-    for begin in (lambda: _pusher(restorer), lambda: chain.stream(1.0).push):
+    begins: tuple[Callable[[], Callable[[FloatArray], FloatArray]], ...] = (
+        lambda: _pusher(restorer),
+        lambda: chain.stream(1.0).push,
+    )
+    for begin in begins:
         one, two, third = begin(), begin(), begin()
         for first in range(0, len(sound), HOP_SAMPLES):
             part = slice(first, first + HOP_SAMPLES)

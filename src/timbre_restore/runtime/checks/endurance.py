@@ -7,6 +7,7 @@ counted on the thread's own clock: what else the machine does is no fault of the
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ from timbre_restore.runtime.stream import STRETCH_HOPS
 TENTHS = 10
 BOUND = 4.0
 """Times the peak of what a model has lately heard: a gate of 1 gives the input back, a correction a little more."""
+LATELY_HOPS = 200
+"""A model's running level knows so many hops."""
 QUIETEST = 1e-4
 """Peak, -80 dB, below which an input counts as this: what little a model adds to silence is held to it."""
 FAINTEST_RMS = 1e-6
@@ -49,7 +52,8 @@ def check_endurance(restorer: Restorer, hours: float, progress: Callable[[int, i
     hops = max(round(hours * 3600 * SAMPLE_RATE_HZ / HOP_SAMPLES) // len(SOUNDS), 4 * TENTHS)
     stretch = min(STRETCH_HOPS, hops // (2 * TENTHS))
     core, rng = make_core(restorer.model, 1.0), np.random.default_rng(4)
-    before = _stretch(core, "noise", stretch, rng, restorer.needs_noisy)[0]  # the first call makes room for the rest
+    warm = _stretch(core, "noise", stretch, rng, restorer.needs_noisy)[0]  # the first call makes room for the rest
+    lately = deque([_peak(warm)], maxlen=-(-LATELY_HOPS // stretch) + 1)
     started_mb = resident_mb()
     heard = {sound: _Heard() for sound in SOUNDS}
     count = hops // stretch
@@ -58,11 +62,11 @@ def check_endurance(restorer: Restorer, hours: float, progress: Callable[[int, i
             progress(number * count + done, len(SOUNDS) * count, sound)
             came_in, came_out, seconds = _stretch(core, sound, stretch, rng, restorer.needs_noisy)
             of_it.bad += int(np.count_nonzero(~np.isfinite(came_out)))
-            peak = float(np.max(np.abs(came_out)))
-            of_it.loudest = max(of_it.loudest, peak / max(_peak(came_in), _peak(before), QUIETEST))
+            came_out = np.nan_to_num(came_out, nan=0.0, posinf=0.0, neginf=0.0)  # counted, so no other check's fault
+            lately.append(_peak(came_in))
+            of_it.loudest = max(of_it.loudest, _peak(came_out) / max(*lately, QUIETEST))
             of_it.rms.append(rms(came_out.reshape(-1)))
             of_it.seconds.append(seconds / stretch)
-            before = came_in
     return _rows(heard, resident_mb() - started_mb)
 
 
@@ -70,7 +74,7 @@ def check_strength(restorer: Restorer, chain: Chain) -> list[Row]:
     """The largest step between samples while strength jumps in the middle of a tone."""
     at = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     tone = (0.3 * np.sin(2 * np.pi * 440.0 * at)).astype(np.float32)
-    ways = (
+    ways: tuple[Callable[[float, float], FloatArray], ...] = (
         lambda first, then: _behind(restorer, tone, first, then),
         lambda first, then: _chained(chain, tone, first, then),
     )
