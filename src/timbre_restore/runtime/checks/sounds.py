@@ -30,7 +30,7 @@ def stretch_of(sound: str, hops: int, rng: np.random.Generator) -> FloatArray:
         return np.zeros(shape, np.float32)
     if sound == "dc":
         return np.full(shape, 0.5, np.float32)
-    noise = rng.standard_normal(shape, dtype=np.float32)
+    noise: FloatArray = rng.standard_normal(shape, dtype=np.float32)
     if sound == "noise":
         return np.float32(0.1) * noise
     if sound == "clipping":
