@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command
 
 from timbre_restore import __version__
-from timbre_restore.apps import audit, bench, demo, evaluate, prepare, restore, train
+from timbre_restore.apps import audit, bench, check, demo, evaluate, prepare, restore, train
 from timbre_restore.apps.console import note, say
 from timbre_restore.errors import TimbreRestoreError
 
@@ -31,6 +31,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "evaluate": evaluate.evaluate,
     "export": train.export,
     "restore": restore.restore,
+    "check": check.check,
     "bench": bench.bench,
     "demo": demo.demo,
 }

@@ -7,13 +7,11 @@ numbers, in one chunk and hop by hop.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from timbre_restore import __version__, atomic
 from timbre_restore.audio import HOP_SAMPLES, FloatArray, frames
 from timbre_restore.errors import ExportError
 from timbre_restore.models import Generator
+from timbre_restore.weights import weights_sha256
 
 OPSET = 17
 FORMAT = "2"
@@ -215,15 +214,3 @@ def _to_onnx(generator: Generator, metadata: dict[str, str]) -> bytes:
     onnx.helper.set_model_props(model, {METADATA_PREFIX + k: v for k, v in (metadata | facts).items()})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
-
-
-def weights_sha256(model: Any) -> str:
-    """Checksum of a graph's weights by name: the same however the file is laid out."""
-    from onnx import numpy_helper
-
-    digest = hashlib.sha256()
-    for weight in sorted(model.graph.initializer, key=lambda weight: str(weight.name)):
-        values = numpy_helper.to_array(weight)
-        digest.update(f"{weight.name} {values.dtype} {values.shape}".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()

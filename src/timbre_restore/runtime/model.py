@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
 from timbre_restore.errors import ModelError
 
 FloatArray = NDArray[np.float32]
@@ -18,6 +19,7 @@ FORMATS = ("2",)
 REQUIRED = (
     "format", "domain", "sample_rate_hz", "hop_samples", "latency_samples", "lookahead_samples", "conditioning",
 )  # fmt: skip
+FAINTEST = 1e-20
 WAVEFORM, SPECTRUM = "waveform", "spectrum"
 
 
@@ -40,14 +42,16 @@ class Model:
                 f"{name}: is an ONNX file but not one of this project's (it lacks {', '.join(missing)}); make one with "
                 "'timbre-restore export'."
             )
-        self.domain = self.metadata["domain"]
-        self.hop_samples = int(self.metadata["hop_samples"])
-        self.latency_samples = int(self.metadata["latency_samples"])
-        self.lookahead_samples = int(self.metadata["lookahead_samples"])
+        self.domain = self._fact("domain", (WAVEFORM, SPECTRUM))
+        self.sample_rate_hz = int(self._fact("sample_rate_hz", (str(SAMPLE_RATE_HZ),)))
+        self.hop_samples = int(self._fact("hop_samples", (str(HOP_SAMPLES),)))
+        self.latency_samples = self._hops_of("latency_samples")
+        self.lookahead_samples = self._hops_of("lookahead_samples")
         self.needs_noisy = "noisy" in self.metadata["conditioning"]
         self.takes_hints = "hints" in self.metadata["conditioning"]
         self._states = {i.name: i.shape for i in session.get_inputs() if i.name.startswith("state_")}
         self._outputs = [out.name for out in session.get_outputs() if not out.name.startswith("next_")]
+        self._refuse_another_graph()
 
     @classmethod
     def open(cls, path: Path, threads: int) -> Model:
@@ -69,6 +73,37 @@ class Model:
             ) from exc
         return cls(session, str(path))
 
+    def _fact(self, key: str, known: tuple[str, ...]) -> str:
+        value: str = self.metadata[key]
+        if value not in known:
+            raise ModelError(
+                f"{self.name}: says {key} is '{value}', this version runs {' or '.join(known)}; export it again."
+            )
+        return value
+
+    def _hops_of(self, key: str) -> int:
+        value = self.metadata[key]
+        if not (value.isascii() and value.isdigit()) or int(value) % HOP_SAMPLES:
+            raise ModelError(
+                f"{self.name}: says {key} is '{value}', expected a multiple of {HOP_SAMPLES}; export it again."
+            )
+        return int(value)
+
+    def _refuse_another_graph(self) -> None:
+        """Raise `ModelError` where what the graph takes and gives is not what its own facts promise."""
+        inputs = {i.name for i in self.session.get_inputs()}
+        outputs = {o.name for o in self.session.get_outputs()}
+        wanted = {"degraded"} | ({"noisy"} if self.needs_noisy else set()) | ({"hints"} if self.takes_hints else set())
+        given = {"residual" if self.domain == SPECTRUM else "restored"}
+        wrong = sorted(wanted ^ (inputs - set(self._states))) + sorted(given - outputs)
+        wrong += sorted({name.replace("state_", "next_", 1) for name in self._states} - outputs)
+        wrong += [name for name, shape in self._states.items() if not all(isinstance(size, int) for size in shape)]
+        if wrong:
+            raise ModelError(
+                f"{self.name}: its graph does not have the inputs, outputs and states that its facts promise (see "
+                f"{', '.join(wrong)}); export it again."
+            )
+
     def initial_state(self) -> dict[str, FloatArray]:
         """The states before any sound, by the names of the graph's inputs."""
         return {name: np.zeros(shape, dtype=np.float32) for name, shape in self._states.items()}
@@ -78,7 +113,12 @@ class Model:
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         """Named outputs of one call, and the states after it."""
         names = [*self._outputs, *(name.replace("state_", "next_", 1) for name in state)]
-        values = self.session.run(names, chunk | state)
+        values = self.session.run(names, {name: _normal(samples) for name, samples in chunk.items()} | state)
         count = len(self._outputs)
         outputs = dict(zip(self._outputs, values[:count], strict=True))
         return outputs, dict(zip(state, values[count:], strict=True))
+
+
+def _normal(samples: FloatArray) -> FloatArray:
+    """Zero for what is far below any sound: numbers near the smallest make a processor up to twenty times slower."""
+    return np.where(np.abs(samples) < FAINTEST, np.float32(0.0), samples)

@@ -31,12 +31,12 @@ class Restorer:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.name, self.metadata = model.name, model.metadata
-        self.sample_rate_hz = int(self.metadata["sample_rate_hz"])
+        self.sample_rate_hz = model.sample_rate_hz
         self.hop_samples = model.hop_samples
         self.latency_samples = model.latency_samples
         self.lookahead_samples = model.lookahead_samples
         self.needs_noisy = model.needs_noisy
-        self.default_strength = float(self.metadata.get("strength", "1.0"))
+        self.default_strength = _default_strength(model)
 
     @classmethod
     def load(cls, path_or_name: Path | str | None = None, *, threads: int = 1) -> Restorer:
@@ -91,6 +91,16 @@ def packaged_voices() -> dict[str, Path]:
     """The voices that come with the package, by name."""
     folder = Path(str(resources.files("timbre_restore.runtime"))) / "voices"
     return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+
+
+def _default_strength(model: Model) -> float:
+    value = model.metadata.get("strength", "1.0")
+    try:
+        return checked_strength(float(value))
+    except (ValueError, ModelError) as exc:
+        raise ModelError(
+            f"{model.name}: says strength is '{value}', expected a number from 0 to 1; export it again."
+        ) from exc
 
 
 def _find(path_or_name: Path | str | None) -> Path:

@@ -1,0 +1,6 @@
+"""Proofs on an exported file, through the runtime that ships: each a figure beside its limit."""
+
+from timbre_restore.runtime.checks.every import Extent, check_model
+from timbre_restore.runtime.checks.rows import Row, sentence_of
+
+__all__ = ["Extent", "Row", "check_model", "sentence_of"]

@@ -1,0 +1,147 @@
+"""What comes of a model after an hour of sounds that break things, and of a strength that changes meanwhile.
+
+One core hears all of them one after the other, so that each meets what the one before has left in the states. Time is
+counted on the thread's own clock: what else the machine does is no fault of the model's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, FloatArray, rms
+from timbre_restore.runtime.chain import Chain
+from timbre_restore.runtime.checks.memory import resident_mb
+from timbre_restore.runtime.checks.rows import Row
+from timbre_restore.runtime.checks.sounds import LEFT, SOUNDS, stretch_of
+from timbre_restore.runtime.core import Core, make_core
+from timbre_restore.runtime.restorer import Restorer
+from timbre_restore.runtime.stream import STRETCH_HOPS
+
+TENTHS = 10
+BOUND = 4.0
+"""Times the peak of what a model has lately heard: a gate of 1 gives the input back, a correction a little more."""
+LATELY_HOPS = 200
+"""A model's running level knows so many hops."""
+QUIETEST = 1e-4
+"""Peak, -80 dB, below which an input counts as this: what little a model adds to silence is held to it."""
+FAINTEST_RMS = 1e-6
+GROWTH = 1.5
+SLOWING = 3.0
+LEAK_MB = 16.0
+CLICK = 1.5
+
+
+@dataclass
+class _Heard:
+    """What one sound came to."""
+
+    bad: int = 0
+    loudest: float = 0.0
+    rms: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    """Of the thread's time per hop, a stretch each."""
+
+
+def check_endurance(restorer: Restorer, hours: float, progress: Callable[[int, int, object], None]) -> list[Row]:
+    """All sounds through one core, in stretches, `hours` of sound in all."""
+    hops = max(round(hours * 3600 * SAMPLE_RATE_HZ / HOP_SAMPLES) // len(SOUNDS), 4 * TENTHS)
+    stretch = min(STRETCH_HOPS, hops // (2 * TENTHS))
+    core, rng = make_core(restorer.model, 1.0), np.random.default_rng(4)
+    warm = _stretch(core, "noise", stretch, rng, restorer.needs_noisy)[0]  # the first call makes room for the rest
+    lately = deque([_peak(warm)], maxlen=-(-LATELY_HOPS // stretch) + 1)
+    started_mb = resident_mb()
+    heard = {sound: _Heard() for sound in SOUNDS}
+    count = hops // stretch
+    for number, (sound, of_it) in enumerate(heard.items()):
+        for done in range(count):
+            progress(number * count + done, len(SOUNDS) * count, sound)
+            came_in, came_out, seconds = _stretch(core, sound, stretch, rng, restorer.needs_noisy)
+            of_it.bad += int(np.count_nonzero(~np.isfinite(came_out)))
+            came_out = np.nan_to_num(came_out, nan=0.0, posinf=0.0, neginf=0.0)  # counted, so no other check's fault
+            lately.append(_peak(came_in))
+            of_it.loudest = max(of_it.loudest, _peak(came_out) / max(*lately, QUIETEST))
+            of_it.rms.append(rms(came_out.reshape(-1)))
+            of_it.seconds.append(seconds / stretch)
+    return _rows(heard, resident_mb() - started_mb)
+
+
+def check_strength(restorer: Restorer, chain: Chain) -> list[Row]:
+    """The largest step between samples while strength jumps in the middle of a tone."""
+    at = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    tone = (0.3 * np.sin(2 * np.pi * 440.0 * at)).astype(np.float32)
+    ways: tuple[Callable[[float, float], FloatArray], ...] = (
+        lambda first, then: _behind(restorer, tone, first, then),
+        lambda first, then: _chained(chain, tone, first, then),
+    )
+    worst = 0.0
+    for way in ways:
+        steps = {(a, b): float(np.max(np.abs(np.diff(way(a, b))))) for a, b in ((0.0, 0.0), (1.0, 1.0), (0.0, 1.0))}
+        worst = max(worst, steps[0.0, 1.0] / max(steps[0.0, 0.0], steps[1.0, 1.0], FAINTEST_RMS))
+    return [Row("strength_click", worst, CLICK, "×", "largest step while strength jumps 0 → 1, of that of constants")]
+
+
+def _behind(restorer: Restorer, tone: FloatArray, first: float, then: float) -> FloatArray:
+    stream, half = restorer.stream(0, first), len(tone) // 2
+    parts = []
+    for part in (slice(0, half), slice(half, None)):
+        parts.append(stream.push(LEFT * tone[part], tone[part] if restorer.needs_noisy else None))
+        stream.strength = then
+    return np.concatenate(parts)[-len(tone) // 2 - 4800 : -4800]
+
+
+def _chained(chain: Chain, tone: FloatArray, first: float, then: float) -> FloatArray:
+    stream, half = chain.stream(first), len(tone) // 2
+    parts = []
+    for part in (slice(0, half), slice(half, None)):
+        parts.append(stream.push(tone[part]))
+        stream.strength = then
+    return np.concatenate(parts)[-len(tone) // 2 - 4800 : -4800]
+
+
+def _peak(samples: FloatArray) -> float:
+    return float(np.max(np.abs(samples)))
+
+
+def _stretch(
+    core: Core, sound: str, hops: int, rng: np.random.Generator, needs_noisy: bool
+) -> tuple[FloatArray, FloatArray, float]:
+    noisy = stretch_of(sound, hops, rng)
+    degraded = LEFT * noisy
+    started = time.thread_time()
+    out = core.step(degraded, noisy if needs_noisy else None, 1.0)
+    return noisy, out, time.thread_time() - started
+
+
+def _rows(heard: dict[str, _Heard], grown_mb: float) -> list[Row]:
+    bad = {sound: float(of_it.bad) for sound, of_it in heard.items()}
+    loudest = {sound: of_it.loudest for sound, of_it in heard.items()}
+    growth = {sound: _last_to_first(of_it.rms, FAINTEST_RMS) for sound, of_it in heard.items()}
+    slowing = {sound: _last_to_first(of_it.seconds, 0.0) for sound, of_it in heard.items()}
+    usual = float(np.median(heard["noise"].seconds))
+    slowest = {sound: float(np.median(of_it.seconds)) / usual for sound, of_it in heard.items()}
+    return [
+        _worst("stability_finite", bad, 0, "samples", "NaN or infinite"),
+        _worst("stability_bound", loudest, BOUND, "×", "peak, of the peak that was lately heard"),
+        _worst("stability_growth", growth, GROWTH, "×", "level, last tenth of first tenth"),
+        _worst("stability_slowing", slowing, SLOWING, "×", "time per hop, last tenth of first tenth"),
+        _worst("stability_cost", slowest, SLOWING, "×", "time per hop, of that in noise"),
+        Row("stability_memory", grown_mb, LEAK_MB, "MB", "grown meanwhile"),
+    ]
+
+
+def _worst(name: str, figures: dict[str, float], limit: float, unit: str, about: str) -> Row:
+    """The worst sound's figure; NaN is worse than anything."""
+    sound = max(figures, key=lambda sound: float("inf") if np.isnan(figures[sound]) else figures[sound])
+    return Row(name, figures[sound], limit, unit, f"{about} (worst in {sound})")
+
+
+def _last_to_first(values: list[float], floor: float) -> float:
+    tenth = max(len(values) // TENTHS, 1)
+    # The very first stretch still holds what the sound before has left.
+    first, last = values[1 : 1 + tenth], values[-tenth:]
+    return max(float(np.median(last)), floor) / max(float(np.median(first)), floor, 1e-12)

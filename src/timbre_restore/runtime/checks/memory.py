@@ -1,0 +1,22 @@
+"""What a process holds in memory, as the system counts it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+
+def resident_mb() -> float:
+    """Held now, in MB; the peak where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_mb()
+    return pages * resource.getpagesize() / 1e6
+
+
+def peak_mb() -> float:
+    """The most that was held since the start, in MB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6

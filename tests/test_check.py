@@ -1,0 +1,252 @@
+"""The checks of an exported file: a good one passes, and each planted bug is named by the check that is for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from timbre_restore.apps.cli import main
+from timbre_restore.errors import ModelError
+from timbre_restore.runtime import Chain, Restorer
+from timbre_restore.runtime.checks import Extent, Row, check_model, sentence_of
+from timbre_restore.runtime.model import METADATA_PREFIX, Model
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+
+Arrays = dict[str, Any]
+Alter = Callable[[Arrays, Arrays, Arrays, Arrays], None]
+NOT_OF_THE_MACHINE = {"stability_slowing", "stability_cost", "stability_memory", "cost_p50", "cost_p99", "cost_fading"}
+"""Held loosely on a busy machine; `cost` has a test of its own."""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch = pytest.importorskip("torch", reason="a model is made with torch")
+    from timbre_restore.export import export_generator
+    from timbre_restore.models.generator import GeneratorSettings, make_generator
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = make_generator(GeneratorSettings("spectral", "tiny", "degraded+noisy")).eval()
+    generator.requires_grad_(False)
+    return export_generator(generator, tmp_path_factory.mktemp("check") / "tiny.onnx").path
+
+
+@pytest.fixture(scope="module")
+def suppressor() -> Any:
+    return load_suppressor(SuppressorSettings())
+
+
+def failed(rows: list[Row]) -> set[str]:
+    return {row.name for row in rows if not row.passed} - NOT_OF_THE_MACHINE
+
+
+class Altered(Model):
+    """A model whose every call is spoiled by `alter(chunk, state, outputs, after)`."""
+
+    def __init__(self, model: Model, alter: Alter) -> None:
+        super().__init__(model.session, model.name)
+        self._alter = alter
+
+    def run(self, chunk: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+        outputs, after = super().run(chunk, state)
+        outputs = {name: value.copy() for name, value in outputs.items()}
+        self._alter(chunk, state, outputs, after)
+        return outputs, after
+
+
+def check_altered(path: Path, suppressor: Any, alter: Alter) -> list[Row]:
+    return check_model(path, Chain(suppressor, Restorer(Altered(Model.open(path, 1), alter))), Extent.quick())
+
+
+def test_a_good_file_passes(path: Path, suppressor: Any) -> None:
+    rows = check_model(path, Chain(suppressor, Restorer.load(path)), Extent.quick())
+    assert failed(rows) == set()
+    assert len({row.name for row in rows}) == len(rows)
+
+
+def peek(chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
+    """The residual of the next frame, where the chunk holds one."""
+    outputs["residual"][:, :-1] = outputs["residual"][:, 1:]
+
+
+def grow(chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
+    """A recurrence that feeds on itself, at first too little for anybody to hear."""
+    before = state["state_over_all"][0, 0, 0]
+    grown = before * np.float32(1.01) ** chunk["degraded"].shape[1] if before else np.float32(1e-8)
+    after["state_over_all"][0, 0, 0] = grown
+    outputs["residual"][:, :, 100, 0] += grown
+
+
+def spoil_after_silence(chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
+    if chunk["degraded"].shape[1] > 5 and not chunk["degraded"].any():
+        outputs["residual"][...] = np.nan
+
+
+def hum_in_denormals(chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
+    if 0 < np.abs(chunk["degraded"]).max() < 1e-30:
+        outputs["residual"][:, :, 100, 0] += np.float32(0.01)
+
+
+class Counting:
+    """Another number in each call."""
+
+    calls = 0
+
+    def __call__(self, chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
+        self.calls += 1
+        outputs["residual"] *= np.float32(1 + 1e-6 * (self.calls % 3))
+
+
+@pytest.mark.parametrize(
+    ("alter", "expected"),
+    [
+        (peek, {"chain_causality", "causality", "chain_stream", "stream"}),
+        (spoil_after_silence, {"stability_finite"}),
+        (hum_in_denormals, {"stability_bound"}),
+        (Counting(), {"determinism"}),
+    ],
+)
+def test_a_spoiled_graph_is_named(path: Path, suppressor: Any, alter: Alter, expected: set[str]) -> None:
+    assert failed(check_altered(path, suppressor, alter)) == expected
+
+
+def test_a_growing_state_is_named(path: Path, suppressor: Any) -> None:
+    assert (
+        {"stability_growth"} <= failed(check_altered(path, suppressor, grow)) <= {"stability_growth", "stability_bound"}
+    )
+
+
+class LateStream:
+    """A stream that keeps a hop back."""
+
+    def __init__(self, stream: Any, pad: int) -> None:
+        self._stream, self._held, self._pad = stream, np.zeros(0, np.float32), pad
+
+    def push(self, noisy: Any) -> Any:
+        out = np.concatenate([self._held, self._stream.push(noisy)])
+        if self._pad:  # as many samples, but each of them late
+            first = self._held if len(self._held) else np.zeros(480, np.float32)
+            out = np.concatenate([first, out[len(self._held) :]])
+        ready = max(len(out) - 480, 0)
+        self._held = out[ready:]
+        return out[:ready]
+
+    def flush(self) -> Any:
+        return np.concatenate([self._held, self._stream.flush()])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class LateChain(Chain):
+    def __init__(self, *parts: Any, pad: int) -> None:
+        super().__init__(*parts)
+        self._pad = pad
+
+    def __call__(self, noisy: Any, *, strength: float | None = None) -> Any:
+        stream = super().stream(strength)
+        assert self._hop_wise is not None
+        return stream.push(self._hop_wise.padded(noisy))[self.delay_samples : self.delay_samples + len(noisy)]
+
+    def stream(self, strength: float | None = None) -> Any:
+        return LateStream(super().stream(strength), self._pad)
+
+
+def test_samples_that_come_late_are_named(path: Path, suppressor: Any) -> None:
+    rows = check_model(path, LateChain(suppressor, Restorer.load(path), pad=0), Extent.quick())
+    assert "chain_latency" in failed(rows)
+    assert not failed(rows) & {"chain_lag", "chain_causality", "latency", "lag", "causality", "stream"}
+
+
+def test_a_shifted_output_is_named(path: Path, suppressor: Any) -> None:
+    """As many samples as the suppressor, but each of them a hop late."""
+    rows = check_model(path, LateChain(suppressor, Restorer.load(path), pad=1), Extent.quick())
+    assert {"chain_lag", "chain_strength_0", "chain_stream"} <= failed(rows)
+    assert not failed(rows) & {"chain_latency", "chain_causality", "lag", "stream"}
+
+
+def test_an_understated_latency_is_named(path: Path, suppressor: Any, tmp_path: Path) -> None:
+    low = with_facts(path, tmp_path / "low.onnx", latency_samples="0", lookahead_samples="960")
+    rows = check_model(low, Chain(suppressor, Restorer.load(low)), Extent.quick())
+    assert {"latency", "causality"} <= failed(rows)
+
+
+def with_facts(path: Path, target: Path, **facts: str) -> Path:
+    model = onnx.load(path)
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, known | {METADATA_PREFIX + key: value for key, value in facts.items()})
+    onnx.save(model, target)
+    return target
+
+
+def test_other_weights_than_stated_are_named(path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wrong = with_facts(path, tmp_path / "wrong.onnx", weights_sha256="0" * 64)
+    report = tmp_path / "report.json"
+    assert main(["check", str(wrong), "--quick", "--json", str(report)]) == 1
+    said = capfd.readouterr().err
+    assert "weights_sha256 is 1, at most 0 allowed" in said
+    assert "Traceback" not in said
+    content = json.loads(report.read_text())
+    assert content["passed"] is False
+    assert "weights_sha256" in [row["name"] for row in content["checks"] if not row["passed"]]
+
+
+def test_a_missing_fact_is_named(path: Path, suppressor: Any, tmp_path: Path) -> None:
+    bare = with_facts(path, tmp_path / "bare.onnx", size="")
+    (row,) = [
+        row
+        for row in check_model(bare, Chain(suppressor, Restorer.load(bare)), Extent.quick())
+        if row.name == "metadata"
+    ]
+    assert not row.passed
+    assert "size" in row.about
+
+
+def test_a_figure_that_is_no_number_fails() -> None:
+    row = Row("a", float("nan"), 1.0, "ms", "")
+    assert not row.passed
+    assert row.as_dict()["figure"] is None
+    assert (
+        sentence_of([row, Row("b", 1.0, 1.0, "", "")], "m") == "m: fails 1 of 2 checks: a is nan ms, at most 1 allowed."
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"hop_samples": "256"}, "says hop_samples is '256'"),
+        ({"latency_samples": "soon"}, "expected a multiple of 480"),
+        ({"domain": "cepstrum"}, "runs waveform or spectrum"),
+        ({"domain": "waveform"}, "inputs, outputs and states"),
+        ({"conditioning": "degraded"}, "see noisy"),
+        ({"strength": "much"}, "says strength is 'much'"),
+        ({"format": "1"}, "has format 1"),
+    ],
+)
+def test_facts_that_can_not_be_run_are_a_sentence(
+    path: Path, tmp_path: Path, facts: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        Restorer.load(with_facts(path, tmp_path / "m.onnx", **facts))
+
+
+def test_files_that_are_no_model_are_one_sentence(
+    path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    opset, cut, text = (tmp_path / name for name in ("opset.onnx", "cut.onnx", "text.onnx"))
+    model = onnx.load(path)
+    model.opset_import[0].version = 999
+    onnx.save(model, opset)
+    cut.write_bytes(path.read_bytes()[:100_000])
+    text.write_text("no model")
+    for file in (opset, cut, text, tmp_path / "none.onnx", tmp_path):
+        assert main(["check", str(file), "--quick"]) == 1
+        said = capfd.readouterr().err.strip()
+        assert said.startswith(f"error: {file}: ")
+        assert said.count("\n") == 0
