@@ -17,8 +17,7 @@ from timbre_restore.apps.made_voice import Speaker, made_voice
 from timbre_restore.audio import lag_samples, read_mono, rms, write_audio
 from timbre_restore.config import load_config
 from timbre_restore.metrics import item_gain, oversuppression_rate, residual_rate
-from timbre_restore.runtime import Restorer
-from timbre_restore.runtime.restorer import packaged_model
+from timbre_restore.runtime import Restorer, packaged_voices
 from timbre_restore.suppressors import load_suppressor
 
 FloatArray = NDArray[np.float32]
@@ -41,14 +40,14 @@ def gives_back(clean: FloatArray, noisy: FloatArray) -> None:
 
 def test_it_opens_small_and_adds_no_latency() -> None:
     restorer = Restorer.load()
-    assert packaged_model().stat().st_size < 8_000_000
+    assert packaged_voices()["default"].stat().st_size < 8_000_000
     assert (restorer.latency_samples, restorer.lookahead_samples, restorer.needs_noisy) == (0, 1440, True)
     assert 0 < restorer.default_strength < 1
     assert "SOURCES.tsv" in restorer.metadata["about"]
 
 
 def test_what_it_learned_from_is_listed_and_nothing_of_it_is_held_out() -> None:
-    with (packaged_model().parent / "SOURCES.tsv").open(encoding="utf-8") as file:
+    with (packaged_voices()["default"].parent / "SOURCES.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert all(row["licence"].strip() and row["source"].strip() for row in rows)
     data = load_config(ROOT / "configs" / "voice.yaml").data
