@@ -17,7 +17,8 @@ from tests.voices import noise, voice
 from timbre_restore.audio import lag_samples, rms
 from timbre_restore.errors import AudioFileError, ModelError
 from timbre_restore.export import export_generator
-from timbre_restore.runtime import Restorer, restore_path
+from timbre_restore.runtime import Chain, Restorer, restore_path
+from timbre_restore.suppressors import load_suppressor
 
 FloatArray = NDArray[np.float32]
 
@@ -131,6 +132,15 @@ def test_strength_zero_is_the_suppressor_alone(restorer: Restorer, tmp_path: Pat
     soundfile.write(tmp_path / "in.wav", samples, 48_000, subtype="FLOAT")
     restore_path(tmp_path / "in.wav", tmp_path / "out.wav", restorer=restorer, suppress=halve, strength=0.0)
     assert np.array_equal(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], halve(samples))
+
+
+def test_a_chain_restores_inside_of_the_suppressor(restorer: Restorer, tmp_path: Path) -> None:
+    samples = voice(1.0) + noise(1.0, level=0.02)
+    soundfile.write(tmp_path / "in.wav", samples, 48_000, subtype="FLOAT")
+    chain = Chain(load_suppressor(), restorer)
+    restore_path(tmp_path / "in.wav", tmp_path / "out.wav", restorer=restorer, suppress=chain, strength=1.0)
+    expected = np.clip(chain(samples, strength=1.0), -1, 1)
+    assert np.array_equal(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], expected)
 
 
 def test_already_suppressed_input_is_its_own_noisy(restorer: Restorer, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from timbre_restore.apps.made_voice import Speaker, made_voice
 from timbre_restore.audio import lag_samples, read_mono, rms, write_audio
 from timbre_restore.config import load_config
 from timbre_restore.metrics import item_gain, oversuppression_rate, residual_rate
-from timbre_restore.runtime import Restorer, packaged_voices
+from timbre_restore.runtime import Chain, Restorer, packaged_voices
 from timbre_restore.suppressors import load_suppressor
 
 FloatArray = NDArray[np.float32]
@@ -38,10 +38,11 @@ def gives_back(clean: FloatArray, noisy: FloatArray) -> None:
     assert lag_samples(restored, degraded) == 0
 
 
-def test_it_opens_small_and_adds_no_latency() -> None:
+def test_it_opens_small_and_waits_for_one_hop_behind_a_black_box() -> None:
     restorer = Restorer.load()
     assert packaged_voices()["default"].stat().st_size < 8_000_000
-    assert (restorer.latency_samples, restorer.lookahead_samples, restorer.needs_noisy) == (0, 1440, True)
+    assert (restorer.latency_samples, restorer.lookahead_samples, restorer.needs_noisy) == (480, 1440, True)
+    assert Chain(load_suppressor(), restorer).added_latency_samples == 0
     assert 0 < restorer.default_strength < 1
     assert "SOURCES.tsv" in restorer.metadata["about"]
 

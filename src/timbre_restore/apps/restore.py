@@ -25,14 +25,12 @@ def restore(
 ) -> int:
     """Suppress noise, then give the voice back."""
     settings = configure(config, overrides)
-    from timbre_restore.runtime import Restorer, restore_path
+    from timbre_restore.runtime import Chain, Restorer, restore_path
 
     restorer = Restorer.load(model)
-    suppress = None if already_suppressed else suppressor_of(settings)
+    chain = None if already_suppressed else Chain(suppressor_of(settings), restorer)
     with progress_bar("files") as progress:
-        summary = restore_path(
-            source, output, restorer=restorer, suppress=suppress, strength=strength, progress=progress
-        )
+        summary = restore_path(source, output, restorer=restorer, suppress=chain, strength=strength, progress=progress)
     for result in summary.done:
         say(f"{result.target}: {result.seconds:.1f} s")
         if result.limited_samples:

@@ -10,6 +10,8 @@ import typer
 
 from timbre_restore.apps.console import note, say
 from timbre_restore.apps.options import ConfigFile, Overrides, configure
+from timbre_restore.apps.suppressing import suppressor_of
+from timbre_restore.audio import read_mono
 from timbre_restore.config import Config
 from timbre_restore.errors import ConfigError, CorpusError, MissingExtraError
 
@@ -47,12 +49,15 @@ def export(
     default_strength: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="The strength that restoring takes when none is given.")
     ] = 1.0,
+    proof: Annotated[
+        Path | None, typer.Option(metavar="WAV", help="A noisy recording to prove it on; made sound if none is given.")
+    ] = None,
     about: Annotated[str, typer.Option(help="What it was trained on, with licences; kept in the file.")] = "",
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Write the averaged generator as ONNX, after proving that ONNX Runtime gives the same numbers."""
-    configure(config, overrides)
+    settings = configure(config, overrides)
     if which not in ("best", "last"):
         raise ConfigError([f"--which {which}: expected best or last."])
     need_torch("export")
@@ -60,16 +65,22 @@ def export(
     from timbre_restore.training import find_checkpoint, load_generator
 
     found = find_checkpoint(checkpoint, which)
+    sound = None
+    if proof is not None:
+        noisy = read_mono(proof)
+        sound = suppressor_of(settings)(noisy), noisy
     facts = {
+        "suppressor": str(found.content["settings"]["suppressor"]["name"]),
         "strength": f"{default_strength:g}",
         "about": about,
         "epoch": str(found.content["epoch"]),
         "step": str(found.content["step"]),
     }
-    report = export_generator(load_generator(found), output, metadata=facts)
+    report = export_generator(load_generator(found), output, metadata=facts, sound=sound)
     say(
-        f"{report.path}: {report.bytes / 1e6:.2f} MB, {report.parameters / 1e6:.2f} M parameters; ONNX Runtime differs "
-        f"from the network by at most {report.error_whole:.1e} (whole) and {report.error_hops:.1e} (hop by hop)"
+        f"{report.path}: {report.bytes / 1e6:.2f} MB, {report.parameters / 1e6:.2f} M parameters; over {report.hops} "
+        f"hops ONNX Runtime differs from the network by at most {report.error_whole:.1e} (whole) and "
+        f"{report.error_hops:.1e} (hop by hop)"
     )
 
 

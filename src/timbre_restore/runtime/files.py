@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from timbre_restore.audio import AUDIO_SUFFIXES, read_audio, read_info, resample, write_audio
 from timbre_restore.errors import AudioFileError, TimbreRestoreError
+from timbre_restore.runtime.chain import Chain
 from timbre_restore.runtime.restorer import Restorer
 
 FloatArray = NDArray[np.float32]
@@ -45,14 +46,15 @@ def restore_path(
     target: Path,
     *,
     restorer: Restorer,
-    suppress: Suppress | None,
+    suppress: Suppress | Chain | None,
     strength: float | None = None,
     progress: Callable[[int, int, Path], None] = lambda _done, _all, _path: None,
 ) -> RestoreSummary:
     """Restore a file, or every wav and flac below a folder, hidden ones left out, into the same tree under `target`.
 
-    `suppress` turns noisy `[T]` at 48 kHz into degraded, aligned and as long; None says that the input was suppressed
-    before (a model that wants the noisy signal is then given the degraded one, for want of it). In a folder a bad file
+    `suppress` turns noisy `[T]` at 48 kHz into degraded, aligned and as long; a `Chain` of this restorer does both in
+    one; None says that the input was suppressed before (a model that wants the noisy signal is then given the degraded
+    one, for want of it). In a folder a bad file
     is reported in the summary and the others go on; a single bad file raises. `progress` gets (done, all, next file).
     """
     if not source.exists():
@@ -80,7 +82,7 @@ def restore_path(
 
 
 def restore_file(
-    source: Path, target: Path, restorer: Restorer, suppress: Suppress | None, strength: float | None
+    source: Path, target: Path, restorer: Restorer, suppress: Suppress | Chain | None, strength: float | None
 ) -> FileResult:
     """Restore one file, channel by channel; rate, channel count, length and sample format stay."""
     if target.suffix.lower() not in AUDIO_SUFFIXES:
@@ -97,11 +99,15 @@ def restore_file(
 
 
 def _restore_channel(
-    channel: FloatArray, rate: int, restorer: Restorer, suppress: Suppress | None, strength: float | None
+    channel: FloatArray, rate: int, restorer: Restorer, suppress: Suppress | Chain | None, strength: float | None
 ) -> FloatArray:
     noisy = resample(np.ascontiguousarray(channel), rate, restorer.sample_rate_hz)
-    degraded = noisy if suppress is None else suppress(noisy)
-    restored = resample(restorer(degraded, noisy, strength=strength), restorer.sample_rate_hz, rate)
+    if isinstance(suppress, Chain):
+        whole = suppress(noisy, strength=strength)
+    else:
+        degraded = noisy if suppress is None else suppress(noisy)
+        whole = restorer(degraded, noisy, strength=strength)
+    restored = resample(whole, restorer.sample_rate_hz, rate)
     # Resampling there and back may round the length by a sample.
     return np.pad(restored, (0, max(0, len(channel) - len(restored))))[: len(channel)]
 

@@ -34,5 +34,7 @@ def stretch_of(sound: str, hops: int, rng: np.random.Generator) -> FloatArray:
     if sound == "noise":
         return np.float32(0.1) * noise
     if sound == "clipping":
-        return np.clip(np.float32(20.0) * noise, -1.0, 1.0).astype(np.float32)
-    return np.copysign(np.float32(DENORMAL), noise)
+        noise = np.clip(np.float32(20.0) * noise, -1.0, 1.0)
+    else:
+        noise = np.copysign(np.float32(DENORMAL), noise)
+    return noise
