@@ -73,7 +73,7 @@ def corpus_options(sounds: Path, output_dir: Path) -> list[str]:
 
 
 def test_contract_verbs_exist() -> None:
-    assert set(VERBS) == {"prepare", "audit", "train", "evaluate", "export", "restore", "bench", "demo"}
+    assert set(VERBS) == {"prepare", "audit", "train", "evaluate", "export", "check", "restore", "bench", "demo"}
 
 
 @pytest.mark.parametrize(("verb", "option", "takes_value"), options())
@@ -99,6 +99,7 @@ def test_every_verb_reports_a_misspelled_key_before_any_work(verb: str, capsys: 
     needed = {
         "restore": ["in.wav", "-o", "out.wav"],
         "export": ["run", "-o", "m.onnx"],
+        "check": ["default"],
         "demo": ["--out", str(tmp_path)],
     }
     assert main([verb, *needed.get(verb, []), "--set", "training.epoch=3", "--set", "sed=1"]) == 2
