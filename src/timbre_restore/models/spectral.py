@@ -89,6 +89,9 @@ class Spectral(nn.Module):
     """Behind a black box; in one process with the suppressor it is 0."""
     domain = "spectrum"
     takes_hints = True
+    band_means: Tensor
+    erb_means: Tensor
+    band_of_bin: Tensor
 
     def __init__(self, settings: GeneratorSettings) -> None:
         super().__init__()
@@ -114,6 +117,10 @@ class Spectral(nn.Module):
         self.fine = BandGRU(one, one // 2, bands=BANDS)
         self.heads = nn.Conv2d(one, 3, (1, 3), padding=(0, 1))
         self.reach = nn.Parameter(_reach())
+        means = _band_means()
+        self.register_buffer("band_means", means, persistent=False)
+        self.register_buffer("erb_means", F.one_hot(self.frames.band_of_bin).float().T @ means, persistent=False)
+        self.register_buffer("band_of_bin", _band_of_bin(), persistent=False)
         self._start()
         self.to(torch.float32, memory_format=torch.channels_last)  # type: ignore[call-overload]  # two thirds of the time
 
@@ -205,9 +212,9 @@ class Spectral(nn.Module):
         # A bin with next to nothing in it has no phase to speak of, only rounding.
         phase = own * torch.rsqrt(_power(own) + PHASE_FLOOR * level * level).unsqueeze(-1)
         bound = CORRECTION * level * torch.exp(self.reach)  # [B, N, 160]
-        real, imaginary = (_to_bins(bound * torch.tanh(c)).unsqueeze(-1) for c in correction)
+        real, imaginary = ((bound * torch.tanh(c))[..., self.band_of_bin].unsqueeze(-1) for c in correction)
         turned = torch.cat([-phase[..., 1:], phase[..., :1]], dim=-1)
-        residual = _to_bins(gate).unsqueeze(-1) * taken + real * phase + imaginary * turned
+        residual = gate[..., self.band_of_bin].unsqueeze(-1) * taken + real * phase + imaginary * turned
         return {"residual": residual, "gate": gate}, state
 
     def _body(
@@ -215,12 +222,14 @@ class Spectral(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Gate logits `[B, N, 160]` and both parts of the correction; writes new states."""
         square = level * level
-        rows = [FEATURE_SCALE * torch.log(_to_bands(p) / square + FEATURE_FLOOR) for p in views.values()]
+        rows = [FEATURE_SCALE * torch.log(p @ self.band_means / square + FEATURE_FLOOR) for p in views.values()]
         if self.uses_hints:
             assert hints is not None
-            rows += [_to_bands(hints[..., self.frames.band_of_bin]), (hints[..., ERB_BANDS:] / 35.0).expand_as(rows[0])]
+            rows += [hints[..., :ERB_BANDS] @ self.erb_means, 0.0 * rows[0] + hints[..., ERB_BANDS:] / 35.0]
         batch, count = rows[0].shape[:2]
-        x = torch.cat([torch.stack(rows, dim=1), self.places[None, :, None].expand(batch, -1, count, -1)], dim=1)
+        x = torch.stack(rows, dim=1)
+        # Times zero instead of expanded: in a graph the latter is a dozen nodes that look shapes up.
+        x = torch.cat([x, 0.0 * x[:, :1] + self.places[None, :, None]], dim=1)
         x, state["enter"] = self.enter(x, state["enter"])
         skips = [_act(x)]
         for down in self.down:
@@ -245,17 +254,17 @@ def _power(spectra: Tensor) -> Tensor:
     return spectra[..., 0].square() + spectra[..., 1].square()
 
 
-def _to_bands(bins: Tensor) -> Tensor:
-    """Means over bands: `[B, N, 481]` to `[B, N, 160]`. 24 kHz is in none."""
-    single, rest = bins[..., :SINGLE_BINS], bins[..., SINGLE_BINS : BINS - 1]
-    return torch.cat([single, rest.reshape(*rest.shape[:-1], BANDS - SINGLE_BINS, GROUPED_BINS).mean(dim=-1)], dim=-1)
+def _band_of_bin() -> Tensor:
+    """`[481]`: the band that a bin lies in; 24 kHz has that of the last band."""
+    grouped = torch.arange(SINGLE_BINS, BANDS).repeat_interleave(GROUPED_BINS)
+    return torch.cat([torch.arange(SINGLE_BINS), grouped, torch.tensor([BANDS - 1])])
 
 
-def _to_bins(bands: Tensor) -> Tensor:
-    """A band's value for each of its bins: `[B, N, 160]` to `[B, N, 481]`; 24 kHz has that of the last band."""
-    single, rest, last = bands[..., :SINGLE_BINS], bands[..., SINGLE_BINS:], bands[..., -1:]
-    spread = rest.unsqueeze(-1).expand(*rest.shape, GROUPED_BINS).flatten(-2)
-    return torch.cat([single, spread, last], dim=-1)
+def _band_means() -> Tensor:
+    """`[481, 160]`: a product with it takes means over bands. 24 kHz is in none."""
+    means = F.one_hot(_band_of_bin(), BANDS).float()
+    means[-1] = 0.0
+    return means / means.sum(dim=0)
 
 
 def _neutral_hints(like: Tensor) -> Tensor:
