@@ -1,108 +1,173 @@
-"""What a frame costs in a stream, beside DeepFilterNet3 in the same run; and a long file.
+"""What the runtime costs: a hop of every generator beside DeepFilterNet3, a file from the command line, an hour.
 
-    python benchmarks/runtime.py [ROUNDS] [MINUTES]
+    python benchmarks/runtime.py [--rounds N] [--seconds S] [--model ONNX] [--hour [MINUTES]] [--json FILE]
 
-Each generator in each size (fresh weights: cost does not depend on them), exported and then streamed hop by hop behind
-a black box on one thread, in turn with DeepFilterNet3's official runtime and with the graphs hop by hop, over as many
-rounds (10) of three seconds. With MINUTES, such a recording goes through the packaged voice's chain at the end:
-memory before and after, and how many times faster than real time. Prints a table and JSON; milliseconds per 10 ms.
+Hops go one by one through the streaming API, on one thread, generators with untrained weights: cost does not depend on
+them. All ways take turns in every round, so that a busy machine slows all. The official runtime opens its model for each
+signal; so it is timed over a stretch, less an almost empty one, and its percentiles are over rounds. `--model` adds
+start-up and peak memory of `timbre-restore restore`, `--hour` a long sound through `Chain` in pushes of five seconds.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import resource
+import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from timbre_restore.export import export_generator
-from timbre_restore.models import SIZES, GeneratorSettings, make_generator
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, write_audio
 from timbre_restore.runtime import Chain, Restorer
+from timbre_restore.runtime.checks.memory import resident_mb
+from timbre_restore.runtime.checks.sounds import voiced
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
-from timbre_restore.suppressors.df_sequence import DFN3Sequence
-from timbre_restore.suppressors.dfn3 import dfn3_archive
 
 FloatArray = NDArray[np.float32]
-HOP, FRAMES, LEAD = 480, 300, 1440
+Push = Callable[[FloatArray], Any]
+GENERATORS = tuple((name, size) for name in ("spectral", "unet") for size in ("tiny", "small", "base"))
+PUSH_S = 5.0
+RESTORE = "import sys; from timbre_restore.apps.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def sound(frames: int, seed: int = 0) -> FloatArray:
-    """Noise that swells like syllables: in silence a suppressor skips work."""
-    rng, t = np.random.default_rng(seed), np.arange(frames * HOP) / 48_000
-    return (0.1 * (0.2 + np.abs(np.sin(9 * t))) * rng.standard_normal(len(t))).astype(np.float32)
+def exported(folder: Path) -> dict[str, Path]:
+    """A file per generator and size."""
+    import torch
+
+    from timbre_restore.export import export_generator
+    from timbre_restore.models.generator import GeneratorSettings, make_generator
+
+    torch.manual_seed(0)
+    made = {}
+    for name, size in GENERATORS:
+        generator = make_generator(GeneratorSettings(name, size, "degraded+noisy"))
+        generator.eval().requires_grad_(False)
+        made[f"{name} {size}"] = export_generator(generator, folder / f"{name}-{size}.onnx").path
+    return made
 
 
-def timed(call: Callable[..., object], *arguments: object) -> float:
+def milliseconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
-    call(*arguments)
-    return 1e3 * (time.perf_counter() - started)
+    call()
+    return 1000.0 * (time.perf_counter() - started)
 
 
-def restorers(folder: Path) -> dict[str, Restorer]:
-    found = {}
-    for name, conditioning in (("spectral", "degraded+noisy+hints"), ("unet", "degraded+noisy")):
-        for size in SIZES:
-            generator = make_generator(GeneratorSettings(name, size, conditioning))
-            found[f"{name} {size}"] = Restorer.load(export_generator(generator, folder / f"{name}-{size}.onnx").path)
-    return found
+def behind(path: Path) -> Push:
+    """A restorer's stream behind a black box, noisy as early as it looks."""
+    restorer = Restorer.load(path)
+    stream = restorer.stream(restorer.lookahead_samples, 1.0)
+    return lambda hop: stream.push(np.float32(0.5) * hop, hop)
 
 
-def main(rounds: int = 10, minutes: float = 0.0) -> None:
-    torch.set_num_threads(1)
-    noisy = sound(FRAMES)
-    degraded = (0.5 * noisy).astype(np.float32)
-    costs: dict[str, list[float]] = {}
-    official = load_suppressor(SuppressorSettings(runtime="official"))
-    graphs = DFN3Sequence(dfn3_archive(), 100.0, 0.0)
-    with tempfile.TemporaryDirectory() as folder:
-        ours = restorers(Path(folder))
-        for _ in range(rounds):
-            opening = timed(official, noisy[:HOP])
-            per_frame = (timed(official, noisy) - opening) / (FRAMES - 1)
-            costs.setdefault("DFN3 official (means of 3 s)", []).append(per_frame)
-            state = graphs.begin()
-            for hop in noisy.reshape(-1, 1, HOP):
-                started = time.perf_counter()
-                _, state = graphs.stream(hop, state)
-                costs.setdefault("DFN3 graphs, hop by hop", []).append(1e3 * (time.perf_counter() - started))
-            for name, restorer in ours.items():
-                stream = restorer.stream(LEAD, strength=1.0)
-                for at in range(0, len(noisy), HOP):
-                    part = slice(at, at + HOP)
-                    costs.setdefault(name, []).append(timed(stream.push, degraded[part], noisy[part]))
-    table = {name: [round(float(p), 3) for p in np.percentile(values, [50, 99])] for name, values in costs.items()}
-    reference = table["DFN3 official (means of 3 s)"][0]
-    for name, (median, high) in table.items():
-        print(f"{name:30} p50 {median:6.3f}  p99 {high:6.3f}  {median / reference:5.2f} of the official runtime")
-    print(json.dumps(table))
-    if minutes:
-        long_file(minutes)
+def suppressing() -> Push:
+    """DeepFilterNet3 by the graphs, a hop at a time."""
+    frames = load_suppressor(SuppressorSettings(runtime="graphs")).frames  # type: ignore[attr-defined]
+    state = frames.begin()
+
+    def push(hop: FloatArray) -> None:
+        nonlocal state
+        _, state = frames.stream(hop[None], state)
+
+    return push
 
 
-def long_file(minutes: float) -> None:
-    """In pieces of ten seconds, as a file is read; what comes out is counted and dropped."""
-    stream, piece, returned = Chain(load_suppressor(), Restorer.load()).stream(), sound(1000), 0
-    pieces, started, memory = round(6 * minutes), time.perf_counter(), []
-    for number in range(pieces):
-        returned += len(stream.push(piece))
-        if number in (pieces // 10, pieces - 1):
-            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    returned += len(stream.flush())
-    seconds = time.perf_counter() - started
-    assert returned == pieces * len(piece) + LEAD
-    print(
-        f"{minutes:g} minutes through the chain in {seconds:.0f} s, {60 * minutes / seconds:.0f} times real time; "
-        f"memory {memory[0]:.0f} MB after a tenth, {memory[-1]:.0f} MB at the end; "
-        f"{returned} samples for {pieces * len(piece)}"
-    )
+def costs(paths: dict[str, Path], rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+    """p50 and p99 milliseconds per 10 ms, all ways in turn."""
+    noisy = voiced(seconds)
+    hops = noisy.reshape(-1, HOP_SAMPLES)
+    official, graphs = (load_suppressor(SuppressorSettings(runtime=runtime)) for runtime in ("official", "graphs"))
+    ways: dict[str, Push] = {name: behind(path) for name, path in paths.items()}
+    ways["dfn3 graphs"] = suppressing()
+    for name, path in paths.items():
+        ways[f"chain, {name}"] = Chain(graphs, Restorer.load(path)).stream(1.0).push
+    spent: dict[str, list[float]] = {"dfn3 official": [], **{name: [] for name in ways}}
+    for turn in range(rounds + 1):
+        opening = milliseconds(lambda: official(noisy[:HOP_SAMPLES]))
+        whole = (milliseconds(lambda: official(noisy)) - opening) / (len(hops) - 1)
+        measured = {"dfn3 official": [whole]}
+        for name, push in ways.items():
+            measured[name] = [milliseconds(lambda push=push, hop=hop: push(hop)) for hop in hops]  # type: ignore[misc]
+        if turn:  # the first one warms up
+            for name, values in measured.items():
+                spent[name] += values
+    return {
+        name: {"p50_ms": float(np.median(v)), "p99_ms": float(np.percentile(v, 99)), "samples": float(len(v))}
+        for name, v in spent.items()
+    }
+
+
+def from_the_command_line(model: Path, folder: Path) -> dict[str, float]:
+    """Wall time and peak memory of `timbre-restore restore` on a tenth of a second, which is start-up, and on a minute."""
+    figures = {}
+    for name, seconds in (("start", 0.1), ("minute", 60.0)):
+        source = folder / f"{name}.wav"
+        write_audio(source, voiced(seconds), SAMPLE_RATE_HZ)
+        line = [sys.executable, "-c", RESTORE, "restore", str(source), "-o", str(folder / f"{name}-out.wav")]
+        started = time.perf_counter()
+        process = subprocess.Popen([*line, "--model", str(model)], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)  # of this child alone
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"timbre-restore restore ended with {process.returncode}; its words are above.")
+        figures[f"{name}_s"] = time.perf_counter() - started
+        figures[f"{name}_peak_mb"] = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return figures
+
+
+def a_long_sound(path: Path, minutes: float) -> dict[str, float]:
+    """Through `Chain` in pushes: how memory stands after a tenth and at the end, what is missing, times real time."""
+    stream = Chain(load_suppressor(SuppressorSettings()), Restorer.load(path)).stream(1.0)
+    pushes = max(round(minutes * 60 / PUSH_S), 10)
+    parts = [voiced(PUSH_S, seed) for seed in range(4)]
+    late = load_suppressor(SuppressorSettings()).latency_samples
+    given, early_mb, started = 0, 0.0, time.perf_counter()
+    for number in range(pushes):
+        given += len(stream.push(parts[number % len(parts)]))
+        early_mb = resident_mb() if number == pushes // 10 else early_mb
+    given += len(stream.flush())
+    took_s, sound_s = time.perf_counter() - started, pushes * PUSH_S
+    return {
+        "minutes": sound_s / 60,
+        "missing_samples": float(sum(len(parts[n % len(parts)]) for n in range(pushes)) + late - given),
+        "resident_after_a_tenth_mb": early_mb,
+        "resident_at_the_end_mb": resident_mb(),
+        "times_real_time": sound_s / took_s,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--model", type=Path, help="exported file for the command line and the hour")
+    parser.add_argument("--hour", type=float, nargs="?", const=60.0, metavar="MINUTES")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    report: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = exported(folder)
+        report["per_hop"] = costs(paths, options.rounds, options.seconds)
+        if options.model:
+            report["restore"] = from_the_command_line(options.model, folder)
+        if options.hour:
+            report["long"] = a_long_sound(options.model or paths["spectral small"], options.hour)
+    print(f"{'ms per 10 ms, one thread':28} {'p50':>8} {'p99':>8}")
+    for way, cost in report["per_hop"].items():
+        print(f"{way:28} {cost['p50_ms']:8.3f} {cost['p99_ms']:8.3f}   ({cost['samples']:.0f} measurements)")
+    for part in ("restore", "long"):
+        for key, value in report.get(part, {}).items():
+            print(f"{part + ' ' + key:40} {value:12.3f}")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:2]), *(float(word) for word in sys.argv[2:3]))
+    main()
