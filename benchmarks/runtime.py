@@ -3,9 +3,10 @@
     python benchmarks/runtime.py [--rounds N] [--seconds S] [--model ONNX] [--hour [MINUTES]] [--json FILE]
 
 Hops go one by one through the streaming API, on one thread, generators with untrained weights: cost does not depend on
-them. All ways take turns in every round, so that a busy machine slows all. The official runtime opens its model for each
-signal; so it is timed over a stretch, less an almost empty one, and its percentiles are over rounds. `--model` adds
-start-up and peak memory of `timbre-restore restore`, `--hour` a long sound through `Chain` in pushes of five seconds.
+them. All ways take turns in every round, so that a busy machine slows all. The official runtime opens its model for
+each signal; so it is timed over a stretch, less an almost empty one, and its percentiles are over rounds. `--model`
+adds start-up and peak memory of `timbre-restore restore`, `--hour` a long sound through `Chain` in pushes of five
+seconds.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def costs(paths: dict[str, Path], rounds: int, seconds: float) -> dict[str, dict
 
 
 def from_the_command_line(model: Path, folder: Path) -> dict[str, float]:
-    """Wall time and peak memory of `timbre-restore restore` on a tenth of a second, which is start-up, and on a minute."""
+    """Wall time and peak memory of `timbre-restore restore` on a tenth of a second (start-up) and on a minute."""
     figures = {}
     for name, seconds in (("start", 0.1), ("minute", 60.0)):
         source = folder / f"{name}.wav"
