@@ -22,7 +22,10 @@ from timbre_restore import audit as audit_room
 from timbre_restore.apps.cli import main
 from timbre_restore.audio import packed_name, resample
 from timbre_restore.audit import Expected, Report, Run, Trial, as_json, audit, require_sound, write_page
-from timbre_restore.audit.item import ITEM, flat_tops, peak_keys, phase_lag
+from timbre_restore.audit.integrity import check_alignment
+from timbre_restore.audit.item import ITEM, flat_tops, look_at, peak_keys, phase_lag
+from timbre_restore.audit.listing import read_corpus
+from timbre_restore.audit.look import how_to_look
 from timbre_restore.audit.split import copies
 from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
 from timbre_restore.corpus.table import read_table, write_table
@@ -558,6 +561,15 @@ def test_copies_are_found_among_many_and_chance_makes_none() -> None:
         facts["keys"][row] = peak_keys(samples)
         facts["digest"][row] = (row if row != 22 else 7, 1)
     assert copies(facts) == [(4, 21), (7, 22)]
+
+
+def test_sound_that_repeats_itself_says_nothing_of_lags(made: Path) -> None:
+    corpus = read_corpus(made)
+    facts = look_at(0, corpus.pairs, how_to_look(corpus, Expected(), close_items=0)).facts
+    facts["lag"][0, 0], facts["match"][0, 0], facts["near"][0, 0] = 2400, 0.5, 0.3
+    report = Report(corpus.root, dict(corpus.items))
+    check_alignment(corpus, facts, report)
+    assert abs(as_json(report)["facts"]["alignment"]["largest lag against noisy"]["samples"]) <= 4
 
 
 def test_real_recordings_are_ready(shared_data: Path, tmp_path: Path) -> None:

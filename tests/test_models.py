@@ -23,9 +23,10 @@ from timbre_restore.models.generator import LOOKAHEAD_SAMPLES
 from timbre_restore.models.spectral import BANDS, LOOKAHEAD_FRAMES
 from timbre_restore.models.spectrum import Frames
 from timbre_restore.models.streaming import (
+    AllBandsGRU,
     BandGRU,
     Delay,
-    RunningLevel,
+    RunningPower,
     StreamingConv1d,
     StreamingConv2d,
     StreamingGRU,
@@ -141,7 +142,7 @@ def test_gate_lies_between_shut_and_open(name: str, bands: int) -> None:
     out, _ = net.stream(chunk_of(net, 20), net.initial_state(torch.zeros(1, 1, 1)))
     gate = out["gate"]
     assert gate.numel() == bands
-    assert 0 < gate.min() < 0.5 < gate.max() < 1
+    assert 0 < gate.min() < 0.9 * gate.max() < 0.9
 
 
 @pytest.mark.parametrize("name", ["unet", "spectral"])
@@ -261,27 +262,46 @@ def test_convolution_over_bands_equals_its_written_out_sum(kernel: tuple[int, in
     assert torch.equal(state, x[:, :, 5 - layer.context :])
 
 
+def as_rows(x: Tensor) -> Tensor:
+    """`[B, C, N, F]` to rows `[N·B·F, C]`: time, then signal, then band."""
+    return x.permute(2, 0, 3, 1).reshape(-1, x.shape[1])
+
+
 def test_recurrence_per_band_treats_all_bands_alike() -> None:
     torch.manual_seed(0)
     layer = BandGRU(3, 4, bands=5).requires_grad_(False)
     x = torch.randn(2, 3, 7, 5)
-    out, _ = layer(x, layer.initial_state(x))
+    out, state = layer(as_rows(x), layer.initial_state(x))
+    assert state.shape == (1, 10, 4)
+    by_band = out.reshape(7, 2, 5, 3)
     order = torch.tensor([3, 1, 4, 0, 2])
-    mixed, _ = layer(x[..., order], layer.initial_state(x))
-    assert torch.allclose(mixed, out[..., order], atol=1e-6)
-    alone, _ = layer.gru(x[1, :, :, 2].T[None])
-    assert torch.allclose(out[1, :, :, 2], x[1, :, :, 2] + layer.out(alone)[0].T, atol=1e-6)
+    mixed, _ = layer(as_rows(x[..., order]), layer.initial_state(x))
+    assert torch.allclose(mixed.reshape(7, 2, 5, 3), by_band[:, :, order], atol=1e-6)
+    alone, _ = layer.gru(x[1, :, :, 2].T)
+    assert torch.allclose(by_band[:, 1, 2], x[1, :, :, 2].T + layer.out(alone), atol=1e-6)
+
+
+def test_recurrence_over_all_bands_hears_one_signal_alone() -> None:
+    torch.manual_seed(0)
+    layer = AllBandsGRU(3, 2, 6, bands=5).requires_grad_(False)
+    x = torch.randn(2, 3, 7, 5)
+    out, state = layer(as_rows(x), layer.initial_state(x))
+    alone, last = layer(as_rows(x[1:]), layer.initial_state(x[1:]))
+    assert torch.allclose(out.reshape(7, 2, 5, 3)[:, 1], alone.reshape(7, 5, 3), atol=1e-6)
+    assert torch.allclose(state[:, 1:], last, atol=1e-6)
+    seen = (x[1].permute(1, 2, 0) @ layer.narrow.weight.T + layer.narrow.bias).flatten(1)  # [7, 5 bands · 2]
+    expected = x[1].permute(1, 2, 0) + layer.widen(layer.gru(seen)[0]).reshape(7, 5, 3)
+    assert torch.allclose(alone.reshape(7, 5, 3), expected, atol=1e-6)
 
 
 def test_delay_gives_what_was() -> None:
-    layer = Delay(2, (3,))
-    x = torch.arange(12.0).reshape(1, 4, 3)
-    first, state = layer(x[:, :1], layer.initial_state(x))
-    second, state = layer(x[:, 1:], state)
-    assert torch.equal(
-        torch.cat([first[:, :1], second[:, :3]], dim=1), torch.cat([torch.zeros(1, 2, 3), x[:, :2]], dim=1)
-    )
-    assert torch.equal(state, x[:, 2:])
+    layer = Delay(2, 1, 3)
+    x = torch.arange(12.0).reshape(1, 1, 4, 3)
+    first, state = layer(x[:, :, :1], layer.initial_state(x))
+    second, state = layer(x[:, :, 1:], state)
+    late = torch.cat([first[:, :, :1], second[:, :, :3]], dim=2)
+    assert torch.equal(late, torch.cat([torch.zeros(1, 1, 2, 3), x[:, :, :2]], dim=2))
+    assert torch.equal(state, x[:, :, 2:])
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (3, 1, 3), (10, 5, 1), (12, 6, 1)])
@@ -313,15 +333,17 @@ def test_recurrence_carries_its_state() -> None:
     assert torch.allclose(state, last, atol=1e-6)
 
 
-def test_running_level_follows_a_tone_from_its_first_hop() -> None:
-    level = RunningLevel()
+def test_running_power_follows_a_tone_from_its_first_hop() -> None:
+    power = RunningPower()
     tone = 0.1 * torch.ones(1, 1, 300 * HOP_SAMPLES)
-    values, _ = level(hop_power(tone), level.initial_state(tone))
-    assert torch.allclose(values, torch.full_like(values, 0.1 + level.floor), rtol=1e-4)
+    values, _ = power(hop_power(tone), power.initial_state(tone))
+    assert torch.allclose(values, torch.full_like(values, 0.01), rtol=1e-4)
+    silent, _ = power(0.0 * hop_power(tone), power.initial_state(tone))
+    assert torch.equal(silent, torch.full_like(silent, power.floor))
     tone[..., 150 * HOP_SAMPLES :] = 0.0
-    falling, _ = level(hop_power(tone), level.initial_state(tone))
-    # 0.7 s of silence halves the power's weight e-fold: the amplitude falls by exp(-0.5), less the bias correction.
-    assert falling[0, 0, 149] > falling[0, 0, 219] > 0.4 * falling[0, 0, 149]
+    falling, _ = power(hop_power(tone), power.initial_state(tone))
+    # 0.7 s of silence take the power to 1 / e of itself, less the bias correction.
+    assert falling[0, 0, 149] > falling[0, 0, 219] > 0.16 * falling[0, 0, 149]
     assert (falling.diff()[..., 150:] <= 0).all()
 
 

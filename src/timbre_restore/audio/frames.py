@@ -46,13 +46,20 @@ BAND_WIDTHS = _band_widths()
 
 def analyse(hops: FloatArray, before: FloatArray) -> ComplexArray:
     """Spectra `[N, 481]` of hops `[N, 480]`; `before` `[480]` is the hop that came before the first."""
-    earlier = np.concatenate([before[None], hops[:-1]])
-    frames = np.concatenate([earlier, hops], axis=1) * WINDOW_SHAPE
-    return (np.fft.rfft(frames, axis=1) / WINDOW).astype(np.complex64)
+    frames = np.empty((len(hops), WINDOW), np.float32)
+    frames[:, HOP_SAMPLES:] = hops
+    frames[:1, :HOP_SAMPLES] = before
+    frames[1:, :HOP_SAMPLES] = hops[:-1]
+    frames *= WINDOW_SHAPE
+    return np.fft.rfft(frames, axis=1, norm="forward").astype(np.complex64, copy=False)  # numpy 1 gives complex128
 
 
 def synthesise(spectra: ComplexArray, overlap: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Hops `[N, 480]` of spectra `[N, 481]`, and the overlap `[480]` that the next hop starts from."""
-    frames = (np.fft.irfft(spectra, n=WINDOW, axis=1) * WINDOW).astype(np.float32) * WINDOW_SHAPE
-    tails = np.concatenate([overlap[None], frames[:, HOP_SAMPLES:]])
-    return frames[:, :HOP_SAMPLES] + tails[:-1], tails[-1]
+    frames = np.fft.irfft(spectra, n=WINDOW, axis=1, norm="forward").astype(np.float32, copy=False)
+    frames *= WINDOW_SHAPE
+    hops, tails = frames[:, :HOP_SAMPLES], frames[:, HOP_SAMPLES:]
+    last = tails[-1].copy() if len(tails) else overlap
+    hops[1:] += tails[:-1]
+    hops[:1] += overlap
+    return hops, last

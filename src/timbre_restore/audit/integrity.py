@@ -65,7 +65,8 @@ def check_alignment(corpus: Corpus, facts: NDArray[Any], report: Report) -> None
         away = np.abs(lag) > NEAR_SAMPLES
         doubted = (near < STRANGE) & ((facts["near"] < STRANGE).sum(axis=1) >= 2) & judged
         slipped = placed & away & (match > 1.5 * near) & doubted
-        sure = placed & (match >= SURE)
+        # Sound that repeats itself matches far away too; what also stands near its place is at its place.
+        sure = placed & (match >= SURE) & ~(away & (near >= STRANGE))
         if sure.any():
             largest = max(largest, int(lag[sure][np.abs(lag[sure]).argmax()]), key=abs)
         strange = facts["whole"] & audible & ~slipped & doubted

@@ -8,7 +8,9 @@ shut and no correction the suppressor's output passes untouched; with it open th
 
 The body is a U-Net over frequency with weights shared by all bands, one recurrence per band and one over all. It sees
 levels relative to the voice's running level. Sharing and relative levels are what keeps it from learning the training
-noises by heart.
+noises by heart. After the first convolution all its layers work on rows `[N·B·F, C]`, a band's channels side by side:
+neighbouring bands merge (and part) by reading the same numbers as half (twice) as many rows, as patches do in a Swin
+Transformer (Liu et al. 2021, §3.1), so a frame costs a few products and no moving of memory.
 
 Three frames are in play: the one that is restored, of noisy and of degraded, and noisy two frames later, which the
 suppressor has already heard when it hands over the first. So a stream takes the newest noisy frame beside a degraded
@@ -18,7 +20,6 @@ waited for. Behind a black box the degraded frame ends one hop after the hop tha
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +31,12 @@ from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.audio.frames import BINS, ERB_BANDS
 from timbre_restore.models.generator import GeneratorSettings, State
 from timbre_restore.models.spectrum import Frames
-from timbre_restore.models.streaming import BandGRU, Delay, Remembering, RunningLevel, StreamingConv2d, StreamingGRU
+from timbre_restore.models.streaming import AllBandsGRU, BandGRU, Delay, Remembering, RunningPower, StreamingConv2d
 
 SINGLE_BINS, GROUPED_BINS = 80, 5  # harmonics are told apart below 4 kHz; above it, 250 Hz a band
 BANDS = SINGLE_BINS + (BINS - 1 - SINGLE_BINS) // GROUPED_BINS
 LOOKAHEAD_FRAMES = 2
-LEVEL_FLOOR = 2.3e-6  # what white noise of -80 dBFS has in a bin of this scaling
+LEVEL_FLOOR = 5e-12  # power that white noise of -80 dBFS has in a bin of this scaling
 FEATURE_FLOOR = 1e-7  # of the voice's running power per bin: -70 dB counts as nothing
 FEATURE_SCALE = 0.15
 PHASE_FLOOR = 1e-5  # of the voice's running power per bin
@@ -43,7 +44,7 @@ HEAD_SCALE = 10.0  # as in `unet`: so that a gate can move within some dozen ste
 CORRECTION = 0.3  # of the voice's running level in a band, at most
 DEGRADED_BOOST = 3.0  # without noisy, what may come back is so many times what is left: 12 dB
 NEUTRAL_SNR_DB = 10.0
-PLACES = 4  # numbers that tell a band where it lies
+HEADS = 3  # gate, real and imaginary part of the correction
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,6 @@ SIZES = {
 }
 
 
-class _Merge(nn.Module):
-    """`[B, C, N, F]` to twice the bands, with what the way down had there."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.up = nn.ConvTranspose2d(inputs, outputs, (1, 2), stride=(1, 2))
-        self.skip = nn.Conv2d(outputs, outputs, 1)
-        self.mix = nn.Conv2d(outputs, outputs, (1, 3), padding=(0, 1))
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = _act(self.up(x) + self.skip(skip))
-        return x + _act(self.mix(x))
-
-
 class Spectral(nn.Module):
     """Generator `spectral`. Waves: degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T whole hops.
 
@@ -89,9 +76,9 @@ class Spectral(nn.Module):
     """Behind a black box; in one process with the suppressor it is 0."""
     domain = "spectrum"
     takes_hints = True
-    band_means: Tensor
-    erb_means: Tensor
+    hint_rows: Tensor
     band_of_bin: Tensor
+    quarter_turn: Tensor
 
     def __init__(self, settings: GeneratorSettings) -> None:
         super().__init__()
@@ -99,38 +86,31 @@ class Spectral(nn.Module):
         self.uses_noisy, self.uses_hints = settings.uses_noisy, settings.uses_hints
         self.lookahead_samples = (LOOKAHEAD_FRAMES + 1) * HOP_SAMPLES if self.uses_noisy else 0
         widths = SIZES[settings.size]
-        one, two, three, four = widths.channels
+        self.channels = one, two, three, four = widths.channels
         views = (4 if self.uses_noisy else 1) + (2 if self.uses_hints else 0)
         self.frames = Frames()
-        self.level = RunningLevel(floor=LEVEL_FLOOR)
-        self.late = Delay(LOOKAHEAD_FRAMES, (BINS, 2))
-        self.places = nn.Parameter(_places())
-        self.enter = StreamingConv2d(views + PLACES, one, (3, 3), bands=BANDS)
-        self.down = nn.ModuleList(
-            nn.Conv2d(a, b, (1, 5), stride=(1, 2), padding=(0, 2)) for a, b in ((one, two), (two, three), (three, four))
-        )
+        self.level = RunningPower(floor=LEVEL_FLOOR)
+        self.late = Delay(LOOKAHEAD_FRAMES, 2, BINS)
+        self.enter = StreamingConv2d(views, one, (3, 7), bands=BANDS)
+        levels = ((one, two), (two, three), (three, four))
+        self.down = nn.ModuleList(nn.Linear(2 * fine, coarse) for fine, coarse in levels)
         self.by_band = BandGRU(four, widths.band_hidden, bands=BANDS // 8)
-        self.narrow = nn.Conv2d(four, widths.narrow, 1)
-        self.over_all = StreamingGRU(widths.narrow * BANDS // 8, widths.all_hidden)
-        self.widen = nn.Conv1d(widths.all_hidden, four * BANDS // 8, 1)
-        self.up = nn.ModuleList(_Merge(a, b) for a, b in ((four, three), (three, two), (two, one)))
+        self.over_all = AllBandsGRU(four, widths.narrow, widths.all_hidden, bands=BANDS // 8)
+        self.up = nn.ModuleList(nn.Linear(coarse, 2 * fine) for fine, coarse in reversed(levels))
         self.fine = BandGRU(one, one // 2, bands=BANDS)
-        self.heads = nn.Conv2d(one, 3, (1, 3), padding=(0, 1))
+        self.heads = nn.Linear(one, HEADS)
         self.reach = nn.Parameter(_reach())
-        means = _band_means()
-        self.register_buffer("band_means", means, persistent=False)
-        self.register_buffer("erb_means", F.one_hot(self.frames.band_of_bin).float().T @ means, persistent=False)
+        self.register_buffer("hint_rows", _hint_rows(self.frames.band_of_bin), persistent=False)
         self.register_buffer("band_of_bin", _band_of_bin(), persistent=False)
+        self.register_buffer("quarter_turn", torch.tensor([-1.0, 1.0]).reshape(2, 1, 1), persistent=False)
         self._start()
-        self.to(torch.float32, memory_format=torch.channels_last)  # type: ignore[call-overload]  # two thirds of the time
 
     def _start(self) -> None:
         """A gate that is nearly shut and no correction: training starts from the suppressor."""
-        assert self.heads.bias is not None
         with torch.no_grad():
             self.heads.weight.mul_(0.1 / HEAD_SCALE)
             self.heads.bias.copy_(torch.tensor([-2.0, 0.0, 0.0]) / HEAD_SCALE)
-            self.widen.weight.mul_(0.5)
+            self.over_all.widen.weight.mul_(0.5)
 
     def _remembering(self) -> dict[str, Remembering]:
         """The parts that remember, by the names of their states."""
@@ -194,64 +174,57 @@ class Spectral(nn.Module):
         `[B, N, 33]`, ERB gains and local SNR in dB of the degraded ones. Which of them, `settings.conditioning` says.
         """
         state = dict(state)
-        degraded = chunk["degraded"]
-        count = degraded.shape[1]
-        power = _power(degraded)
-        level, state["level"] = self.level(power.mean(dim=-1).unsqueeze(1), state["level"])
-        level = level[:, 0, :, None]  # [B, N, 1]
-        views = {"degraded": power}
-        own = degraded
+        # Both parts as channels, [B, 2, N, 481]: what comes after runs along the bins.
+        degraded = own = chunk["degraded"].permute(0, 3, 1, 2)
+        power = own_power = degraded.square().sum(dim=1, keepdim=True)
+        level, state["level"] = self.level(power.mean(dim=-1), state["level"])
+        level = level.unsqueeze(-1)  # [B, 1, N, 1], a power
         if self.uses_noisy:
-            seen, state["noisy"] = self.late(chunk["noisy"], state["noisy"])
-            powers = _power(seen)
-            views |= {f"noisy_{k}": powers[:, k : k + count] for k in range(LOOKAHEAD_FRAMES + 1)}
-            own = seen[:, :count]
-        logits, correction = self._body(views, chunk.get("hints"), level, state)
-        gate = torch.sigmoid(logits)
+            seen, state["noisy"] = self.late(chunk["noisy"].permute(0, 3, 1, 2), state["noisy"])
+            heard = seen.square().sum(dim=1, keepdim=True)
+            views = [heard[:, :, k : k - LOOKAHEAD_FRAMES or None] for k in range(LOOKAHEAD_FRAMES + 1)]
+            own, own_power = seen[:, :, :-LOOKAHEAD_FRAMES], views[0]
+            power = torch.cat([power, *views], dim=1)
+        heads = self._body(power, level, chunk.get("hints"), state)  # [B, 3, N, 160]
+        gate = torch.sigmoid(heads[:, :1])
+        amounts = torch.cat([gate, CORRECTION * torch.exp(self.reach) * torch.tanh(heads[:, 1:])], dim=1)
+        amounts = amounts[..., self.band_of_bin]  # [B, 3, N, 481]
         taken = own - degraded if self.uses_noisy else DEGRADED_BOOST * degraded
+        turned = self.quarter_turn * own.flip(1)
+        correction = amounts[:, 1:2] * own + amounts[:, 2:] * turned
         # A bin with next to nothing in it has no phase to speak of, only rounding.
-        phase = own * torch.rsqrt(_power(own) + PHASE_FLOOR * level * level).unsqueeze(-1)
-        bound = CORRECTION * level * torch.exp(self.reach)  # [B, N, 160]
-        real, imaginary = ((bound * torch.tanh(c))[..., self.band_of_bin].unsqueeze(-1) for c in correction)
-        turned = torch.cat([-phase[..., 1:], phase[..., :1]], dim=-1)
-        residual = gate[..., self.band_of_bin].unsqueeze(-1) * taken + real * phase + imaginary * turned
-        return {"residual": residual, "gate": gate}, state
+        residual = amounts[:, :1] * taken + correction * torch.rsqrt(own_power / level + PHASE_FLOOR)
+        return {"residual": residual.permute(0, 2, 3, 1), "gate": gate[:, 0]}, state
 
-    def _body(
-        self, views: dict[str, Tensor], hints: Tensor | None, level: Tensor, state: State
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Gate logits `[B, N, 160]` and both parts of the correction; writes new states."""
-        square = level * level
-        rows = [FEATURE_SCALE * torch.log(p @ self.band_means / square + FEATURE_FLOOR) for p in views.values()]
+    def _body(self, powers: Tensor, level: Tensor, hints: Tensor | None, state: State) -> Tensor:
+        """Gate logits and both parts of the correction `[B, 3, N, 160]`; writes new states.
+
+        From powers `[B, views, N, 481]`, seen relative to the voice's running level.
+        """
+        bands = torch.cat([powers[..., :SINGLE_BINS], _group_means(powers)], dim=-1)
+        x = FEATURE_SCALE * torch.log(bands / level + FEATURE_FLOOR)
         if self.uses_hints:
             assert hints is not None
-            rows += [hints[..., :ERB_BANDS] @ self.erb_means, 0.0 * rows[0] + hints[..., ERB_BANDS:] / 35.0]
-        batch, count = rows[0].shape[:2]
-        x = torch.stack(rows, dim=1)
-        # Times zero instead of expanded: in a graph the latter is a dozen nodes that look shapes up.
-        x = torch.cat([x, 0.0 * x[:, :1] + self.places[None, :, None]], dim=1)
+            x = torch.cat([x, hints.unsqueeze(1) @ self.hint_rows], dim=1)
         x, state["enter"] = self.enter(x, state["enter"])
-        skips = [_act(x)]
-        for down in self.down:
-            skips.append(_act(down(skips[-1])))
-        x = skips.pop()
+        batch = int(x.shape[0])  # a plain number, as in the recurrences: a traced graph keeps it
+        x = F.relu(x).permute(2, 0, 3, 1).reshape(-1, self.channels[0])
+        skips = []
+        for width, down in zip(self.channels, self.down, strict=False):
+            skips.append(x)
+            x = F.relu(down(x.reshape(-1, 2 * width)))
         x, state["by_band"] = self.by_band(x, state["by_band"])
-        y = self.narrow(x).permute(0, 1, 3, 2).reshape(batch, -1, count)
-        y, state["over_all"] = self.over_all(y, state["over_all"])
-        x = x + self.widen(y).reshape(batch, x.shape[1], x.shape[3], count).permute(0, 1, 3, 2)
-        for up in self.up:
-            x = up(x, skips.pop())
+        x, state["over_all"] = self.over_all(x, state["over_all"])
+        for width, up in zip(self.channels[-2::-1], self.up, strict=True):
+            x = F.relu(up(x).reshape(-1, width) + skips.pop())
         x, state["fine"] = self.fine(x, state["fine"])
-        logits, real, imaginary = (HEAD_SCALE * self.heads(x)).unbind(dim=1)
-        return logits, (real, imaginary)
+        heads: Tensor = HEAD_SCALE * self.heads(x)
+        return heads.reshape(-1, batch, BANDS, HEADS).permute(1, 3, 0, 2)
 
 
-def _act(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.1)
-
-
-def _power(spectra: Tensor) -> Tensor:
-    return spectra[..., 0].square() + spectra[..., 1].square()
+def _group_means(powers: Tensor) -> Tensor:
+    """`[…, 481]` to means over the bands of several bins `[…, 80]`; 24 kHz is in none."""
+    return F.avg_pool2d(powers[..., SINGLE_BINS : BINS - 1], (1, GROUPED_BINS))
 
 
 def _band_of_bin() -> Tensor:
@@ -260,11 +233,13 @@ def _band_of_bin() -> Tensor:
     return torch.cat([torch.arange(SINGLE_BINS), grouped, torch.tensor([BANDS - 1])])
 
 
-def _band_means() -> Tensor:
-    """`[481, 160]`: a product with it takes means over bands. 24 kHz is in none."""
-    means = F.one_hot(_band_of_bin(), BANDS).float()
-    means[-1] = 0.0
-    return means / means.sum(dim=0)
+def _hint_rows(erb_of_bin: Tensor) -> Tensor:
+    """`[2, 33, 160]`: products with them put hints on the bands, gains first, then local SNR, in 35 dB."""
+    gains = F.one_hot(erb_of_bin, ERB_BANDS).float().T
+    rows = torch.zeros(2, ERB_BANDS + 1, BANDS)
+    rows[0, :ERB_BANDS] = torch.cat([gains[:, :SINGLE_BINS], _group_means(gains[None])[0]], dim=-1)
+    rows[1, ERB_BANDS] = 1.0 / 35.0
+    return rows
 
 
 def _neutral_hints(like: Tensor) -> Tensor:
@@ -272,12 +247,6 @@ def _neutral_hints(like: Tensor) -> Tensor:
     neutral = like.new_ones(*like.shape[:2], ERB_BANDS + 1)
     neutral[..., ERB_BANDS] = NEUTRAL_SNR_DB
     return neutral
-
-
-def _places() -> Tensor:
-    """`[4, 160]`: slow waves over the bands, so that neighbours are alike; learned from there."""
-    at = torch.linspace(0.0, 1.0, BANDS)
-    return torch.stack([at - 0.5, torch.cos(math.pi * at), torch.sin(2 * math.pi * at), torch.cos(2 * math.pi * at)])
 
 
 def _reach() -> Tensor:

@@ -20,6 +20,11 @@ from torch import Tensor, nn
 HOP_SAMPLES = 480
 
 
+def _last(x: Tensor, count: int, dim: int) -> Tensor:
+    """The last `count` steps along `dim`. Counted from the end: a traced graph then looks no length up."""
+    return x.narrow(dim, 0, 0) if count == 0 else x[(slice(None),) * dim + (slice(-count, None),)]
+
+
 class Remembering(Protocol):
     """A layer with a state."""
 
@@ -48,7 +53,7 @@ class StreamingConv1d(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         padded = torch.cat([state, x], dim=-1)
-        return self.conv(padded), padded[..., padded.shape[-1] - self.context :]
+        return self.conv(padded), _last(padded, self.context, 2)
 
 
 class BlockUpsample(nn.Module):
@@ -83,10 +88,10 @@ class StreamingGRU(nn.Module):
         return out.transpose(1, 2), state
 
 
-class RunningLevel(nn.Module):
-    """The running level of a voice: root of an exponentially weighted mean of its power, one value per hop.
+class RunningPower(nn.Module):
+    """The running power of a voice: an exponentially weighted mean of what each hop has, one value per hop.
 
-        level[t] = sqrt(sum_k a^k p[t-k] / sum_k a^k) + floor,  k from 0 to `hops - 1` and only hops already heard
+        power[t] = max(sum_k a^k p[t-k] / sum_k a^k, floor),  k from 0 to `hops - 1` and only hops already heard
 
     with a = exp(-hop / time). The weights of hops before the first one count as zero, so the mean is right from the
     start (the bias correction of Adam, Kingma & Ba 2015, §3). A finite window instead of a recursion: a convolution
@@ -95,7 +100,7 @@ class RunningLevel(nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, time_s: float = 0.7, hops: int = 200, floor: float = 1e-4) -> None:
+    def __init__(self, time_s: float = 0.7, hops: int = 200, floor: float = 1e-8) -> None:
         super().__init__()
         self.hops = hops
         self.floor = floor
@@ -108,12 +113,12 @@ class RunningLevel(nn.Module):
         return like.new_zeros(like.shape[0], 2, self.hops - 1)
 
     def forward(self, power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Power per hop `[B, 1, N]` to levels `[B, 1, N]`."""
-        heard = torch.cat([state, torch.cat([power, torch.ones_like(power)], dim=1)], dim=-1)
+        """Power per hop `[B, 1, N]` to running power `[B, 1, N]`."""
+        heard = torch.cat([state, F.pad(power, (0, 0, 0, 1), value=1.0)], dim=-1)
         sums = F.conv1d(heard, self.kernel, groups=2)
-        # The floor stands outside the root: as 1e-8 inside it, the exporter's optimiser takes it for zero.
-        level = torch.sqrt(sums[:, :1] / sums[:, 1:]) + self.floor
-        return level, heard[..., heard.shape[-1] - self.hops + 1 :]
+        # A bound and no addend: one as small as this, the exporter's optimiser takes for zero.
+        mean = (sums[:, :1] / sums[:, 1:]).clamp(min=self.floor)
+        return mean, _last(heard, self.hops - 1, 2)
 
 
 def hop_power(x: Tensor) -> Tensor:
@@ -139,19 +144,21 @@ class StreamingConv2d(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         padded = torch.cat([state, x], dim=2)
-        return self.conv(padded), padded[:, :, padded.shape[2] - self.context :]
+        return self.conv(padded), _last(padded, self.context, 2)
 
 
 class BandGRU(nn.Module):
-    """One recurrence with the same weights in every band: x + out(GRU(x)) over `[B, C, N, F]`; state `[1, B·F, H]`.
+    """One recurrence with the same weights in every band: x + out(GRU(x)) over rows `[N·B·F, C]`; state `[1, B·F, H]`.
 
-    What it learns of one band holds in all of them, so it can't keep the spectrum of a noise by heart.
+    What it learns of one band holds in all of them, so it can't keep the spectrum of a noise by heart. Rows are in
+    order of time, then signal, then band: so a recurrence, a product over channels and a merging of neighbouring bands
+    all take them as they lie, and a graph moves nothing between them.
     """
 
     def __init__(self, channels: int, hidden: int, *, bands: int) -> None:
         super().__init__()
-        self.hidden, self.bands = hidden, bands
-        self.gru = nn.GRU(channels, hidden, batch_first=True)
+        self.channels, self.hidden, self.bands = channels, hidden, bands
+        self.gru = nn.GRU(channels, hidden)
         self.out = nn.Linear(hidden, channels)
 
     def initial_state(self, like: Tensor) -> Tensor:
@@ -159,27 +166,49 @@ class BandGRU(nn.Module):
         return like.new_zeros(1, like.shape[0] * self.bands, self.hidden)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        batch, channels, frames, bands = x.shape
-        rows = x.permute(0, 3, 2, 1).reshape(batch * bands, frames, channels)
-        y, state = self.gru(rows, state)
-        return x + self.out(y).reshape(batch, bands, frames, channels).permute(0, 3, 2, 1), state
+        rows = int(state.shape[1])  # a plain number: a traced graph keeps it, and only time is free
+        y, state = self.gru(x.reshape(-1, rows, self.channels), state)
+        return x + self.out(y.reshape(-1, self.hidden)), state
+
+
+class AllBandsGRU(nn.Module):
+    """One recurrence over all bands at once: x + widen(GRU(narrow(x))) over rows `[N·B·F, C]`; state `[1, B, H]`.
+
+    `narrow` is how many channels of a band it sees. The bias of what comes back differs from band to band: by it a body
+    with shared weights knows where a band lies.
+    """
+
+    def __init__(self, channels: int, narrow: int, hidden: int, *, bands: int) -> None:
+        super().__init__()
+        self.channels, self.inputs, self.hidden = channels, narrow * bands, hidden
+        self.narrow = nn.Linear(channels, narrow)
+        self.gru = nn.GRU(self.inputs, hidden)
+        self.widen = nn.Linear(hidden, channels * bands)
+
+    def initial_state(self, like: Tensor) -> Tensor:
+        """Zeros `[1, B, H]` for the batch, device and type of `like` `[B, …]`."""
+        return like.new_zeros(1, like.shape[0], self.hidden)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = self.gru(self.narrow(x).reshape(-1, int(state.shape[1]), self.inputs), state)
+        return x + self.widen(y.reshape(-1, self.hidden)).reshape(-1, self.channels), state
 
 
 class Delay(nn.Module):
-    """The frames of `count` steps ago: `[B, N, …]` in, as many out; its state is the last `count` frames."""
+    """The frames of `count` steps ago: `[B, C, N, F]` in, as many out; its state is the last `count` frames."""
 
-    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, count: int, channels: int, bins: int) -> None:
         super().__init__()
-        self.count, self.shape = count, shape
+        self.count, self.channels, self.bins = count, channels, bins
 
     def initial_state(self, like: Tensor) -> Tensor:
-        """Zeros `[B, count, …]`."""
-        return like.new_zeros(like.shape[0], self.count, *self.shape)
+        """Zeros `[B, C, count, F]`."""
+        return like.new_zeros(like.shape[0], self.channels, self.count, self.bins)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """All frames from `count` ago on, `[B, count + N, …]`, and the new state."""
-        seen = torch.cat([state, x], dim=1)
-        return seen, seen[:, seen.shape[1] - self.count :]
+        """All frames from `count` ago on, `[B, C, count + N, F]`, and the new state."""
+        seen = torch.cat([state, x], dim=2)
+        return seen, _last(seen, self.count, 2)
 
 
 class ChannelNorm(nn.Module):

@@ -25,7 +25,7 @@ from timbre_restore.models.streaming import (
     BlockUpsample,
     ChannelNorm,
     Remembering,
-    RunningLevel,
+    RunningPower,
     StreamingConv1d,
     StreamingGRU,
     hop_power,
@@ -96,7 +96,7 @@ class UNet(nn.Module):
         self.bands = bands = widths.bands
         wide, middle, narrow = widths.channels
         views = 3 if self.uses_noisy else 1
-        self.level = RunningLevel()
+        self.level = RunningPower()
         self.analysis = StreamingConv1d(1, bands, bands, stride=STRIDE, bias=False)
         self.synthesis = nn.ConvTranspose1d(bands, 1, STRIDE, stride=STRIDE, bias=False)
         self.enter = nn.Conv1d(views * bands, wide, 1)
@@ -169,7 +169,8 @@ class UNet(nn.Module):
         """
         state = dict(state)
         degraded = chunk["degraded"]
-        level, state["level"] = self.level(hop_power(degraded), state["level"])
+        power, state["level"] = self.level(hop_power(degraded), state["level"])
+        level = torch.sqrt(power)
         steps = level.repeat_interleave(HOP_SAMPLES // STRIDE, dim=-1)
         views = {"degraded": degraded}
         if self.uses_noisy:

@@ -17,6 +17,8 @@ from timbre_restore.audio.frames import BINS, ERB_BANDS, ComplexArray, analyse, 
 from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model
 
 NEUTRAL_SNR_DB = 10.0
+_NEUTRAL_HINTS = np.array([[1.0] * ERB_BANDS + [NEUTRAL_SNR_DB]], np.float32)
+"""What says the least where a suppressor tells nothing."""
 _NOTHING = np.zeros(HOP_SAMPLES, np.float32)
 
 
@@ -84,10 +86,11 @@ class Spectra:
         if noisy is not None:
             chunk["noisy"] = _as_reals(noisy)
         if self._model.takes_hints:
-            chunk["hints"] = (neutral_hints(len(degraded)) if hints is None else hints)[None].astype(np.float32)
+            chunk["hints"] = (np.repeat(_NEUTRAL_HINTS, len(degraded), axis=0) if hints is None else hints)[None]
         outputs, self._state = self._model.run(chunk, self._state)
-        residual = np.ascontiguousarray(outputs["residual"][0]).view(np.complex64)[..., 0]
-        audio, self._overlap = synthesise(np.float32(strength) * residual, self._overlap)
+        residual = outputs["residual"][0]
+        residual *= np.float32(strength)
+        audio, self._overlap = synthesise(residual.view(np.complex64)[..., 0], self._overlap)
         return audio
 
 
@@ -120,13 +123,6 @@ class SpectrumCore:
 def make_core(model: Model, strength: float) -> Core:
     """A fresh core for a model behind a black box."""
     return SpectrumCore(model) if model.domain == SPECTRUM else WaveCore(model, strength)
-
-
-def neutral_hints(count: int) -> FloatArray:
-    """`[N, 33]`: what says the least where a suppressor tells nothing."""
-    hints = np.ones((count, ERB_BANDS + 1), np.float32)
-    hints[:, ERB_BANDS] = NEUTRAL_SNR_DB
-    return hints
 
 
 def _as_reals(spectra: ComplexArray) -> NDArray[np.float32]:

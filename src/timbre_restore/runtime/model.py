@@ -51,6 +51,7 @@ class Model:
         self.takes_hints = "hints" in self.metadata["conditioning"]
         self._states = {i.name: i.shape for i in session.get_inputs() if i.name.startswith("state_")}
         self._outputs = [out.name for out in session.get_outputs() if not out.name.startswith("next_")]
+        self._wanted = [*self._outputs, *(name.replace("state_", "next_", 1) for name in self._states)]
         self._refuse_another_graph()
 
     @classmethod
@@ -112,13 +113,14 @@ class Model:
         self, chunk: dict[str, FloatArray], state: dict[str, FloatArray]
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         """Named outputs of one call, and the states after it."""
-        names = [*self._outputs, *(name.replace("state_", "next_", 1) for name in state)]
-        values = self.session.run(names, {name: _normal(samples) for name, samples in chunk.items()} | state)
+        feed = {name: samples if name == "hints" else _normal(samples) for name, samples in chunk.items()}
+        values = self.session.run(self._wanted, feed | state)
         count = len(self._outputs)
-        outputs = dict(zip(self._outputs, values[:count], strict=True))
-        return outputs, dict(zip(state, values[count:], strict=True))
+        return dict(zip(self._outputs, values, strict=False)), dict(zip(self._states, values[count:], strict=True))
 
 
 def _normal(samples: FloatArray) -> FloatArray:
     """Zero for what is far below any sound: numbers near the smallest make a processor up to twenty times slower."""
-    return np.where(np.abs(samples) < FAINTEST, np.float32(0.0), samples)
+    normal = samples.copy()
+    normal[np.abs(normal) < FAINTEST] = 0.0
+    return normal
