@@ -2,11 +2,12 @@
 
     python benchmarks/runtime.py [--rounds N] [--seconds S] [--model ONNX] [--hour [MINUTES]] [--json FILE]
 
-Hops go one by one through the streaming API, on one thread, generators with untrained weights: cost does not depend on
-them. All ways take turns in every round, so that a busy machine slows all. The official runtime opens its model for
-each signal; so it is timed over a stretch, less an almost empty one, and its percentiles are over rounds. `--model`
-adds start-up and peak memory of `timbre-restore restore`, `--hour` a long sound through `Chain` in pushes of five
-seconds.
+Hops go one by one, on one thread, through generators with the default conditioning and untrained weights: cost does not
+depend on them. `graph` is ONNX Runtime alone with states handed on; a bare name is the streaming API behind a black
+box, transforms and checks included; `chain` is suppressor and restorer. All ways take turns in every round, so that a
+busy machine slows all. The official runtime opens its model for each signal; so it is timed over a stretch, less an
+almost empty one, and its percentiles are over rounds. `--model` adds start-up and peak memory of `timbre-restore
+restore`, `--hour` a long sound through `Chain` in pushes of five seconds.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 FloatArray = NDArray[np.float32]
 Push = Callable[[FloatArray], Any]
 GENERATORS = tuple((name, size) for name in ("spectral", "unet") for size in ("tiny", "small", "base"))
+CONDITIONING = {"spectral": "degraded+noisy+hints", "unet": "degraded+noisy"}
 PUSH_S = 5.0
 RESTORE = "import sys; from timbre_restore.apps.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -48,7 +50,7 @@ def exported(folder: Path) -> dict[str, Path]:
     torch.manual_seed(0)
     made = {}
     for name, size in GENERATORS:
-        generator = make_generator(GeneratorSettings(name, size, "degraded+noisy"))
+        generator = make_generator(GeneratorSettings(name, size, CONDITIONING[name]))
         generator.eval().requires_grad_(False)
         made[f"{name} {size}"] = export_generator(generator, folder / f"{name}-{size}.onnx").path
     return made
@@ -58,6 +60,27 @@ def milliseconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return 1000.0 * (time.perf_counter() - started)
+
+
+def graph_alone(path: Path) -> Push:
+    """The exported graph, fed with the same hop each time."""
+    model = Restorer.load(path).model
+    state = model.initial_state()
+    rng = np.random.default_rng(0)
+    chunk = {
+        given.name: 0.001 * rng.standard_normal([1 if isinstance(n, str) else n for n in given.shape], np.float32)
+        for given in model.session.get_inputs()
+        if not given.name.startswith("state_")
+    }
+    if model.domain == "waveform":
+        lengths = {"degraded": HOP_SAMPLES, "noisy": HOP_SAMPLES + model.lookahead_samples}
+        chunk = {name: 0.1 * rng.standard_normal((1, 1, lengths[name]), np.float32) for name in chunk}
+
+    def push(hop: FloatArray) -> None:
+        nonlocal state
+        _, state = model.run(chunk, state)
+
+    return push
 
 
 def behind(path: Path) -> Push:
@@ -84,8 +107,10 @@ def costs(paths: dict[str, Path], rounds: int, seconds: float) -> dict[str, dict
     noisy = voiced(seconds)
     hops = noisy.reshape(-1, HOP_SAMPLES)
     official, graphs = (load_suppressor(SuppressorSettings(runtime=runtime)) for runtime in ("official", "graphs"))
-    ways: dict[str, Push] = {name: behind(path) for name, path in paths.items()}
-    ways["dfn3 graphs"] = suppressing()
+    ways: dict[str, Push] = {"dfn3 graphs": suppressing()}
+    for name, path in paths.items():
+        ways[f"graph, {name}"] = graph_alone(path)
+        ways[name] = behind(path)
     for name, path in paths.items():
         ways[f"chain, {name}"] = Chain(graphs, Restorer.load(path)).stream(1.0).push
     spent: dict[str, list[float]] = {"dfn3 official": [], **{name: [] for name in ways}}
@@ -160,9 +185,11 @@ def main() -> None:
             report["restore"] = from_the_command_line(options.model, folder)
         if options.hour:
             report["long"] = a_long_sound(options.model or paths["spectral small"], options.hour)
-    print(f"{'ms per 10 ms, one thread':28} {'p50':>8} {'p99':>8}")
+    whole = report["per_hop"]["dfn3 official"]["p50_ms"]
+    print(f"{'ms per 10 ms, one thread':28} {'p50':>8} {'p99':>8}  of official")
     for way, cost in report["per_hop"].items():
-        print(f"{way:28} {cost['p50_ms']:8.3f} {cost['p99_ms']:8.3f}   ({cost['samples']:.0f} measurements)")
+        part = cost["p50_ms"] / whole
+        print(f"{way:28} {cost['p50_ms']:8.3f} {cost['p99_ms']:8.3f} {part:12.2f}   ({cost['samples']:.0f} times)")
     for part in ("restore", "long"):
         for key, value in report.get(part, {}).items():
             print(f"{part + ' ' + key:40} {value:12.3f}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,158 @@
+"""Streams against whole signals, over minutes of sound: chunks of 1 to 100,000 samples, and many streams in turn.
+
+    python benchmarks/streams.py FOLDER [--model ONNX] [--minutes M] [--streams N] [--each MINUTES] [--json FILE]
+
+The recordings below FOLDER, one after another, are the noisy sound; DeepFilterNet3's graphs make the degraded one of
+it. Prints the largest difference, in full scale, of a stream to the whole signal: through the network in torch
+(untrained, gates half open) and the exported file, behind a black box; through `Chain`; and of N streams that take
+turns on one session, each from a place of its own. Exits with 1 if any is above 1e-5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from timbre_restore.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, read_mono
+from timbre_restore.export import export_generator
+from timbre_restore.models.generator import GeneratorSettings, make_generator
+from timbre_restore.runtime import Chain, Restorer
+from timbre_restore.runtime.model import Model
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+
+FloatArray = NDArray[np.float32]
+LONGEST_CHUNK = 100_000
+TOLERANCE = 1e-5
+
+
+class TorchModel(Model):
+    """The network itself where the runtime expects an exported file."""
+
+    def __init__(self, generator: Any, like: Model) -> None:
+        self.__dict__.update(like.__dict__)
+        self._generator = generator
+
+    def run(
+        self, chunk: dict[str, FloatArray], state: dict[str, FloatArray]
+    ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        given = {name: torch.from_numpy(value) for name, value in chunk.items()}
+        before = {name.removeprefix("state_"): torch.from_numpy(value) for name, value in state.items()}
+        with torch.no_grad():
+            out, after = self._generator.stream(given, before)
+        return {k: v.numpy().copy() for k, v in out.items()}, {f"state_{k}": v.numpy() for k, v in after.items()}
+
+
+def sound(folder: Path, minutes: float) -> FloatArray:
+    """The recordings below a folder, joined, cut or repeated to a length."""
+    wanted, parts, length = round(minutes * 60 * SAMPLE_RATE_HZ), [], 0
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
+        parts.append(read_mono(path))
+        length += len(parts[-1])
+        if length >= wanted:
+            break
+    if not parts:
+        raise SystemExit(f"{folder}: holds no wav or flac file.")
+    return np.resize(np.concatenate(parts), wanted).astype(np.float32)
+
+
+def chunks(length: int, seed: int) -> list[int]:
+    """Ends of chunks, of 1 to 100,000 samples."""
+    rng, ends = np.random.default_rng(seed), [0]
+    while ends[-1] < length:
+        longest = int(np.exp(rng.uniform(0.0, np.log(LONGEST_CHUNK))))
+        ends.append(min(length, ends[-1] + int(rng.integers(1, longest + 1))))
+    return ends
+
+
+def of_one(push: Callable[[int, int], FloatArray], flush: Callable[[], FloatArray], length: int) -> FloatArray:
+    ends = chunks(length, 0)
+    return np.concatenate([push(a, b) for a, b in pairwise(ends)] + [flush()])
+
+
+def behind(restorer: Restorer, degraded: FloatArray, noisy: FloatArray) -> float:
+    stream = restorer.stream(strength=1.0)
+    given = of_one(lambda a, b: stream.push(degraded[a:b], noisy[a:b]), stream.flush, len(degraded))
+    return float(np.abs(given - restorer(degraded, noisy, strength=1.0)).max())
+
+
+def chained(chain: Chain, noisy: FloatArray) -> float:
+    stream = chain.stream(1.0)
+    given = of_one(lambda a, b: stream.push(noisy[a:b]), stream.flush, len(noisy))
+    return float(np.abs(given[chain.delay_samples :] - chain(noisy, strength=1.0)).max())
+
+
+def in_turn(restorer: Restorer, degraded: FloatArray, noisy: FloatArray, count: int, length: int) -> float:
+    """The worst of many streams on one session, a chunk of each at a time."""
+    rng = np.random.default_rng(1)
+    starts = rng.integers(0, max(1, len(degraded) - length), count)
+    parts = [(degraded[s : s + length], noisy[s : s + length]) for s in starts.tolist()]
+    streams = [restorer.stream(strength=1.0) for _ in parts]
+    ends = [chunks(length, seed) for seed in range(count)]
+    given: list[list[FloatArray]] = [[] for _ in parts]
+    for turn in range(max(map(len, ends)) - 1):
+        for which in rng.permutation(count).tolist():
+            if turn + 1 < len(ends[which]):
+                a, b = ends[which][turn : turn + 2]
+                given[which].append(streams[which].push(parts[which][0][a:b], parts[which][1][a:b]))
+    worst = 0.0
+    for out, stream, (own, beside) in zip(given, streams, parts, strict=True):
+        whole = np.concatenate([*out, stream.flush()])
+        worst = max(worst, float(np.abs(whole - restorer(own, beside, strength=1.0)).max()))
+    return worst
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", type=Path, help="exported file; the packaged voice without")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--streams", type=int, default=100)
+    parser.add_argument("--each", type=float, default=1.0, metavar="MINUTES")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    noisy = sound(options.folder, options.minutes)
+    suppressor = load_suppressor(SuppressorSettings(runtime="graphs"))
+    degraded = suppressor(noisy)
+    report: dict[str, float] = {}
+
+    def say(way: str, value: float, since: float) -> None:
+        report[way] = value
+        print(f"{way:32} {value:9.2e}   ({time.perf_counter() - since:.0f} s)", flush=True)
+
+    for name, conditioning in (("spectral", "degraded+noisy+hints"), ("unet", "degraded+noisy")):
+        torch.manual_seed(0)
+        generator: Any = make_generator(GeneratorSettings(name, "small", conditioning)).eval()
+        generator.requires_grad_(False)
+        head = generator.heads if name == "spectral" else generator.heads[-1]
+        torch.nn.init.normal_(head.weight, std=0.05)
+        with tempfile.TemporaryDirectory() as folder:
+            exported = Restorer.load(export_generator(generator, Path(folder) / "m.onnx").path)
+        for way, restorer in (("torch", Restorer(TorchModel(generator, exported.model))), ("ONNX", exported)):
+            started = time.perf_counter()
+            say(f"{name}, {way}", behind(restorer, degraded, noisy), started)
+    voice = Restorer.load(options.model)
+    started = time.perf_counter()
+    say("voice, behind a black box", behind(voice, degraded, noisy), started)
+    started = time.perf_counter()
+    say("voice, Chain", chained(Chain(suppressor, voice), noisy), started)
+    started = time.perf_counter()
+    length = round(options.each * 60 * SAMPLE_RATE_HZ)
+    say(f"voice, {options.streams} streams in turn", in_turn(voice, degraded, noisy, options.streams, length), started)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return int(max(report.values()) > TOLERANCE)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
