@@ -1,0 +1,103 @@
+"""Voices side by side on the same recordings: strengths, ways of use, number formats.
+
+    python benchmarks/voices.py PAIRS SYSTEM [SYSTEM ...]
+
+PAIRS holds noisy/ and clean/ (`benchmarks/development.py` makes them). A SYSTEM is MODEL[:FORMAT][@STRENGTH][,WAY]:
+an exported file or a packaged voice; fp32 as it is, or `fp16` or `int8` made of it here; and `chain` (in one process
+with DeepFilterNet3's graphs), `box` (behind it, knowing its output and the noisy signal) or `alone` (its output only).
+`limit=DB` stands for the suppressor with an attenuation limit. Prints means of every metric, how many recordings each
+makes worse than the suppressor had left them, and for exported files bytes and milliseconds per hop of the graph.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from runtime import graph_alone, milliseconds
+
+from timbre_restore.evaluation import evaluate, items_from_pairs
+from timbre_restore.evaluation.results import DEGRADED, NOISY, RESTORED
+from timbre_restore.evaluation.summary import mean, worse
+from timbre_restore.runtime import Chain, Restorer
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+
+FloatArray = NDArray[np.float32]
+System = Callable[[FloatArray, FloatArray], FloatArray]
+KEYS = ("osr", "osr_hf", "resid", "lsd", "sisdr", "pesq", "estoi")
+TIMED_HOPS = 500
+
+
+def in_format(model: str, form: str, folder: Path) -> Path | str:
+    """The model in another number format; ONNX Runtime's own tools make it, inputs and outputs stay float32."""
+    if form == "fp32":
+        return model
+    source = Restorer.load(model).model.name
+    target = folder / f"{Path(source).stem}-{form}.onnx"
+    if form == "fp16":
+        onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+    elif form == "int8":
+        quantize_dynamic(source, target, weight_type=QuantType.QInt8)
+    else:
+        raise SystemExit(f"{form}: expected fp32, fp16 or int8.")
+    return target
+
+
+def system_of(text: str, folder: Path) -> tuple[System, str]:
+    """What turns (noisy, degraded) into an output, and what its file costs, in words."""
+    if text.startswith("limit="):
+        limited = load_suppressor(SuppressorSettings(attenuation_limit_db=float(text.removeprefix("limit="))))
+        return (lambda noisy, _degraded: limited(noisy)), ""
+    words, _, way = text.partition(",")
+    words, _, strength = words.partition("@")
+    model, _, form = words.partition(":")
+    path = in_format(model, form or "fp32", folder)
+    restorer = Restorer.load(path)
+    amount = float(strength) if strength else None
+    push = graph_alone(Path(restorer.model.name))
+    hop = np.zeros(480, np.float32)
+    spent = sorted(milliseconds(lambda: push(hop)) for _ in range(TIMED_HOPS))
+    cost = f"{Path(restorer.model.name).stat().st_size / 1e6:.2f} MB, {spent[TIMED_HOPS // 2]:.3f} ms a hop"
+    if way in ("", "chain"):
+        chain = Chain(load_suppressor(SuppressorSettings(runtime="graphs")), restorer)
+        return (lambda noisy, _degraded: chain(noisy, strength=amount)), cost
+    if way == "box":
+        return (lambda noisy, degraded: restorer(degraded, noisy, strength=amount)), cost
+    if way == "alone":
+        return (lambda _noisy, degraded: restorer(degraded, degraded, strength=amount)), cost
+    raise SystemExit(f"{text}: expected chain, box or alone after the comma.")
+
+
+def main(pairs: Path, texts: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        systems = {text: system_of(text, Path(name)) for text in texts}
+        first, others = texts[0], texts[1:]
+        result = evaluate(
+            items_from_pairs(pairs),
+            load_suppressor(SuppressorSettings(runtime="graphs")),
+            lambda degraded, noisy: systems[first][0](noisy, degraded),
+            extra_systems={text: systems[text][0] for text in others},
+            progress=lambda done, count, _stem: print(f"\r{done}/{count}", end="", file=sys.stderr),
+        )
+    print(f"\n{'':36} " + " ".join(f"{key:>7}" for key in KEYS) + "  worse")
+    for title, system in {
+        NOISY: NOISY,
+        "dfn3": DEGRADED,
+        first: RESTORED,
+        **dict(zip(others, others, strict=True)),
+    }.items():
+        values = [mean(result, system, key) for key in KEYS]
+        shown = " ".join("    n/a" if value is None else f"{value:7.3f}" for value in values)
+        bad = worse(result, system)
+        print(f"{title:36} {shown}  {len(bad.stems)} of {bad.judged}  {systems.get(title, (None, ''))[1]}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
