@@ -145,8 +145,10 @@ class _OnFrames:
         self._model, self._spectra = model, Spectra(model)
 
     def step(self, suppressed: Suppressed, noisy: FloatArray, strength: float) -> FloatArray:
-        heard, out = suppressed.heard, suppressed.audio.copy()
-        if heard.any():
+        out = suppressed.audio.copy()
+        if suppressed.heard.any():
+            # A plain slice copies nothing, and nearly always all is heard.
+            heard = slice(None) if suppressed.heard.all() else suppressed.heard
             newest = suppressed.newest_spectra[heard] if self._model.needs_noisy else None
             hints = np.concatenate([suppressed.gains, suppressed.local_snr_db[:, None]], axis=1)[heard]
             out[heard] += self._spectra.step(suppressed.spectra[heard], newest, hints, strength)
