@@ -10,6 +10,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from tests.voices import voice
 from timbre_restore.audio import rms
 from timbre_restore.errors import AudioFileError
-from timbre_restore.runtime import Restorer, Treatment, Wanted, restore_path
+from timbre_restore.runtime import Treatment, Wanted, restore_path
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.finish import REACH_S, Finish, Limiter, Rounding
 from timbre_restore.runtime.files.formats import written_suffix
@@ -29,10 +30,26 @@ RATE = 48_000
 TAGS = {"title": "Tür", "artist": "A. Nobody", "album": "B", "date": "2020", "comment": "c", "genre": "g"}
 
 
-@pytest.fixture(scope="module")
+class Straight:
+    """A channel's way that changes nothing."""
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        return samples
+
+    def flush(self) -> FloatArray:
+        return np.zeros(0, np.float32)
+
+
+class Untouched:
+    """A treatment that changes nothing: these tests are about what stands before and behind it."""
+
+    def way(self, rate_hz: int) -> Straight:
+        return Straight()
+
+
+@pytest.fixture
 def untouched() -> Treatment:
-    """What goes in comes out: no suppressor, strength 0."""
-    return Treatment(Restorer.load(), None, 0.0)
+    return cast(Treatment, Untouched())
 
 
 def write(path: Path, samples: FloatArray, subtype: str = "PCM_16", **tags: str) -> Path:

@@ -79,7 +79,7 @@ def read_header(stream: Readable, name: str) -> Header:
         kind, size = _chunk_head(stream, name)
         if kind == b"data":
             break
-        body = _chunk_body(stream, size)
+        body = _chunk_body(stream, size, name)
         if kind == b"ds64":
             long_size = struct.unpack_from("<Q", body.ljust(16, b"\0"), 8)[0]
         elif kind == b"fmt ":
@@ -98,18 +98,24 @@ def read_header(stream: Readable, name: str) -> Header:
 def _chunk_head(stream: Readable, name: str) -> tuple[bytes, int]:
     head = exactly(stream, 8)
     if len(head) < 8:
-        raise AudioFileError(f"{name}: ends before its first sample; send it again.")
+        raise _too_short(name)
     kind, size = struct.unpack("<4sI", head)
     return kind, size
 
 
-def _chunk_body(stream: Readable, size: int) -> bytes:
+def _chunk_body(stream: Readable, size: int, name: str) -> bytes:
     """A chunk that is not the samples; what is too long to be of use is passed over."""
     padded = size + size % 2
     body = exactly(stream, min(padded, _LARGEST_CHUNK))
+    if len(body) < min(padded, _LARGEST_CHUNK):
+        raise _too_short(name)
     for start in range(len(body), padded, _LARGEST_CHUNK):
         exactly(stream, min(_LARGEST_CHUNK, padded - start))
     return body[:size]
+
+
+def _too_short(name: str) -> AudioFileError:
+    return AudioFileError(f"{name}: ends before its first sample; send it again.")
 
 
 def _shape(body: bytes, name: str) -> tuple[int, int, str]:
