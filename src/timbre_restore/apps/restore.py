@@ -130,7 +130,7 @@ def _report(summary: RestoreSummary) -> None:
         if result.mended_samples:
             note(f"warning: {result.mended_samples} NaN or infinite samples came in and were taken for silence.")
     if summary.skipped:
-        note(f"{summary.skipped} files were there already and were left as they are.")
+        note(f"already there, and left: {summary.skipped}")
     for failure in summary.failed:
         note(f"error: {failure}")
     if summary.failed:
