@@ -19,7 +19,7 @@ from tests.test_restore_formats import RATE, Untouched, write
 from tests.voices import voice
 from timbre_restore import atomic
 from timbre_restore.apps.cli import main
-from timbre_restore.apps.restore_progress import RestoreProgress, in_words
+from timbre_restore.apps.restore_progress import in_words, restore_progress
 from timbre_restore.errors import AudioFileError, ModelError
 from timbre_restore.runtime import PIPE, Recipe, Standing, Treatment, Wanted, restore_path
 
@@ -143,7 +143,7 @@ def test_progress_in_words(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> 
     assert in_words(Standing(3, 12, 820.0, 6000.0), 20.0) == "3 of 12 files, 41.0 times real time, 2:06 left"
     assert in_words(Standing(0, 1, 30.0, None), 10.0) == "30 s, 3.0 times real time"
     assert in_words(Standing(0, 2, 0.0, 60.0), 0.0) == "0 of 2 files"
-    with RestoreProgress() as progress:
+    with restore_progress() as progress:
         progress(Standing(0, 2, 1.0, 60.0))
         assert capsys.readouterr().err == ""
         monkeypatch.setattr("timbre_restore.apps.restore_progress.LINE_EVERY_S", 0.0)

@@ -320,6 +320,17 @@ def test_a_full_disk_is_one_sentence(
     assert left_in(tmp_path) == ["in.wav"]
 
 
+def test_another_error_is_not_taken_for_the_disks(tmp_path: Path) -> None:
+    class Broken(Untouched):
+        def way(self, rate_hz: int) -> Straight:
+            raise ValueError("a mistake of ours")
+
+    source = write(tmp_path / "in.wav", voice(0.1))
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        restore_path(source, tmp_path / "out.wav", cast(Treatment, Broken()))
+    assert left_in(tmp_path) == ["in.wav"]
+
+
 # ffmpeg
 
 

@@ -14,7 +14,7 @@ import typer
 
 from timbre_restore.apps.console import STDOUT, note, say
 from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, Strength, configure
-from timbre_restore.apps.restore_progress import RestoreProgress
+from timbre_restore.apps.restore_progress import restore_progress
 from timbre_restore.apps.suppressing import settings_of
 from timbre_restore.errors import ConfigError
 
@@ -68,7 +68,7 @@ def restore(
         raise ConfigError(["--attenuation-limit is the suppressor's, which --already-suppressed leaves out; drop one."])
     recipe = _recipe(settings, model, strength, already_suppressed)
     form = _raw(source, raw, rate, channels)
-    with _interruptible(), RestoreProgress() as progress:
+    with _interruptible(), restore_progress() as progress:
         summary = restore_path(
             source,
             output,

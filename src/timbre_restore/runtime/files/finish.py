@@ -1,6 +1,7 @@
 """The last steps before samples are stored: nothing over full scale, and rounding that leaves no distortion.
 
-**Limiting.** Where a peak passes full scale, the gain goes down before it and up after it, within `REACH_S` either way:
+**Limiting.** Where a peak passes full scale, the gain goes down before it and up after it, within 2 h either way, h
+being `REACH_S`:
 
     r[n] = min(1, 1 / max_c |x_c[n]|)        what the sample needs, the same for all channels
     m[n] = min r[n-h … n+h]                  asked for early and held

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -58,21 +59,40 @@ def open_target(path: Path, sound: Sound, wanted: Wanted) -> Iterator[Target]:
         yield _pipe(sound, wanted)
         return
     form = _form(path, sound, wanted)
-    try:
-        with atomic.replacing(path) as temporary:
-            with soundfile.SoundFile(
-                name_for_libsndfile(temporary), "w", sound.sample_rate_hz, sound.channels, form.subtype,
-                format=form.container,
-            ) as file:  # fmt: skip
-                _set_tags(file, sound.tags, form.container)
-                yield _File(path, file, form)
+    saying = partial(_in_words, path, f"{form.container} holds {sound.channels} channels at {sound.sample_rate_hz} Hz")
+    with ExitStack() as stack:
+        with saying():
+            temporary = stack.enter_context(atomic.replacing(path))
+            name = name_for_libsndfile(temporary)
+            file = soundfile.SoundFile(
+                name, "w", sound.sample_rate_hz, sound.channels, form.subtype, format=form.container
+            )
+            stack.callback(_close, file)
+            _set_tags(file, sound.tags, form.container)
+        yield _File(path, file, form, saying)
+        with saying():
+            file.close()
             if form.plain_if_small:
                 make_plain(temporary)
+            stack.close()
+
+
+@contextmanager
+def _in_words(path: Path, doubtful: str) -> Iterator[None]:
+    """Failures of writing as a sentence. Around what writes and nothing else: another's error is not the disk's."""
+    try:
+        yield
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as exc:
         raise AudioFileError(
-            f"{path}: can't be written ({reason_of(exc)}); check the folder, that the disk is not full, and "
-            f"that {form.container} holds {sound.channels} channels at {sound.sample_rate_hz} Hz."
+            f"{path}: can't be written ({reason_of(exc)}); check the folder, that the disk is not full, and that "
+            f"{doubtful}."
         ) from exc
+
+
+def _close(file: soundfile.SoundFile) -> None:
+    """After a failure, where what can't be written now does not matter; a file that is closed stays so."""
+    with suppress(soundfile.LibsndfileError):
+        file.close()
 
 
 @dataclass(frozen=True)
@@ -100,8 +120,10 @@ def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
 
 
 class _File:
-    def __init__(self, path: Path, file: soundfile.SoundFile, form: _Form) -> None:
-        self._path, self._file, self._form = path, file, form
+    def __init__(
+        self, path: Path, file: soundfile.SoundFile, form: _Form, saying: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._path, self._file, self._form, self._saying = path, file, form, saying
         self._written = 0
         self.subtype = form.subtype
 
@@ -111,7 +133,8 @@ class _File:
             raise AudioFileError(
                 f"{self._path}: would pass 4 GiB, which {self._form.container} can't; give a wav file."
             )
-        self._file.write(block)
+        with self._saying():
+            self._file.write(block)
 
 
 def _set_tags(file: soundfile.SoundFile, tags: dict[str, str], container: str) -> None:
