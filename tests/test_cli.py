@@ -281,7 +281,7 @@ def test_the_suppressors_limit_is_passed_through(small_model: Path, tmp_path: Pa
         "none": [],
         "limited": ["--attenuation-limit", "6"],
         "set": ["--set", "suppressor.attenuation_limit_db=6"],
-        "last": ["--set", "suppressor.attenuation_limit_db=1", "--attenuation_limit", "6"],
+        "last": ["--set", "suppressor.attenuation_limit_db=1", "--attenuation_limit", "6", "--format", "WAV"],
     }.items():
         assert main([*line, "-o", str(tmp_path / f"{name}.wav"), *extra]) == 0
     content = {path.stem: path.read_bytes() for path in tmp_path.glob("*.wav")}

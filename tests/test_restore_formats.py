@@ -96,6 +96,14 @@ def test_compressed_containers_stay_what_they_are(
     assert rms(soundfile.read(tmp_path / f"out-{name}")[0]) == pytest.approx(rms(voice(1.0)), rel=0.1)
 
 
+def test_alac_becomes_plain_numbers(untouched: Treatment, tmp_path: Path) -> None:
+    """libsndfile takes the process down when it can't write ALAC."""
+    source = write(tmp_path / "in.caf", voice(0.3), "ALAC_20")
+    restore_path(source, tmp_path / "out.caf", untouched)
+    assert soundfile.info(tmp_path / "out.caf").subtype == "PCM_24"
+    assert np.array_equal(soundfile.read(source)[0], soundfile.read(tmp_path / "out.caf")[0])
+
+
 @pytest.mark.parametrize(
     ("name", "wanted", "expected"),
     [("x.flac", Wanted("flac"), ("FLAC", "PCM_24")), ("x.wav", Wanted(None, "pcm16"), ("WAV", "PCM_16")),
@@ -286,6 +294,15 @@ def test_a_file_that_is_cut_off(
         restore_path(tmp_path / name, tmp_path / f"out-{name}", untouched)
     assert "\n" not in str(caught.value)
     assert left_in(tmp_path) == [name]
+
+
+def test_an_ogg_without_its_last_page(untouched: Treatment, tmp_path: Path) -> None:
+    """Whole pages, so that nothing but the missing mark of the end tells."""
+    soundfile.write(tmp_path / "in.ogg", voice(2.0), RATE)
+    content = (tmp_path / "in.ogg").read_bytes()
+    (tmp_path / "in.ogg").write_bytes(content[: content.rindex(b"OggS")])
+    with pytest.raises(AudioFileError, match=r"in\.ogg: is cut off: its last page is missing; copy the file again"):
+        restore_path(tmp_path / "in.ogg", tmp_path / "out.ogg", untouched)
 
 
 def test_nan_in_a_file_is_named_with_its_place(untouched: Treatment, tmp_path: Path) -> None:

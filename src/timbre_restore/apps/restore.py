@@ -73,7 +73,7 @@ def restore(
             source,
             output,
             recipe,
-            wanted=Wanted(container, subtype),
+            wanted=Wanted(container and container.lower().removeprefix("."), subtype),
             raw=form,
             jobs=jobs or os.cpu_count() or 1,
             skip_existing=skip_existing,
