@@ -183,10 +183,12 @@ def _pipe(sound: Sound, wanted: Wanted) -> _Pipe:
             known = ", ".join(name.replace("_", "").lower() for name in subtypes)
             raise AudioFileError(f"{STDOUT}: does not carry {wanted.subtype}; expected one of {known}.")
         subtype = "PCM_24"
+    # Not sys.stdout.buffer: with python -u that may write a part and say so.
+    stream = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 - it is not ours to close
     if container == "raw":
-        return _Pipe(sys.stdout.buffer, subtype, b"")
+        return _Pipe(stream, subtype, b"")
     header = wav.Header(sound.sample_rate_hz, sound.channels, subtype, sound.samples, sound.tags)
-    return _Pipe(sys.stdout.buffer, subtype, wav.header_bytes(header))
+    return _Pipe(stream, subtype, wav.header_bytes(header))
 
 
 class _Pipe:
