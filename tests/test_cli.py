@@ -274,6 +274,33 @@ def test_restore_a_folder_goes_on_after_a_bad_file(small_model: Path, tmp_path: 
     assert second == "1 of 2 files were not restored."
 
 
+def test_the_suppressors_limit_is_passed_through(small_model: Path, tmp_path: Path, capsys: Capture) -> None:
+    write_audio(tmp_path / "in.wav", voice(1.0) + noise(1.0), RATE)
+    line = ["restore", str(tmp_path / "in.wav"), "--model", str(small_model), "--strength", "0"]
+    for name, extra in {
+        "none": [],
+        "limited": ["--attenuation-limit", "6"],
+        "set": ["--set", "suppressor.attenuation_limit_db=6"],
+        "last": ["--set", "suppressor.attenuation_limit_db=1", "--attenuation_limit", "6", "--format", "WAV"],
+    }.items():
+        assert main([*line, "-o", str(tmp_path / f"{name}.wav"), *extra]) == 0
+    content = {path.stem: path.read_bytes() for path in tmp_path.glob("*.wav")}
+    assert content["limited"] == content["set"] == content["last"] != content["none"]
+    capsys.readouterr()
+    for extra, words in [
+        (["--attenuation-limit", "0"], "suppressor.attenuation_limit_db: input should be greater than 0, got 0.0"),
+        (["--attenuation-limit", "101"], "suppressor.attenuation_limit_db: input should be less than or equal to 100"),
+        (["--attenuation-limit", "6", "--already-suppressed"], "which --already-suppressed leaves out; drop one"),
+        (["--rate", "16000"], "give --raw too"),
+        (["--raw", "s16le"], "--raw describes standard input, and the input is"),
+    ]:
+        assert main([*line, "-o", str(tmp_path / "no.wav"), *extra]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["restore", "-", "-o", "-", "--raw", "s17le"]) == 2
+    assert "--raw s17le: expected one of u8, s16le" in capsys.readouterr().err
+    assert not (tmp_path / "no.wav").exists()
+
+
 def test_bench_gives_json_alone_on_stdout(small_model: Path, capsys: Capture) -> None:
     assert main(["bench", "--rounds", "2", "--model", str(small_model), "--json", "-"]) == 0
     report = json.loads(capsys.readouterr().out)

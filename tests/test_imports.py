@@ -18,7 +18,7 @@ from timbre_restore.audio import write_audio
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "timbre_restore"
 LEVELS = (
-    {"errors", "atomic", "pages", "weights"},
+    {"errors", "atomic", "pages", "processes", "weights"},
     {"config", "audio"},
     {"suppressors", "losses", "metrics", "models"},
     {"corpus", "loading", "export", "runtime"},
@@ -26,7 +26,18 @@ LEVELS = (
     {"apps"},
 )
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
-TORCH_FREE = ("audio", "suppressors", "metrics", "runtime", "corpus", "evaluation", "audit", "pages", "weights")
+TORCH_FREE = (
+    "audio",
+    "suppressors",
+    "metrics",
+    "runtime",
+    "corpus",
+    "evaluation",
+    "audit",
+    "pages",
+    "processes",
+    "weights",
+)
 HEAVY = ("torch", "accelerate", "tensorboard", "onnx")
 
 

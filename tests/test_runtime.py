@@ -17,7 +17,7 @@ from tests.voices import noise, voice
 from timbre_restore.audio import lag_samples, rms
 from timbre_restore.errors import AudioFileError, ModelError
 from timbre_restore.export import export_generator
-from timbre_restore.runtime import Chain, Restorer, restore_path
+from timbre_restore.runtime import Chain, Restorer, Treatment, restore_path
 from timbre_restore.suppressors import load_suppressor
 
 FloatArray = NDArray[np.float32]
@@ -110,7 +110,7 @@ def test_a_file_keeps_rate_channels_length_and_format(
     source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     samples = np.stack([voice(1.3, seed)[: rate + 7] for seed in range(channels)], axis=1)
     soundfile.write(source, samples, rate, subtype=subtype)
-    summary = restore_path(source, target, restorer=restorer, suppress=halve)
+    summary = restore_path(source, target, Treatment(restorer, halve))
     before, after = soundfile.info(source), soundfile.info(target)
     for name in ("samplerate", "channels", "frames", "subtype", "format"):
         assert getattr(before, name) == getattr(after, name), name
@@ -122,7 +122,7 @@ def test_channels_are_restored_each_for_itself(restorer: Restorer, tmp_path: Pat
     soundfile.write(tmp_path / "both.wav", np.stack([left, right], axis=1), 48_000, subtype="FLOAT")
     soundfile.write(tmp_path / "right.wav", right, 48_000, subtype="FLOAT")
     for name in ("both", "right"):
-        restore_path(tmp_path / f"{name}.wav", tmp_path / f"{name}-out.wav", restorer=restorer, suppress=halve)
+        restore_path(tmp_path / f"{name}.wav", tmp_path / f"{name}-out.wav", Treatment(restorer, halve))
     both, alone = soundfile.read(tmp_path / "both-out.wav")[0], soundfile.read(tmp_path / "right-out.wav")[0]
     assert np.array_equal(both[:, 1], alone)
 
@@ -130,7 +130,7 @@ def test_channels_are_restored_each_for_itself(restorer: Restorer, tmp_path: Pat
 def test_strength_zero_is_the_suppressor_alone(restorer: Restorer, tmp_path: Path) -> None:
     samples = voice(1.0)
     soundfile.write(tmp_path / "in.wav", samples, 48_000, subtype="FLOAT")
-    restore_path(tmp_path / "in.wav", tmp_path / "out.wav", restorer=restorer, suppress=halve, strength=0.0)
+    restore_path(tmp_path / "in.wav", tmp_path / "out.wav", Treatment(restorer, halve, 0.0))
     assert np.array_equal(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], halve(samples))
 
 
@@ -138,7 +138,7 @@ def test_a_chain_restores_inside_of_the_suppressor(restorer: Restorer, tmp_path:
     samples = voice(1.0) + noise(1.0, level=0.02)
     soundfile.write(tmp_path / "in.wav", samples, 48_000, subtype="FLOAT")
     chain = Chain(load_suppressor(), restorer)
-    restore_path(tmp_path / "in.wav", tmp_path / "out.wav", restorer=restorer, suppress=chain, strength=1.0)
+    restore_path(tmp_path / "in.wav", tmp_path / "out.wav", Treatment(restorer, chain, 1.0))
     expected = np.clip(chain(samples, strength=1.0), -1, 1)
     assert np.array_equal(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], expected)
 
@@ -146,7 +146,7 @@ def test_a_chain_restores_inside_of_the_suppressor(restorer: Restorer, tmp_path:
 def test_already_suppressed_input_is_its_own_noisy(restorer: Restorer, tmp_path: Path) -> None:
     samples = voice(1.0)
     soundfile.write(tmp_path / "in.wav", samples, 48_000, subtype="FLOAT")
-    restore_path(tmp_path / "in.wav", tmp_path / "out.wav", restorer=restorer, suppress=None)
+    restore_path(tmp_path / "in.wav", tmp_path / "out.wav", Treatment(restorer, None))
     expected = np.clip(restorer(samples, samples), -1, 1)
     assert np.array_equal(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], expected)
 
@@ -160,7 +160,7 @@ def test_a_folder_keeps_its_tree_and_a_bad_file_does_not_stop_it(restorer: Resto
     (source / "notes.txt").write_text("not a sound")
     (source / "loop").symlink_to(source)
     for _ in range(2):  # the second time the first one's output lies inside the input
-        summary = restore_path(source, target, restorer=restorer, suppress=halve)
+        summary = restore_path(source, target, Treatment(restorer, halve))
         assert len(summary.done) == 2
         assert len(summary.failed) == 1
         assert "bad.wav" in summary.failed[0]
@@ -174,34 +174,32 @@ def test_what_would_overwrite_the_input_is_refused(restorer: Restorer, tmp_path:
     before = path.read_bytes()
     for source, target in [(path, path), (path, tmp_path), (tmp_path, tmp_path)]:
         with pytest.raises(AudioFileError, match="nothing is overwritten"):
-            restore_path(source, target, restorer=restorer, suppress=halve)
+            restore_path(source, target, Treatment(restorer, halve))
     assert path.read_bytes() == before
 
 
 def test_loud_results_are_limited_and_counted(restorer: Restorer, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "in.wav", voice(0.5), 48_000, subtype="FLOAT")
-    loud = restore_path(
-        tmp_path / "in.wav", tmp_path / "out.wav", restorer=restorer, suppress=lambda x: 20 * x, strength=0.0
-    )
+    soundfile.write(tmp_path / "in.wav", voice(0.5), 48_000, subtype="PCM_24")
+    loud = restore_path(tmp_path / "in.wav", tmp_path / "out.wav", Treatment(restorer, lambda x: 20 * x, 0.0))
     assert np.abs(soundfile.read(tmp_path / "out.wav")[0]).max() <= 1.0
     assert loud.done[0].limited_samples > 100
 
 
-@pytest.mark.parametrize(("name", "words"), [("none.wav", "no such file"), ("out.mp3", "ends in")])
+@pytest.mark.parametrize(("name", "words"), [("none.wav", "no such file"), ("out.txt", "ends in")])
 def test_paths_that_can_not_work(restorer: Restorer, tmp_path: Path, name: str, words: str) -> None:
     soundfile.write(tmp_path / "in.wav", voice(0.2), 48_000)
     source = tmp_path / (name if name == "none.wav" else "in.wav")
     with pytest.raises(AudioFileError, match=words):
-        restore_path(source, tmp_path / name, restorer=restorer, suppress=halve)
+        restore_path(source, tmp_path / name, Treatment(restorer, halve))
 
 
 def test_an_empty_folder_and_an_empty_file(restorer: Restorer, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    with pytest.raises(AudioFileError, match="holds no wav or flac"):
-        restore_path(tmp_path / "in", tmp_path / "out", restorer=restorer, suppress=halve)
+    with pytest.raises(AudioFileError, match="holds no sound file"):
+        restore_path(tmp_path / "in", tmp_path / "out", Treatment(restorer, halve))
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 48_000)
     with pytest.raises(AudioFileError, match="holds no samples"):
-        restore_path(tmp_path / "empty.wav", tmp_path / "out.wav", restorer=restorer, suppress=halve)
+        restore_path(tmp_path / "empty.wav", tmp_path / "out.wav", Treatment(restorer, halve))
 
 
 def test_hidden_files_and_folders_are_no_recordings(restorer: Restorer, tmp_path: Path) -> None:
@@ -211,7 +209,7 @@ def test_hidden_files_and_folders_are_no_recordings(restorer: Restorer, tmp_path
         soundfile.write(source / name, voice(0.2), 48_000)
     (source / "._one.wav").write_bytes(b"side file")
     (source / ".x.1.tmp.wav").write_bytes(b"torn")
-    summary = restore_path(source, tmp_path / "out", restorer=restorer, suppress=halve)
+    summary = restore_path(source, tmp_path / "out", Treatment(restorer, halve))
     assert [result.target.name for result in summary.done] == ["one.wav"]
     assert summary.failed == []
 
@@ -230,18 +228,18 @@ def test_a_folder_that_can_not_be_listed_is_reported(
         return plain(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    summary = restore_path(source, tmp_path / "out", restorer=restorer, suppress=halve)
+    summary = restore_path(source, tmp_path / "out", Treatment(restorer, halve))
     assert len(summary.done) == 1
     assert summary.failed == [f"{source / 'closed'}: can't be listed (Permission denied); mend its permissions."]
     (source / "one.wav").unlink()
     with pytest.raises(AudioFileError, match="closed: can't be listed"):
-        restore_path(source, tmp_path / "out", restorer=restorer, suppress=halve)
+        restore_path(source, tmp_path / "out", Treatment(restorer, halve))
 
 
 def test_a_target_that_can_not_be_written_is_one_sentence(restorer: Restorer, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", voice(0.2), 48_000)
     target = tmp_path / "in.wav" / "out.wav"  # below a file no folder can be made, whoever tries
     with pytest.raises(AudioFileError, match=r"out\.wav: can't be written \(.*\); check the folder") as caught:
-        restore_path(tmp_path / "in.wav", target, restorer=restorer, suppress=halve)
+        restore_path(tmp_path / "in.wav", target, Treatment(restorer, halve))
     assert "\n" not in str(caught.value)
     assert "tmp" not in str(caught.value).replace(str(tmp_path), "")

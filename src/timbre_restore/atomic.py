@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 LONGEST_SUFFIX = 16
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(\d{1,9})\.tmp(\..*)?")
 
 
 @contextmanager
@@ -37,6 +39,24 @@ def _temporary_name(path: Path) -> str:
     tag = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
     suffix = path.suffix if len(path.suffix) <= LONGEST_SUFFIX else ""
     return f".{tag}.{os.getpid()}.tmp{suffix}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files in `folder` whose writers were killed; those of processes that live stay."""
+    for path in folder.glob(".*.tmp*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and not _lives(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it lives, and is another user's
+        return True
+    return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,42 +1,137 @@
-"""Verb `restore`: a file or a folder, noisy in, restored out."""
+"""Verb `restore`: files, folders and pipes, noisy in, restored out."""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre_restore.apps.console import note, progress_bar, say
+from timbre_restore.apps.console import STDOUT, note, say
 from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, Strength, configure
-from timbre_restore.apps.suppressing import suppressor_of
+from timbre_restore.apps.restore_progress import restore_progress
+from timbre_restore.apps.suppressing import settings_of
+from timbre_restore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from timbre_restore.config import Config
+    from timbre_restore.runtime import Raw, Recipe, RestoreSummary
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A wav or flac file, or a folder of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File, or folder for a folder.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A sound file, a folder of them, or - for stdin.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="File, folder for a folder, or - for stdout.")
+    ],
     already_suppressed: Annotated[
         bool, typer.Option("--already-suppressed", help="The input went through the suppressor before.")
     ] = False,
     strength: Strength = None,
+    attenuation_limit: Annotated[
+        float | None,
+        typer.Option(metavar="DB", help="The most that the suppressor may take away; 100 is no limit."),
+    ] = None,
+    container: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="wav, flac, ogg, opus, mp3 …; raw for stdout; else as it was."),
+    ] = None,
+    subtype: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Sample format: pcm16, pcm24, pcm32, float …; as it was without it."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes for a folder; as many as processors without it.")
+    ] = None,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is there already.")] = False,
+    raw: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Stdin is headerless: u8, s16le, s24le, s32le, f32le or f64le."),
+    ] = None,
+    rate: Annotated[int | None, typer.Option(min=1, metavar="HZ", help="Of --raw; 48000 without it.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of --raw; 1 without it.")] = None,
     model: ModelFile = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> int:
     """Suppress noise, then give the voice back."""
-    settings = configure(config, overrides)
-    from timbre_restore.runtime import Chain, Restorer, restore_path
+    from timbre_restore.runtime import Wanted, restore_path
 
-    restorer = Restorer.load(model)
-    chain = None if already_suppressed else Chain(suppressor_of(settings), restorer)
-    with progress_bar("files") as progress:
-        summary = restore_path(source, output, restorer=restorer, suppress=chain, strength=strength, progress=progress)
+    if attenuation_limit is not None:
+        overrides = [*(overrides or ()), f"suppressor.attenuation_limit_db={attenuation_limit}"]
+    settings = configure(config, overrides)
+    if attenuation_limit is not None and already_suppressed:
+        raise ConfigError(["--attenuation-limit is the suppressor's, which --already-suppressed leaves out; drop one."])
+    recipe = _recipe(settings, model, strength, already_suppressed)
+    form = _raw(source, raw, rate, channels)
+    with _interruptible(), restore_progress() as progress:
+        summary = restore_path(
+            source,
+            output,
+            recipe,
+            wanted=Wanted(container and container.lower().removeprefix("."), subtype),
+            raw=form,
+            jobs=jobs or os.cpu_count() or 1,
+            skip_existing=skip_existing,
+            progress=progress,
+        )
+    _report(summary)
+    return 1 if summary.failed else 0
+
+
+def _recipe(settings: Config, model: Path | None, strength: float | None, already_suppressed: bool) -> Recipe:
+    from timbre_restore.runtime import Recipe
+
+    return Recipe(model, None if already_suppressed else settings_of(settings), strength)
+
+
+def _raw(source: Path, name: str | None, rate: int | None, channels: int | None) -> Raw | None:
+    """What stdin holds, when it is no WAV. Raises `ConfigError` for options that would say nothing."""
+    from timbre_restore.runtime import PIPE, Raw
+    from timbre_restore.runtime.files import RAW_FORMATS
+
+    if name is None:
+        if rate is not None or channels is not None:
+            raise ConfigError(["--rate and --channels describe samples without a header; give --raw too."])
+        return None
+    if source != PIPE:
+        raise ConfigError([f"--raw describes standard input, and the input is {source}; give - instead."])
+    if name not in RAW_FORMATS:
+        raise ConfigError([f"--raw {name}: expected one of {', '.join(RAW_FORMATS)}."])
+    return Raw(RAW_FORMATS[name], rate or 48_000, channels or 1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take a polite end (SIGTERM) for Ctrl-C, so that nothing half-written stays."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _report(summary: RestoreSummary) -> None:
+    """Results on stdout, unless the sound itself went there."""
     for result in summary.done:
-        say(f"{result.target}: {result.seconds:.1f} s")
+        piped = result.target == STDOUT
+        name = "standard output" if piped else str(result.target)
+        (note if piped else say)(f"{name}: {result.seconds:.1f} s")
         if result.limited_samples:
-            note(f"warning: {result.target}: {result.limited_samples} samples passed full scale and were limited.")
+            note(f"warning: {name}: {result.limited_samples} samples passed full scale and were limited.")
+        if result.mended_samples:
+            note(f"warning: {result.mended_samples} NaN or infinite samples came in and were taken for silence.")
+    if summary.skipped:
+        note(f"already there, and left: {summary.skipped}")
     for failure in summary.failed:
         note(f"error: {failure}")
     if summary.failed:
         note(f"{len(summary.failed)} of {len(summary.failed) + len(summary.done)} files were not restored.")
-    return 1 if summary.failed else 0

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 from timbre_restore.config import Config
 
 if TYPE_CHECKING:
-    from timbre_restore.suppressors import Suppressor
+    from timbre_restore.suppressors import Suppressor, SuppressorSettings
+
+
+def settings_of(config: Config) -> SuppressorSettings:
+    """What its output follows from."""
+    from timbre_restore.suppressors import SuppressorSettings
+
+    return SuppressorSettings(**config.suppressor.model_dump())
 
 
 def suppressor_of(config: Config) -> Suppressor:
     """Load it. Raises `SuppressorError` when it is not installed or not the pinned build."""
-    from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+    from timbre_restore.suppressors import load_suppressor
 
-    return load_suppressor(SuppressorSettings(**config.suppressor.model_dump()))
+    return load_suppressor(settings_of(config))

@@ -10,7 +10,6 @@ from timbre_restore.audio.files import (
     read_audio,
     read_info,
     read_mono,
-    resample,
     write_audio,
 )
 from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
@@ -25,6 +24,7 @@ from timbre_restore.audio.packed import (
     read_packed,
 )
 from timbre_restore.audio.pairs import Pair, parse_list, read_list
+from timbre_restore.audio.resampling import Resampler, resample
 from timbre_restore.audio.stft import fast_length, hann, stft
 from timbre_restore.audio.stored import FULL_SCALE, read_hints_into, read_stored, read_stored_into
 
@@ -39,6 +39,7 @@ __all__ = [
     "AudioInfo",
     "FloatArray",
     "Pair",
+    "Resampler",
     "active_rms",
     "fast_length",
     "from_db",

@@ -1,4 +1,4 @@
-"""Sound files in and out: float32 arrays `[C, T]` in ±1, rates in hertz. Resampling has its one place here."""
+"""Sound files in and out, whole: float32 arrays `[C, T]` in ±1, rates in hertz."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
 from timbre_restore.atomic import write_bytes
+from timbre_restore.audio.resampling import resample
 from timbre_restore.errors import AudioFileError
 
 FloatArray = NDArray[np.float32]
@@ -38,7 +38,7 @@ class AudioInfo:
 def read_info(path: Path) -> AudioInfo:
     """Read a header. Raises `AudioFileError` with the reason when the file can't be opened as audio."""
     try:
-        info = soundfile.info(_name(path))
+        info = soundfile.info(name_for_libsndfile(path))
     except (soundfile.LibsndfileError, OSError) as exc:
         raise AudioFileError(_unreadable(path, exc)) from exc
     return AudioInfo(info.samplerate, info.channels, info.frames, info.format, info.subtype)
@@ -50,7 +50,7 @@ def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatAr
     Raises `AudioFileError` when the file is missing, is no audio, is cut off, or holds NaN or infinity.
     """
     try:
-        with soundfile.SoundFile(_name(path)) as file:
+        with soundfile.SoundFile(name_for_libsndfile(path)) as file:
             promised = file.frames - start if length < 0 else min(length, file.frames - start)
             file.seek(start)
             samples = file.read(length, dtype="float32", always_2d=True)
@@ -84,26 +84,23 @@ def write_audio(path: Path, samples: FloatArray, rate_hz: int, *, subtype: str |
         soundfile.write(buffer, data, rate_hz, format=path.suffix[1:].upper(), subtype=subtype or "PCM_16")
         write_bytes(path, buffer.getvalue())
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as exc:
-        reason = getattr(exc, "strerror", None) or exc
         raise AudioFileError(
-            f"{path}: can't be written ({reason}); check the folder, the disk and the format."
+            f"{path}: can't be written ({reason_of(exc)}); check the folder, the disk and the format."
         ) from exc
-
-
-def resample(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
-    """Resample `[T]` with soxr's very high quality (linear phase, no delay)."""
-    if from_hz == to_hz:
-        return samples
-    return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="VHQ"), dtype=np.float32)
 
 
 def _unreadable(path: Path, exc: Exception) -> str:
     if not path.exists():
         return f"{path}: no such file; check the path."
-    # libsndfile's own sentence without its prefix, which repeats the path.
-    return f"{path}: can't be read as audio ({getattr(exc, 'error_string', exc)}); expected a wav or flac file."
+    return f"{path}: can't be read as audio ({reason_of(exc)}); expected a wav or flac file."
 
 
-def _name(path: Path) -> str | bytes:
+def reason_of(exc: Exception) -> str:
+    """What the system or libsndfile says, without what repeats the path, to be put in brackets."""
+    reason = getattr(exc, "strerror", None) or getattr(exc, "error_string", None) or exc
+    return str(reason).removeprefix("Error : ").rstrip(".")
+
+
+def name_for_libsndfile(path: Path) -> str | bytes:
     """What libsndfile opens; as bytes where file names are bytes, because some are no text."""
     return str(path) if sys.platform == "win32" else os.fsencode(path)

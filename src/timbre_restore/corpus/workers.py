@@ -8,12 +8,9 @@ after the take at hand.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,8 +23,8 @@ from typing import Any
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.writing.items import Maker, Marker
 from timbre_restore.errors import CorpusError
+from timbre_restore.processes import end_with
 
-_PR_SET_PDEATHSIG = 1
 _AHEAD = 2  # chunks waiting per worker: enough to keep it busy, few enough to stop at once
 LARGEST_CHUNK = 32  # takes: enough for a suppressor that takes several at once, and some seconds of work
 CHUNKS_PER_WORKER = 4  # at least, so that no worker is left with the last long one
@@ -112,7 +109,7 @@ def _start_worker(maker: Maker, stop: Any, parent: int) -> None:
     global _maker, _stop, _idle_since
     _maker, _stop, _idle_since = maker, stop, time.perf_counter()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the pool in order
-    _end_with(parent)
+    end_with(parent)
 
 
 def _make(chunk: Sequence[Numbered]) -> Done:
@@ -122,16 +119,3 @@ def _make(chunk: Sequence[Numbered]) -> Done:
     done = make_chunk(_maker, chunk, _stop.is_set)
     _idle_since = time.perf_counter()
     return Done(done.markers, {**done.spent_s, "wait": waited})
-
-
-def _end_with(parent: int) -> None:
-    """Die when the parent does: by the kernel on Linux at once, and by looking every second anywhere."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

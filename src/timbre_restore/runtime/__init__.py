@@ -1,17 +1,33 @@
-"""Audio in, audio out: the exported model on whole signals, streams, files and folders. Free of torch."""
+"""Audio in, audio out: the exported model on whole signals, streams, files, folders and pipes. Free of torch."""
 
 from timbre_restore.runtime.chain import Chain, ChainStream
-from timbre_restore.runtime.files import FileResult, RestoreSummary, restore_path
+from timbre_restore.runtime.files import (
+    PIPE,
+    FileResult,
+    Raw,
+    Recipe,
+    RestoreSummary,
+    Standing,
+    Treatment,
+    Wanted,
+    restore_path,
+)
 from timbre_restore.runtime.restorer import Restorer, packaged_voices
 from timbre_restore.runtime.stream import Stream
 
 __all__ = [
+    "PIPE",
     "Chain",
     "ChainStream",
     "FileResult",
+    "Raw",
+    "Recipe",
     "RestoreSummary",
     "Restorer",
+    "Standing",
     "Stream",
+    "Treatment",
+    "Wanted",
     "packaged_voices",
     "restore_path",
 ]

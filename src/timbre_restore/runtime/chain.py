@@ -39,6 +39,11 @@ class Chain:
         self.delay_samples = suppressor.latency_samples
         self.added_latency_samples = 0 if self._hop_wise else restorer.latency_samples
 
+    @property
+    def streams(self) -> bool:
+        """Whether the suppressor can be streamed here."""
+        return self._hop_wise is not None
+
     def __call__(self, noisy: FloatArray, *, strength: float | None = None) -> FloatArray:
         """The restored signal, as long as `noisy` and aligned with it. None takes the model's own strength."""
         amount = self.restorer.default_strength if strength is None else checked_strength(strength)

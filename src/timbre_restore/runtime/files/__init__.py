@@ -1,0 +1,20 @@
+"""Files, folders and pipes: what is read, done and written on the way from noisy to restored."""
+
+from timbre_restore.runtime.files.formats import CONTAINERS, PIPE, RAW_FORMATS, Raw, Wanted
+from timbre_restore.runtime.files.one import FileResult
+from timbre_restore.runtime.files.restore import RestoreSummary, Standing, restore_path
+from timbre_restore.runtime.files.treatment import Recipe, Treatment
+
+__all__ = [
+    "CONTAINERS",
+    "PIPE",
+    "RAW_FORMATS",
+    "FileResult",
+    "Raw",
+    "Recipe",
+    "RestoreSummary",
+    "Standing",
+    "Treatment",
+    "Wanted",
+    "restore_path",
+]

@@ -1,0 +1,112 @@
+"""A folder's files through worker processes, or through this one.
+
+Workers are spawned, and each opens the models for itself, with one thread: as many workers as cores use the cores.
+When the parent is interrupted they stop after the block at hand and leave nothing behind; when it is killed they die
+with it, and what they leave is swept away by the next run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from timbre_restore.errors import AudioFileError, TimbreRestoreError
+from timbre_restore.processes import end_with
+from timbre_restore.runtime.files.folder import Job
+from timbre_restore.runtime.files.formats import Wanted
+from timbre_restore.runtime.files.one import FileResult, Heard, restore_file
+from timbre_restore.runtime.files.treatment import Recipe, Treatment
+
+LOOK_EVERY_S = 0.5
+
+Outcome = FileResult | str
+"""A result, or the sentence that says why there is none."""
+Advance = Callable[[float], None]
+"""Takes the seconds of sound that were taken in, since it was last called."""
+
+_recipe: Recipe | None = None  # one of each per worker process, set when it starts
+_treatment: Treatment | None = None
+_wanted = Wanted()
+_heard_s: Any = None
+_stop: Any = None
+
+
+class _StoppedError(Exception):
+    """The parent has been interrupted."""
+
+
+def restore_here(jobs: list[Job], treatment: Treatment, wanted: Wanted, heard: Heard) -> Iterator[tuple[int, Outcome]]:
+    """Each job's number and outcome, one after another in this process."""
+    for number, job in enumerate(jobs):
+        yield number, _outcome(job, treatment, wanted, heard)
+
+
+def restore_beside(
+    jobs: list[Job], recipe: Recipe, wanted: Wanted, heard: Heard, workers: int
+) -> Iterator[tuple[int, Outcome]]:
+    """The same by worker processes, in the order in which they are done."""
+    with _pool(recipe, wanted, workers) as (pool, heard_s):
+        numbers: dict[Future[Outcome], int] = {pool.submit(_restore, job): n for n, job in enumerate(jobs)}
+        running, before_s = set(numbers), 0.0
+        while running:
+            done, running = wait(running, timeout=LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+            now_s = heard_s.value
+            heard(now_s - before_s)
+            before_s = now_s
+            for future in done:
+                yield numbers[future], future.result()
+
+
+@contextmanager
+def _pool(recipe: Recipe, wanted: Wanted, workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    context = multiprocessing.get_context("spawn")
+    heard_s, stop = context.Value("d", 0.0), context.Event()
+    start = (recipe, wanted, heard_s, stop, os.getpid())
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start)
+    try:
+        yield pool, heard_s
+    except BrokenProcessPool as exc:
+        raise AudioFileError(
+            "a worker process ended without a word, most often for want of memory; run the same command with "
+            "--skip-existing and fewer --jobs."
+        ) from exc
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(recipe: Recipe, wanted: Wanted, heard_s: Any, stop: Any, parent: int) -> None:
+    global _recipe, _wanted, _heard_s, _stop
+    _recipe, _wanted, _heard_s, _stop = recipe, wanted, heard_s, stop
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent hears them too, and ends the pool in order
+        signal.signal(number, signal.SIG_IGN)
+    end_with(parent)
+
+
+def _restore(job: Job) -> Outcome:
+    """In a worker. What concerns this file is an outcome; a model that can't be opened concerns all, and raises."""
+    global _treatment
+    assert _recipe is not None
+    if _treatment is None:
+        _treatment = _recipe.load()
+    return _outcome(job, _treatment, _wanted, _heard)
+
+
+def _heard(seconds: float) -> None:
+    if _stop.is_set():
+        raise _StoppedError
+    with _heard_s.get_lock():
+        _heard_s.value += seconds
+
+
+def _outcome(job: Job, treatment: Treatment, wanted: Wanted, heard: Heard) -> Outcome:
+    try:
+        return restore_file(job.source, job.target, treatment, wanted, heard=heard)
+    except TimbreRestoreError as exc:
+        return str(exc)

@@ -1,0 +1,73 @@
+"""What is to be done with a folder: which files, and where their results go. Decided before any work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from timbre_restore.errors import AudioFileError
+from timbre_restore.runtime.files.formats import SUFFIXES, Wanted, written_suffix
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file, and where its result goes."""
+
+    source: Path
+    target: Path
+
+
+def plan_folder(source: Path, target: Path, wanted: Wanted, closed: list[str]) -> list[Job]:
+    """Every recording below `source`, in order, and its place in the same tree below `target`.
+
+    A sentence for each folder that can't be listed goes to `closed`. Raises `AudioFileError` when there is nothing to
+    do, when something would be overwritten, or when two recordings would become one file.
+    """
+    if target.is_file():
+        raise AudioFileError(f"{target}: is a file, and the input is a folder; give a folder as output.")
+    if source.resolve() == target.resolve():
+        raise AudioFileError(f"{target}: is the input folder itself; give another, so that nothing is overwritten.")
+    jobs = [
+        Job(file, (target / file.relative_to(source)).with_suffix(written_suffix(file, wanted)))
+        for file in sorted(_recordings(source, leaving_out=target, closed=closed))
+    ]
+    if not jobs:
+        raise AudioFileError(next(iter(closed), f"{source}: holds no sound file; check the path."))
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def _refuse_collisions(jobs: list[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        place = job.target.resolve()
+        if place in sources:
+            raise AudioFileError(
+                f"{job.target}: is one of the recordings itself; give another folder, so that nothing is overwritten."
+            )
+        if place in taken:
+            raise AudioFileError(
+                f"{taken[place]} and {job.source} would both become {job.target}; rename one, or choose another format."
+            )
+        taken[place] = job.source
+
+
+def _recordings(folder: Path, *, leaving_out: Path, closed: list[str]) -> Iterator[Path]:
+    """Every file below `folder` that is named like a sound.
+
+    Links to folders are not followed, so a loop can't trap the walk. What is hidden is no recording: other systems'
+    side files are named like sound, and so are the torn files of a killed run.
+    """
+    own = leaving_out.resolve()
+
+    def refuse(exc: OSError) -> None:
+        closed.append(f"{exc.filename}: can't be listed ({exc.strerror}); mend its permissions.")
+
+    for root, folders, names in os.walk(folder, followlinks=False, onerror=refuse):
+        here = Path(root)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != own]
+        sounds = (name for name in names if Path(name).suffix.lower() in SUFFIXES)
+        yield from (here / name for name in sounds if not name.startswith("."))

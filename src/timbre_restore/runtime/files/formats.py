@@ -1,0 +1,132 @@
+"""Names of containers and sample formats, and which of them a result gets.
+
+Containers and sample formats (subtypes) have libsndfile's names inside; people name a container by its suffix, and a
+sample format in small letters without an underscore: `pcm16`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+
+from timbre_restore.errors import AudioFileError
+
+PIPE = Path("-")
+"""Standard input as a source, standard output as a target."""
+
+CONTAINERS = {
+    ".wav": "WAV", ".rf64": "RF64", ".w64": "W64", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG", ".opus": "OGG",
+    ".mp3": "MP3", ".aiff": "AIFF", ".aif": "AIFF", ".au": "AU", ".snd": "AU", ".caf": "CAF",
+}  # fmt: skip
+"""Suffix → container, of everything that can be written."""
+WAVS = ("WAV", "WAVEX", "RF64")
+"""Containers of one family: all of them are read from `.wav`."""
+READ_ONLY = (".aifc", ".voc", ".sph", ".nist", ".avr", ".ircam", ".sf", ".8svx", ".paf", ".mp1", ".mp2")
+"""Suffixes that libsndfile reads besides."""
+BY_FFMPEG = (
+    ".aac", ".ac3", ".amr", ".ape", ".dsf", ".m4a", ".m4b", ".mka", ".spx", ".tak", ".tta", ".wma", ".wv",
+    ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
+)  # fmt: skip
+"""Suffixes of sounds and films that ffmpeg reads, where it is there."""
+SUFFIXES = frozenset({*CONTAINERS, *READ_ONLY, *BY_FFMPEG})
+"""What is taken for a recording in a folder."""
+
+RAW_FORMATS = {
+    "u8": "PCM_U8", "s16le": "PCM_16", "s24le": "PCM_24", "s32le": "PCM_32", "f32le": "FLOAT", "f64le": "DOUBLE",
+}  # fmt: skip
+"""Samples without a header, by the names that sox and ffmpeg know → subtype. A pipe carries no other."""
+BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+"""Of whole-number formats; all others are given floats."""
+UNLIMITED = ("FLOAT", "DOUBLE")
+"""Formats that hold peaks over full scale as they are."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Samples without a header on standard input: channels in turn, the lowest byte first."""
+
+    subtype: str
+    sample_rate_hz: int = 48_000
+    channels: int = 1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How results are written. None keeps what the source has, as far as the target can hold it."""
+
+    container: str | None = None
+    """A suffix without its dot, or `raw` for a pipe."""
+    subtype: str | None = None
+
+
+AS_IT_WAS = Wanted()
+
+
+def known_subtype(name: str) -> str:
+    """libsndfile's name of a sample format: 'pcm16' → 'PCM_16'. Raises `AudioFileError` for an unknown one."""
+    names = {known.replace("_", "").lower(): known for known in soundfile.available_subtypes()}
+    plain = name.replace("_", "").replace("-", "").lower()
+    if plain not in names:
+        raise AudioFileError(
+            f"'{name}' is no known sample format; expected one like pcm16, pcm24, pcm32, float, vorbis or opus."
+        )
+    return str(names[plain])
+
+
+def written_suffix(source: Path, wanted: Wanted) -> str:
+    """The suffix of a source's result: what is wanted, else its own where that can be written, else `.wav`."""
+    if wanted.container is not None:
+        return f".{wanted.container}"
+    return source.suffix if source.suffix.lower() in CONTAINERS else ".wav"
+
+
+def check_wanted(wanted: Wanted) -> None:
+    """Raise `AudioFileError` for what no file can be: an unknown container or sample format, or two that don't go."""
+    if wanted.container is not None and f".{wanted.container}" not in CONTAINERS:
+        known = ", ".join(suffix[1:] for suffix in CONTAINERS)
+        raise AudioFileError(f"'{wanted.container}' can't be written; expected one of {known}.")
+    if wanted.subtype is not None and wanted.container is not None:
+        _able(CONTAINERS[f".{wanted.container}"], wanted.subtype)
+    elif wanted.subtype is not None:
+        known_subtype(wanted.subtype)
+
+
+def _able(container: str, name: str) -> str:
+    """The sample format of that name. Raises `AudioFileError` when the container has it not."""
+    subtype, able = known_subtype(name), soundfile.available_subtypes(container)
+    if subtype not in able:
+        names = ", ".join(sorted(known.replace("_", "").lower() for known in able))
+        raise AudioFileError(f"{container} does not hold {name}; expected one of {names}.")
+    return subtype
+
+
+def container_of(target: Path, wanted: Wanted) -> str:
+    """The container that the target's name asks for. Raises `AudioFileError` when it asks for none, or another."""
+    suffix = target.suffix.lower()
+    if suffix not in CONTAINERS:
+        raise AudioFileError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}.")
+    if wanted.container is not None and CONTAINERS[suffix] != CONTAINERS[f".{wanted.container}"]:
+        raise AudioFileError(f"{target}: ends in {suffix}, and the format asked for is {wanted.container}; choose one.")
+    return CONTAINERS[suffix]
+
+
+def subtype_of(target: Path, container: str, wanted: Wanted, source_container: str, source_subtype: str) -> str:
+    """The sample format of a result in `container`; 24 bit where the source's own can't be kept.
+
+    Raises `AudioFileError` when the container has not the one that is wanted.
+    """
+    if wanted.subtype is not None:
+        return _able(container, wanted.subtype)
+    able = soundfile.available_subtypes(container)
+    if target.suffix.lower() == ".opus":
+        return "OPUS"
+    if container == "MP3":  # layers I and II are read alone
+        return "MPEG_LAYER_III"
+    if source_subtype.startswith("ALAC"):  # libsndfile takes the whole process down when it can't write one
+        source_subtype = source_subtype.replace("ALAC", "PCM").replace("PCM_20", "PCM_24")
+    alike = source_container == container or (source_container in WAVS and container in WAVS)
+    if source_subtype in able and (alike or source_subtype in BITS or source_subtype in UNLIMITED):
+        return source_subtype
+    return "PCM_24" if "PCM_24" in able else str(soundfile.default_subtype(container))

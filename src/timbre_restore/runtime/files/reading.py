@@ -1,0 +1,184 @@
+"""Sources of sound, block by block: files by libsndfile, what it does not know by ffmpeg, standard input.
+
+A block is some seconds at the most, so memory does not grow with the length.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from timbre_restore.audio import FloatArray
+from timbre_restore.audio.files import name_for_libsndfile, reason_of
+from timbre_restore.errors import AudioFileError
+from timbre_restore.runtime.files import wav
+from timbre_restore.runtime.files.ffmpeg import FfmpegError, decoding, ffmpeg_program
+from timbre_restore.runtime.files.formats import BY_FFMPEG, PIPE, WAVS, Raw
+from timbre_restore.runtime.files.whole import check_whole
+
+BLOCK_S = 5.0
+STDIN = "standard input"
+_NO_LENGTH = 1 << 62  # libsndfile's own word for it is the largest number there is
+
+
+class _UnknownError(AudioFileError):
+    """libsndfile does not know what a file is; ffmpeg may."""
+
+
+@dataclass
+class Sound:
+    """An open source. `blocks` are float32 `[T, C]`, to be read once."""
+
+    sample_rate_hz: int
+    channels: int
+    container: str
+    subtype: str
+    samples: int | None
+    """Per channel, by its header; None when that does not say."""
+    blocks: Iterator[FloatArray]
+    tags: dict[str, str] = field(default_factory=dict)
+    mended_samples: int = 0
+    """NaN or infinite samples of a pipe, taken for silence; a file with such is refused."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Its length, as far as its header says."""
+        return None if self.samples is None else self.samples / self.sample_rate_hz
+
+
+@contextmanager
+def open_sound(path: Path, raw: Raw | None = None) -> Iterator[Sound]:
+    """Open a file, or standard input for `PIPE`, which is WAV unless `raw` says what it is.
+
+    Opening and reading raise `AudioFileError`: missing, no sound, cut off, or NaN in a file.
+    """
+    if path == PIPE:
+        yield _stdin_sound(raw)
+        return
+    if not path.is_file():
+        raise AudioFileError(f"{path}: no such file; check the path.")
+    check_whole(path)
+    try:
+        file = _opened(path)
+    except _UnknownError as exc:
+        program = ffmpeg_program()
+        if program is None or path.stat().st_size == 0:
+            raise
+        with decoding(path, program) as stream:
+            header = _ffmpeg_header(stream, path, exc)
+            yield _wav_sound(stream, header, str(path), "", full=True)
+        return
+    if file is None:
+        with path.open("rb", buffering=0) as stream:
+            yield _wav_sound(stream, wav.read_header(stream, str(path)), str(path), "WAV", full=True)
+        return
+    with file:
+        subtype, tags = str(file.subtype), file.copy_metadata()
+        yield Sound(file.samplerate, file.channels, file.format, subtype, file.frames, _file_blocks(file, path), tags)
+
+
+def seconds_of(path: Path) -> float | None:
+    """A file's length by its header, where that is quick to know."""
+    try:
+        info = soundfile.info(name_for_libsndfile(path))
+    except (soundfile.LibsndfileError, OSError, TypeError):
+        return None
+    return float(info.duration) if info.frames < _NO_LENGTH else None
+
+
+def _opened(path: Path) -> soundfile.SoundFile | None:
+    """The file by libsndfile; None for a WAV that does not say how long it is. Raises `AudioFileError`."""
+    try:
+        file = soundfile.SoundFile(name_for_libsndfile(path))
+        if file.format in WAVS and file.frames == 0:
+            file.close()
+            return None
+        if file.frames >= _NO_LENGTH:
+            file.close()
+            raise _UnknownError(f"{path}: does not say how long it is, which only ffmpeg can read; install ffmpeg.")
+    except (soundfile.LibsndfileError, OSError, TypeError) as exc:
+        remedy = "expected a sound file"
+        if path.suffix.lower() in BY_FFMPEG and ffmpeg_program() is None:
+            remedy = "install ffmpeg, which can read such files"
+        raise _UnknownError(f"{path}: can't be read as audio ({reason_of(exc)}); {remedy}.") from exc
+    return file
+
+
+def _file_blocks(file: soundfile.SoundFile, path: Path) -> Iterator[FloatArray]:
+    taken, largest = 0, int(BLOCK_S * file.samplerate)
+    while True:
+        try:
+            block = file.read(largest, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, OSError) as exc:
+            at_s = taken / file.samplerate
+            raise AudioFileError(
+                f"{path}: can't be read on from second {at_s:.1f} ({reason_of(exc)}); copy the file again."
+            ) from exc
+        if not len(block):
+            break
+        _refuse_nan(block, taken, file.samplerate, path)
+        taken += len(block)
+        yield block
+    if taken < file.frames:
+        raise AudioFileError(
+            f"{path}: the header promises {file.frames} samples and {taken} can be read; copy the file again."
+        )
+
+
+def _refuse_nan(block: FloatArray, before: int, rate_hz: int, path: Path | str) -> None:
+    bad = ~np.isfinite(block).all(axis=1)
+    if bad.any():
+        at_s = (before + int(np.argmax(bad))) / rate_hz
+        raise AudioFileError(
+            f"{path}: holds NaN or infinite samples (the first at {at_s:.3f} s); export it again from its source."
+        )
+
+
+def _stdin_sound(raw: Raw | None) -> Sound:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise AudioFileError(f"{STDIN}: is a terminal; send a sound into it, or name a file.")
+    os.set_blocking(0, True)
+    stream = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it is not ours to close
+    if raw is None:
+        return _wav_sound(stream, wav.read_header(stream, STDIN), STDIN, "WAV", full=False)
+    header = wav.Header(raw.sample_rate_hz, raw.channels, raw.subtype, None)
+    return _wav_sound(stream, header, STDIN, "RAW", full=False)
+
+
+def _wav_sound(stream: wav.Readable, header: wav.Header, name: str, container: str, *, full: bool) -> Sound:
+    """Of a stream behind its header; what comes through standard input may not be lost for one bad sample."""
+    rate = header.sample_rate_hz
+    blocks = wav.blocks(stream, header, name, int(BLOCK_S * rate), full=full)
+    sound = Sound(rate, header.channels, container, header.subtype, header.samples, blocks, header.tags)
+    sound.blocks = _mended(sound, blocks) if name == STDIN else _checked(blocks, rate, name)
+    return sound
+
+
+def _mended(sound: Sound, blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
+    for block in blocks:
+        good = np.isfinite(block)
+        sound.mended_samples += int(np.count_nonzero(~good))
+        yield block if good.all() else np.where(good, block, np.float32(0.0))
+
+
+def _checked(blocks: Iterator[FloatArray], rate_hz: int, name: str) -> Iterator[FloatArray]:
+    taken = 0
+    for block in blocks:
+        _refuse_nan(block, taken, rate_hz, name)
+        taken += len(block)
+        yield block
+
+
+def _ffmpeg_header(stream: wav.Readable, path: Path, first: AudioFileError) -> wav.Header:
+    """Of ffmpeg's output; when there is none, it is no sound for anybody."""
+    try:
+        return wav.read_header(stream, str(path))
+    except FfmpegError as exc:
+        raise AudioFileError(f"{str(first).removesuffix('.')} (ffmpeg: {exc.said}).") from exc

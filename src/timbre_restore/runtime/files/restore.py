@@ -1,0 +1,170 @@
+"""Files, folders and pipes through suppressor and restorer: any format and rate in, the same out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from timbre_restore import atomic
+from timbre_restore.errors import AudioFileError
+from timbre_restore.runtime.files.crew import Outcome, restore_beside, restore_here
+from timbre_restore.runtime.files.folder import Job, plan_folder
+from timbre_restore.runtime.files.formats import AS_IT_WAS, PIPE, Raw, Wanted, check_wanted, written_suffix
+from timbre_restore.runtime.files.one import FileResult, restore_file
+from timbre_restore.runtime.files.reading import seconds_of
+from timbre_restore.runtime.files.treatment import Recipe, Treatment
+
+
+@dataclass
+class RestoreSummary:
+    """What became of every file; failures are sentences."""
+
+    done: list[FileResult] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    skipped: int = 0
+    """Files that were there already, and were to be left."""
+
+    @property
+    def seconds(self) -> float:
+        """Audio restored, in seconds."""
+        return sum(result.seconds for result in self.done)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is. `all_s` is None where no header says how long the sounds are."""
+
+    files: int
+    all_files: int
+    seconds: float
+    all_s: float | None
+
+
+Progress = Callable[[Standing], None]
+
+
+def restore_path(
+    source: Path,
+    target: Path,
+    how: Treatment | Recipe,
+    *,
+    wanted: Wanted = AS_IT_WAS,
+    raw: Raw | None = None,
+    jobs: int = 1,
+    skip_existing: bool = False,
+    progress: Progress = lambda _standing: None,
+) -> RestoreSummary:
+    """Restore a file, standard input (`PIPE`), or every recording below a folder into the same tree under `target`.
+
+    Hidden files are left out. In a folder a bad file is reported in the summary and the others go on; a single bad file
+    raises. A file is there whole or not at all, so with `skip_existing` a run that was ended goes on where it was.
+    `jobs` worker processes share a folder; they need a `Recipe`. `raw` says what standard input holds if not WAV.
+    Raises `AudioFileError`; `ModelError` and `SuppressorError` when a recipe can't be loaded.
+    """
+    if target != PIPE:  # what a pipe carries, it says itself
+        check_wanted(wanted)
+    if source != PIPE and source.is_dir():
+        return _restore_folder(source, target, how, wanted, jobs, skip_existing, progress)
+    if source != PIPE and not source.exists():
+        raise AudioFileError(f"{source}: no such file or folder; check the path.")
+    place = _place(source, target, wanted)
+    if place != PIPE and skip_existing and place.exists():
+        return RestoreSummary(skipped=1)
+    if place != PIPE and place.parent.is_dir():
+        atomic.sweep(place.parent)
+    count = _Count(1, None if source == PIPE else seconds_of(source), progress)
+    result = restore_file(source, place, _loaded(how), wanted, raw=raw, heard=count.heard)
+    count.file_done()
+    return RestoreSummary(done=[result])
+
+
+def _place(source: Path, target: Path, wanted: Wanted) -> Path:
+    """Where a single result goes: into a folder by the source's own name."""
+    if target == PIPE or not target.is_dir():
+        return target
+    if source == PIPE:
+        raise AudioFileError(f"{target}: is a folder, and what comes through a pipe has no name; give a file's.")
+    return target / (source.stem + written_suffix(source, wanted))
+
+
+def _restore_folder(
+    source: Path,
+    target: Path,
+    how: Treatment | Recipe,
+    wanted: Wanted,
+    workers: int,
+    skip_existing: bool,
+    progress: Progress,
+) -> RestoreSummary:
+    if target == PIPE:
+        raise AudioFileError(f"{source}: is a folder, which does not go through a pipe; give a folder as output.")
+    summary = RestoreSummary()
+    jobs = plan_folder(source, target, wanted, summary.failed)
+    for folder in sorted({job.target.parent for job in jobs}):
+        _make(folder)
+        atomic.sweep(folder)
+    if skip_existing:
+        planned, jobs = len(jobs), [job for job in jobs if not job.target.exists()]
+        summary.skipped = planned - len(jobs)
+    count = _Count(len(jobs), _expected_s(jobs), progress)
+    outcomes: dict[int, Outcome] = {}
+    for number, outcome in _outcomes(jobs, how, wanted, count, workers):
+        outcomes[number] = outcome
+        count.file_done()
+    for number in sorted(outcomes):
+        outcome = outcomes[number]
+        if isinstance(outcome, str):
+            summary.failed.append(outcome)
+        else:
+            summary.done.append(outcome)
+    return summary
+
+
+def _outcomes(
+    jobs: list[Job], how: Treatment | Recipe, wanted: Wanted, count: _Count, workers: int
+) -> Iterator[tuple[int, Outcome]]:
+    workers = min(workers, len(jobs))
+    if workers > 1 and isinstance(how, Recipe):
+        yield from restore_beside(jobs, how, wanted, count.heard, workers)
+    elif jobs:
+        yield from restore_here(jobs, _loaded(how), wanted, count.heard)
+
+
+def _loaded(how: Treatment | Recipe) -> Treatment:
+    return how.load() if isinstance(how, Recipe) else how
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise AudioFileError(
+            f"{folder}: can't be made ({exc.strerror}); check its permissions, or give another output."
+        ) from exc
+
+
+def _expected_s(jobs: Iterable[Job]) -> float | None:
+    """The length of all, those that can't be told at once taken for as long as the others."""
+    lengths = [seconds_of(job.source) for job in jobs]
+    known = [length for length in lengths if length is not None]
+    return sum(known) / len(known) * len(lengths) if known else None
+
+
+class _Count:
+    """Tells how far it is."""
+
+    def __init__(self, files: int, all_s: float | None, progress: Progress) -> None:
+        self._files, self._all_s, self._progress = files, all_s, progress
+        self._done, self._seconds = 0, 0.0
+
+    def heard(self, seconds: float) -> None:
+        self._seconds += seconds
+        self._tell()
+
+    def file_done(self) -> None:
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self._progress(Standing(self._done, self._files, self._seconds, self._all_s))

@@ -1,0 +1,162 @@
+"""What happens to a channel between reading and writing, in whatever pieces it comes.
+
+Every way keeps the time base: joined, what comes out is as long as what went in, and sample n is the same instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from timbre_restore.audio import FloatArray, Resampler
+from timbre_restore.runtime.chain import Chain
+from timbre_restore.runtime.restorer import Restorer
+from timbre_restore.runtime.stream import checked_strength
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+
+Suppress = Callable[[FloatArray], FloatArray]
+
+
+class Way(Protocol):
+    """One channel's way, float32 `[T]` in and out."""
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        """Take the next samples, give what is ready, which may be nothing."""
+        ...
+
+    def flush(self) -> FloatArray:
+        """The rest. Ends the way."""
+        ...
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How signals are restored: by which restorer, behind which suppressor, how strongly.
+
+    `suppress` is a `Chain` of this restorer, or turns noisy `[T]` at 48 kHz into degraded, aligned and as long; None
+    says that the input was suppressed before: a model that wants the noisy signal is then given the degraded one, for
+    want of it. `strength` None takes the model's own.
+    """
+
+    restorer: Restorer
+    suppress: Chain | Suppress | None
+    strength: float | None = None
+
+    def way(self, rate_hz: int) -> Way:
+        """A fresh way for a channel at `rate_hz`. Its memory is flat where the suppressor can be streamed."""
+        own_hz = self.restorer.sample_rate_hz
+        return self._own_way() if rate_hz == own_hz else _Resampled(self._own_way(), rate_hz, own_hz)
+
+    def _own_way(self) -> Way:
+        strength = self.restorer.default_strength if self.strength is None else checked_strength(self.strength)
+        if isinstance(self.suppress, Chain):
+            return _Chained(self.suppress, strength) if self.suppress.streams else _Whole(self.suppress, strength)
+        if self.suppress is None:
+            return _Suppressed(self.restorer, strength)
+        return _Whole(_behind(self.suppress, self.restorer), strength)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a treatment is made of, small enough to be sent to worker processes, which each load their own.
+
+    `model` is a file or a packaged voice's name, None the default one; `suppressor` None says that the input was
+    suppressed before.
+    """
+
+    model: Path | str | None = None
+    suppressor: SuppressorSettings | None = field(default_factory=SuppressorSettings)
+    strength: float | None = None
+
+    def load(self) -> Treatment:
+        """Open model and suppressor, one thread each. Raises `ModelError` or `SuppressorError` where that fails."""
+        restorer = Restorer.load(self.model)
+        chain = None if self.suppressor is None else Chain(load_suppressor(self.suppressor), restorer)
+        return Treatment(restorer, chain, self.strength)
+
+
+class _Chained:
+    """Suppressor and restorer hop by hop; the delay is taken off in front, and its flush gives as much behind."""
+
+    def __init__(self, chain: Chain, strength: float) -> None:
+        self._stream = chain.stream(strength)
+        self._to_drop = chain.delay_samples
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        return self._aligned(self._stream.push(samples))
+
+    def flush(self) -> FloatArray:
+        return self._aligned(self._stream.flush())
+
+    def _aligned(self, delayed: FloatArray) -> FloatArray:
+        dropped = min(self._to_drop, len(delayed))
+        self._to_drop -= dropped
+        return delayed[dropped:]
+
+
+class _Suppressed:
+    """The restorer alone, for what was suppressed before."""
+
+    def __init__(self, restorer: Restorer, strength: float) -> None:
+        self._stream, self._needs_noisy = restorer.stream(strength=strength), restorer.needs_noisy
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        return self._stream.push(samples, samples if self._needs_noisy else None)
+
+    def flush(self) -> FloatArray:
+        return self._stream.flush()
+
+
+class _WholeSignal(Protocol):
+    def __call__(self, noisy: FloatArray, *, strength: float | None) -> FloatArray: ...
+
+
+class _Whole:
+    """For a suppressor that takes whole signals: all is kept until the end."""
+
+    def __init__(self, restore: _WholeSignal, strength: float) -> None:
+        self._restore, self._strength = restore, strength
+        self._parts: list[FloatArray] = []
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        self._parts.append(samples)
+        return np.zeros(0, np.float32)
+
+    def flush(self) -> FloatArray:
+        noisy = np.concatenate(self._parts) if self._parts else np.zeros(0, np.float32)
+        self._parts.clear()
+        return self._restore(noisy, strength=self._strength)
+
+
+def _behind(suppress: Suppress, restorer: Restorer) -> _WholeSignal:
+    def restore(noisy: FloatArray, *, strength: float | None) -> FloatArray:
+        return restorer(suppress(noisy), noisy, strength=strength)
+
+    return restore
+
+
+class _Resampled:
+    """Another rate around a way."""
+
+    def __init__(self, way: Way, rate_hz: int, own_hz: int) -> None:
+        self._way = way
+        self._there, self._back = Resampler(rate_hz, own_hz), Resampler(own_hz, rate_hz)
+        self._received = self._returned = 0
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        self._received += len(samples)
+        out = self._back.push(self._way.push(self._there.push(np.ascontiguousarray(samples))))
+        self._returned += len(out)
+        return out
+
+    def flush(self) -> FloatArray:
+        last = self._way.push(self._there.flush())
+        parts = [self._back.push(last), self._back.push(self._way.flush()), self._back.flush()]
+        # There and back may round the length by a sample.
+        missing = self._received - self._returned
+        out = np.concatenate(parts)[:missing]
+        return np.pad(out, (0, missing - len(out)))

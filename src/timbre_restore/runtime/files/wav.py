@@ -1,0 +1,220 @@
+"""WAV where there is no way back: what programs send through pipes, and how they say that the length is not known.
+
+libsndfile reads and writes files, and wants to seek in them. Chunks: Microsoft RIFF (1991); RF64 and `ds64`: EBU Tech
+3306. Samples are float32 `[T, C]` in ±1 when read; written are whole numbers that fill 32 bits from the top, or floats.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.errors import AudioFileError
+
+UNKNOWN_SIZES = (0, 0x7FFF_F000, 0xFFFF_FFFF)
+"""What writers that can't go back leave as the length of the samples: none, sox's, ffmpeg's."""
+LARGEST_SIZE = 0xFFFF_FFFF - 1_000_000
+"""Bytes that a header of 32 bits can speak of, with room for everything that is no sample."""
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_SUBTYPES = {
+    (_PCM, 8): "PCM_U8", (_PCM, 16): "PCM_16", (_PCM, 24): "PCM_24", (_PCM, 32): "PCM_32",
+    (_FLOAT, 32): "FLOAT", (_FLOAT, 64): "DOUBLE",
+}  # fmt: skip
+_BITS = {subtype: bits for (_, bits), subtype in _SUBTYPES.items()}
+_INFO = {
+    b"INAM": "title", b"IART": "artist", b"IPRD": "album", b"ICRD": "date", b"ICMT": "comment", b"ICOP": "copyright",
+    b"IGNR": "genre", b"ISFT": "software", b"ITRK": "tracknumber", b"IPRT": "tracknumber",
+}  # fmt: skip
+_LARGEST_CHUNK = 1 << 24  # of what is kept in memory before the samples: tags, not pictures
+
+
+class Readable(Protocol):
+    """Bytes in order, which may give fewer than were asked for, and none at the end."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Up to `size` bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands before the samples."""
+
+    sample_rate_hz: int
+    channels: int
+    subtype: str
+    samples: int | None
+    """Per channel; None when the writer did not know."""
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of every channel."""
+        return self.channels * _BITS[self.subtype] // 8
+
+
+def exactly(stream: Readable, size: int) -> bytes:
+    """The next `size` bytes, or what there is before the end."""
+    parts, missing = [], size
+    while missing and (part := stream.read(min(missing, 1 << 20))):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def read_header(stream: Readable, name: str) -> Header:
+    """Read up to the first sample. Raises `AudioFileError` when it is no WAV, or one of another kind of samples."""
+    head = exactly(stream, 12)
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
+        found = f"begins with {head[:4]!r}" if head else "is empty"
+        raise AudioFileError(f"{name}: {found}; expected WAV, or give its form with --raw.")
+    shape: tuple[int, int, str] | None = None
+    long_size, tags = 0, dict[str, str]()
+    while True:
+        kind, size = _chunk_head(stream, name)
+        if kind == b"data":
+            break
+        body = _chunk_body(stream, size, name)
+        if kind == b"ds64":
+            long_size = struct.unpack_from("<Q", body.ljust(16, b"\0"), 8)[0]
+        elif kind == b"fmt ":
+            shape = _shape(body, name)
+        elif kind == b"LIST" and body[:4] == b"INFO":
+            tags |= _tags(body[4:])
+    if shape is None:
+        raise AudioFileError(f"{name}: its samples come before their format; write it again as WAV.")
+    if size == 0xFFFF_FFFF and long_size:
+        size = long_size
+    rate, channels, subtype = shape
+    header = Header(rate, channels, subtype, None, tags)
+    return header if size in UNKNOWN_SIZES else Header(rate, channels, subtype, size // header.frame_bytes, tags)
+
+
+def _chunk_head(stream: Readable, name: str) -> tuple[bytes, int]:
+    head = exactly(stream, 8)
+    if len(head) < 8:
+        raise _too_short(name)
+    kind, size = struct.unpack("<4sI", head)
+    return kind, size
+
+
+def _chunk_body(stream: Readable, size: int, name: str) -> bytes:
+    """A chunk that is not the samples; what is too long to be of use is passed over."""
+    padded = size + size % 2
+    body = exactly(stream, min(padded, _LARGEST_CHUNK))
+    if len(body) < min(padded, _LARGEST_CHUNK):
+        raise _too_short(name)
+    for start in range(len(body), padded, _LARGEST_CHUNK):
+        exactly(stream, min(_LARGEST_CHUNK, padded - start))
+    return body[:size]
+
+
+def _too_short(name: str) -> AudioFileError:
+    return AudioFileError(f"{name}: ends before its first sample; send it again.")
+
+
+def _shape(body: bytes, name: str) -> tuple[int, int, str]:
+    code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body.ljust(26, b"\0"))
+    if code == _EXTENSIBLE:
+        code = struct.unpack_from("<H", body.ljust(26, b"\0"), 24)[0]
+    if (code, bits) not in _SUBTYPES or not channels or not rate:
+        raise AudioFileError(
+            f"{name}: holds samples of kind {code} with {bits} bits, {channels} channels at {rate} Hz; expected "
+            "whole numbers of 8 to 32 bits or floats of 32 or 64."
+        )
+    return rate, channels, _SUBTYPES[code, bits]
+
+
+def _tags(body: bytes) -> dict[str, str]:
+    found, at = {}, 0
+    while at + 8 <= len(body):
+        kind, size = struct.unpack_from("<4sI", body, at)
+        text = body[at + 8 : at + 8 + size].split(b"\0")[0].decode("utf-8", errors="replace")
+        if kind in _INFO and text:
+            found[_INFO[kind]] = text
+        at += 8 + size + size % 2
+    return found
+
+
+def blocks(stream: Readable, header: Header, name: str, largest: int, *, full: bool) -> Iterator[NDArray[np.float32]]:
+    """The samples, at most `largest` of them at a time; `full` waits for as many, else what is there is given at once.
+
+    Raises `AudioFileError` when fewer come than the header promises, or the last one is cut off.
+    """
+    frame = header.frame_bytes
+    held, taken = b"", 0
+    while header.samples is None or taken < header.samples:
+        most = largest if header.samples is None else min(largest, header.samples - taken)
+        missing = most * frame - len(held)
+        more = exactly(stream, missing) if full else stream.read(missing)
+        if not more:
+            break
+        held += more
+        whole = len(held) // frame
+        if whole:
+            yield decode(held[: whole * frame], header)
+        held = held[whole * frame :]
+        taken += whole
+    if held or (header.samples is not None and taken < header.samples):
+        promised = "" if header.samples is None else f" of {header.samples}"
+        raise AudioFileError(f"{name}: is cut off after {taken}{promised} samples; send it again, or check its form.")
+    while header.samples is not None and stream.read(1 << 16):  # chunks behind: their writer must not fail
+        pass
+
+
+def decode(content: bytes, header: Header) -> NDArray[np.float32]:
+    """Bytes as samples `[T, C]`."""
+    subtype = header.subtype
+    if subtype == "PCM_24":
+        wide = np.zeros((len(content) // 3, 4), np.uint8)
+        wide[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
+        flat = wide.view("<i4")[:, 0] * np.float32(2.0**-31)
+    elif subtype == "PCM_U8":
+        flat = (np.frombuffer(content, np.uint8).astype(np.float32) - 128.0) / np.float32(128.0)
+    elif subtype in ("PCM_16", "PCM_32"):
+        kind, scale = ("<i2", 2.0**-15) if subtype == "PCM_16" else ("<i4", 2.0**-31)
+        flat = np.frombuffer(content, kind) * np.float32(scale)
+    else:
+        flat = np.frombuffer(content, "<f4" if subtype == "FLOAT" else "<f8")
+    return flat.astype(np.float32).reshape(-1, header.channels)
+
+
+def encode(samples: NDArray[np.int32] | NDArray[np.float32], subtype: str) -> bytes:
+    """`[T, C]` as bytes: whole numbers that fill 32 bits from the top, or floats."""
+    if subtype == "PCM_24":
+        octets: bytes = samples.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+        return octets
+    if subtype == "PCM_U8":
+        return ((samples.astype(np.int64) >> 24) + 128).astype(np.uint8).tobytes()
+    if subtype == "PCM_16":
+        return (samples.astype(np.int64) >> 16).astype("<i2").tobytes()
+    return samples.astype({"PCM_32": "<i4", "FLOAT": "<f4", "DOUBLE": "<f8"}[subtype]).tobytes()
+
+
+def header_bytes(header: Header) -> bytes:
+    """What stands before the samples of a WAV in a pipe; an unknown length is written as ffmpeg does."""
+    code = _FLOAT if header.subtype in ("FLOAT", "DOUBLE") else _PCM
+    bits, frame = _BITS[header.subtype], header.frame_bytes
+    info = _info_bytes(header.tags)
+    size = 0xFFFF_FFFF if header.samples is None else header.samples * frame
+    known = size <= LARGEST_SIZE and size % 2 == 0  # an odd length would want a byte behind it
+    shape = struct.pack(
+        "<HHIIHH", code, header.channels, header.sample_rate_hz, frame * header.sample_rate_hz, frame, bits
+    )
+    riff = 4 + 8 + len(shape) + len(info) + 8 + size if known else 0xFFFF_FFFF
+    start = struct.pack("<4sI4s4sI", b"RIFF", riff, b"WAVE", b"fmt ", len(shape)) + shape + info
+    return start + struct.pack("<4sI", b"data", size if known else 0xFFFF_FFFF)
+
+
+def _info_bytes(tags: dict[str, str]) -> bytes:
+    body = b"INFO"
+    for kind, name in _INFO.items():
+        if name in tags and kind != b"IPRT":
+            text = tags[name].encode() + b"\0"
+            body += struct.pack("<4sI", kind, len(text)) + text + b"\0" * (len(text) % 2)
+    return struct.pack("<4sI", b"LIST", len(body)) + body if len(body) > 4 else b""

@@ -1,0 +1,201 @@
+"""Targets: files that appear whole or not at all, and standard output."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import soundfile
+
+from timbre_restore import atomic
+from timbre_restore.audio.files import name_for_libsndfile, reason_of
+from timbre_restore.errors import AudioFileError
+from timbre_restore.runtime.files import wav
+from timbre_restore.runtime.files.finish import Finished
+from timbre_restore.runtime.files.formats import (
+    BITS,
+    PIPE,
+    RAW_FORMATS,
+    WAVS,
+    Wanted,
+    container_of,
+    known_subtype,
+    subtype_of,
+)
+from timbre_restore.runtime.files.reading import Sound
+
+STDOUT = "standard output"
+_SMALL = ("AIFF", "AU")
+"""Containers whose sizes are 32-bit numbers; WAV has RF64 beyond."""
+_BYTES = {**{subtype: bits // 8 for subtype, bits in BITS.items()}, "FLOAT": 4, "DOUBLE": 8}
+_ASCII_TAGS = ("MP3",)
+"""Containers in which libsndfile garbles what is not ASCII."""
+
+
+class Target(Protocol):
+    """Where finished blocks go."""
+
+    subtype: str
+
+    def write(self, block: Finished) -> None:
+        """The next samples `[T, C]`."""
+        ...
+
+
+@contextmanager
+def open_target(path: Path, sound: Sound, wanted: Wanted) -> Iterator[Target]:
+    """The target for a source's result, with the source's tags; a file is there when the block ends without an error.
+
+    Raises `AudioFileError` where its name or form can't be had, and when it can't be written. The reader of standard
+    output may go at any time: then it is `BrokenPipeError`.
+    """
+    if path == PIPE:
+        yield _pipe(sound, wanted)
+        return
+    form = _form(path, sound, wanted)
+    saying = partial(_in_words, path, f"{form.container} holds {sound.channels} channels at {sound.sample_rate_hz} Hz")
+    with ExitStack() as stack:
+        with saying():
+            temporary = stack.enter_context(atomic.replacing(path))
+            name = name_for_libsndfile(temporary)
+            file = soundfile.SoundFile(
+                name, "w", sound.sample_rate_hz, sound.channels, form.subtype, format=form.container
+            )
+            stack.callback(_close, file)
+            _set_tags(file, sound.tags, form.container)
+        yield _File(path, file, form, saying)
+        with saying():
+            file.close()
+            if form.plain_if_small:
+                make_plain(temporary)
+            stack.close()
+
+
+@contextmanager
+def _in_words(path: Path, doubtful: str) -> Iterator[None]:
+    """Failures of writing as a sentence. Around what writes and nothing else: another's error is not the disk's."""
+    try:
+        yield
+    except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as exc:
+        raise AudioFileError(
+            f"{path}: can't be written ({reason_of(exc)}); check the folder, that the disk is not full, and that "
+            f"{doubtful}."
+        ) from exc
+
+
+def _close(file: soundfile.SoundFile) -> None:
+    """After a failure, where what can't be written now does not matter; a file that is closed stays so."""
+    with suppress(soundfile.LibsndfileError):
+        file.close()
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a file is written. One whose length is not known is begun as RF64, and made plain if it stays small."""
+
+    container: str
+    subtype: str
+    frame_bytes: int
+    """0 where compression leaves it open."""
+    plain_if_small: bool = False
+
+
+def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
+    container = container_of(path, wanted)
+    subtype = subtype_of(path, container, wanted, sound.container, sound.subtype)
+    frame_bytes = sound.channels * _BYTES.get(subtype, 0)
+    if container != "WAV":
+        return _Form(container, subtype, frame_bytes)
+    if frame_bytes and sound.samples is None:
+        return _Form("RF64", subtype, frame_bytes, plain_if_small=True)
+    if frame_bytes and sound.samples is not None and sound.samples * frame_bytes > wav.LARGEST_SIZE:
+        return _Form("RF64", subtype, frame_bytes)
+    return _Form(sound.container if sound.container in WAVS else "WAV", subtype, frame_bytes)
+
+
+class _File:
+    def __init__(
+        self, path: Path, file: soundfile.SoundFile, form: _Form, saying: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._path, self._file, self._form, self._saying = path, file, form, saying
+        self._written = 0
+        self.subtype = form.subtype
+
+    def write(self, block: Finished) -> None:
+        self._written += len(block)
+        if self._form.container in _SMALL and self._written * self._form.frame_bytes > wav.LARGEST_SIZE:
+            raise AudioFileError(
+                f"{self._path}: would pass 4 GiB, which {self._form.container} can't; give a wav file."
+            )
+        with self._saying():
+            self._file.write(block)
+
+
+def _set_tags(file: soundfile.SoundFile, tags: dict[str, str], container: str) -> None:
+    for name, text in tags.items():
+        if container in _ASCII_TAGS and not text.isascii():
+            continue
+        try:
+            setattr(file, name, text)
+        except soundfile.LibsndfileError:  # the container has no place for it
+            continue
+
+
+def make_plain(path: Path) -> None:
+    """Turn an RF64 file of less than 4 GiB into a WAV: its 64-bit sizes become a chunk that readers pass over.
+
+    EBU Tech 3306 begins files the other way round; the bytes are the same.
+    """
+    size = path.stat().st_size
+    if size > wav.LARGEST_SIZE:
+        return
+    with path.open("r+b") as stream:
+        header = wav.read_header(stream, str(path))
+        start = stream.tell()
+        assert header.samples is not None
+        for at, content in (
+            (0, b"RIFF" + struct.pack("<I", size - 8)),
+            (12, b"JUNK"),
+            (start - 4, struct.pack("<I", header.samples * header.frame_bytes)),
+        ):
+            stream.seek(at)
+            stream.write(content)
+
+
+def _pipe(sound: Sound, wanted: Wanted) -> _Pipe:
+    if sys.stdout is None or sys.stdout.isatty():
+        raise AudioFileError(f"{STDOUT}: is a terminal; send it to a file or a program, or name a file.")
+    container = wanted.container or ("raw" if sound.container == "RAW" else "wav")
+    if container not in ("wav", "raw"):
+        raise AudioFileError(
+            f"{STDOUT}: carries wav or raw, not {container}; name a file, or let ffmpeg make it of wav."
+        )
+    subtypes = tuple(RAW_FORMATS.values())
+    subtype = known_subtype(wanted.subtype) if wanted.subtype else sound.subtype
+    if subtype not in subtypes:
+        if wanted.subtype:
+            known = ", ".join(name.replace("_", "").lower() for name in subtypes)
+            raise AudioFileError(f"{STDOUT}: does not carry {wanted.subtype}; expected one of {known}.")
+        subtype = "PCM_24"
+    # Not sys.stdout.buffer: with python -u that may write a part and say so.
+    stream = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 - it is not ours to close
+    if container == "raw":
+        return _Pipe(stream, subtype, b"")
+    header = wav.Header(sound.sample_rate_hz, sound.channels, subtype, sound.samples, sound.tags)
+    return _Pipe(stream, subtype, wav.header_bytes(header))
+
+
+class _Pipe:
+    def __init__(self, stream: BinaryIO, subtype: str, header: bytes) -> None:
+        self.subtype, self._stream = subtype, stream
+        self._stream.write(header)
+
+    def write(self, block: Finished) -> None:
+        self._stream.write(wav.encode(block, self.subtype))
+        self._stream.flush()

@@ -1,0 +1,434 @@
+"""What a restored file keeps, and what is refused: formats, tags, levels, rounding, damage."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from tests.voices import voice
+from timbre_restore.audio import rms
+from timbre_restore.errors import AudioFileError
+from timbre_restore.runtime import Treatment, Wanted, restore_path
+from timbre_restore.runtime.files import wav
+from timbre_restore.runtime.files.finish import REACH_S, Finish, Limiter, Rounding
+from timbre_restore.runtime.files.formats import written_suffix
+
+FloatArray = NDArray[np.float32]
+RATE = 48_000
+TAGS = {"title": "Tür", "artist": "A. Nobody", "album": "B", "date": "2020", "comment": "c", "genre": "g"}
+
+
+class Straight:
+    """A channel's way that changes nothing."""
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        return samples
+
+    def flush(self) -> FloatArray:
+        return np.zeros(0, np.float32)
+
+
+class Untouched:
+    """A treatment that changes nothing: these tests are about what stands before and behind it."""
+
+    def way(self, rate_hz: int) -> Straight:
+        return Straight()
+
+
+@pytest.fixture
+def untouched() -> Treatment:
+    return cast(Treatment, Untouched())
+
+
+def write(path: Path, samples: FloatArray, subtype: str = "PCM_16", **tags: str) -> Path:
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with soundfile.SoundFile(path, "w", RATE, channels, subtype) as file:
+        for name, text in tags.items():
+            setattr(file, name, text)
+        file.write(samples)
+    return path
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [("x.wav", "PCM_U8"), ("x.wav", "PCM_16"), ("x.wav", "PCM_24"), ("x.wav", "FLOAT"), ("x.wav", "DOUBLE"),
+     ("x.flac", "PCM_24"), ("x.aiff", "PCM_16"), ("x.au", "PCM_16"), ("x.caf", "PCM_24"), ("x.w64", "PCM_16"),
+     ("x.rf64", "PCM_16")],
+)  # fmt: skip
+def test_what_is_not_changed_is_kept_to_the_last_bit(
+    untouched: Treatment, tmp_path: Path, name: str, subtype: str
+) -> None:
+    """Level included: libsndfile's own rounding from floats would scale by 32767/32768. Dither has nothing to do."""
+    source, target = write(tmp_path / name, voice(0.3), subtype), tmp_path / "out" / name
+    restore_path(source, target, untouched)
+    before, after = soundfile.info(source), soundfile.info(target)
+    assert (after.format, after.subtype, after.frames) == (before.format, before.subtype, before.frames)
+    assert np.array_equal(soundfile.read(source)[0], soundfile.read(target)[0])
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("x.ogg", "VORBIS"), ("x.opus", "OPUS"), ("x.mp3", "MPEG_LAYER_III")])
+def test_compressed_containers_stay_what_they_are(
+    untouched: Treatment, tmp_path: Path, name: str, subtype: str
+) -> None:
+    with soundfile.SoundFile(
+        tmp_path / name, "w", RATE, 1, subtype, format=name[2:].upper().replace("OPUS", "OGG")
+    ) as file:
+        file.write(voice(1.0))
+    restore_path(tmp_path / name, tmp_path / f"out-{name}", untouched)
+    before, after = soundfile.info(tmp_path / name), soundfile.info(tmp_path / f"out-{name}")
+    assert (after.format, after.subtype, after.frames) == (before.format, subtype, before.frames)
+    assert rms(soundfile.read(tmp_path / f"out-{name}")[0]) == pytest.approx(rms(voice(1.0)), rel=0.1)
+
+
+def test_alac_becomes_plain_numbers(untouched: Treatment, tmp_path: Path) -> None:
+    """libsndfile takes the process down when it can't write ALAC."""
+    source = write(tmp_path / "in.caf", voice(0.3), "ALAC_20")
+    restore_path(source, tmp_path / "out.caf", untouched)
+    assert soundfile.info(tmp_path / "out.caf").subtype == "PCM_24"
+    assert np.array_equal(soundfile.read(source)[0], soundfile.read(tmp_path / "out.caf")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "expected"),
+    [("x.flac", Wanted("flac"), ("FLAC", "PCM_24")), ("x.wav", Wanted(None, "pcm16"), ("WAV", "PCM_16")),
+     ("x.caf", Wanted(None, "alac_16"), ("CAF", "ALAC_16")), ("x.ogg", Wanted(), ("OGG", "VORBIS")),
+     ("x.aif", Wanted(), ("AIFF", "FLOAT")), ("x.wav", Wanted("wav", "DOUBLE"), ("WAV", "DOUBLE"))],
+)  # fmt: skip
+def test_form_that_is_asked_for(
+    untouched: Treatment, tmp_path: Path, name: str, wanted: Wanted, expected: tuple[str, str]
+) -> None:
+    source = write(tmp_path / "in.wav", voice(0.3), "FLOAT")
+    restore_path(source, tmp_path / name, untouched, wanted=wanted)
+    info = soundfile.info(tmp_path / name)
+    assert (info.format, info.subtype) == expected
+    assert rms(soundfile.read(tmp_path / name)[0] - voice(0.3)) < (0.05 if expected[1] == "VORBIS" else 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "words"),
+    [("x.flac", Wanted("wav"), r"x\.flac: ends in \.flac, and the format asked for is wav"),
+     ("x.flac", Wanted(None, "float"), "FLAC does not hold float; expected one of pcm16, pcm24"),
+     ("x.wav", Wanted("m4a"), "'m4a' can't be written; expected one of wav"),
+     ("x.wav", Wanted(None, "pcm17"), "'pcm17' is no known sample format"),
+     ("x", Wanted(), "expected a name that ends in .wav")],
+)  # fmt: skip
+def test_form_that_can_not_be_had(untouched: Treatment, tmp_path: Path, name: str, wanted: Wanted, words: str) -> None:
+    source = write(tmp_path / "in.wav", voice(0.1))
+    with pytest.raises(AudioFileError, match=words):
+        restore_path(source, tmp_path / name, untouched, wanted=wanted)
+    assert left_in(tmp_path) == ["in.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("a.WAV", ".WAV"), ("a.flac", ".flac"), ("a.m4a", ".wav"), ("a.aifc", ".wav")]
+)
+def test_a_name_keeps_its_suffix_where_that_can_be_written(name: str, suffix: str) -> None:
+    assert written_suffix(Path(name), Wanted()) == suffix
+    assert written_suffix(Path(name), Wanted("ogg")) == ".ogg"
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.rf64", "x.flac", "x.ogg", "x.caf"])
+def test_tags_come_along(untouched: Treatment, tmp_path: Path, name: str) -> None:
+    source = write(tmp_path / "in.flac", voice(0.2), **TAGS)
+    restore_path(source, tmp_path / name, untouched)
+    with soundfile.SoundFile(tmp_path / name) as file:
+        assert file.copy_metadata() == TAGS
+
+
+def test_containers_without_a_place_for_tags_go_without(untouched: Treatment, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.flac", voice(0.2), **TAGS)
+    for name, kept in [("x.au", {}), ("x.mp3", {name: text for name, text in TAGS.items() if text.isascii()})]:
+        restore_path(source, tmp_path / name, untouched)
+        with soundfile.SoundFile(tmp_path / name) as file:
+            assert {key: text for key, text in file.copy_metadata().items() if text and key != "software"} == kept
+
+
+# Levels
+
+
+def test_a_float_file_keeps_its_peaks(untouched: Treatment, tmp_path: Path) -> None:
+    samples = np.float32(5) * voice(0.3)
+    source = write(tmp_path / "in.wav", samples, "FLOAT")
+    summary = restore_path(source, tmp_path / "out.wav", untouched)
+    assert np.array_equal(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], samples)
+    assert summary.done[0].limited_samples == 0
+
+
+def peaky() -> FloatArray:
+    samples = np.stack([voice(1.0, 1), voice(1.0, 2)], axis=1)
+    samples[[5000, 20_000, 20_050, 47_999], [0, 1, 0, 1]] = 1.5, -3.0, 1.2, 2.0
+    return samples
+
+
+def limited(samples: FloatArray, chunk: int) -> FloatArray:
+    limiter = Limiter(RATE, samples.shape[1])
+    parts = [limiter.push(samples[start : start + chunk]) for start in range(0, len(samples), chunk)]
+    assert limiter.limited_samples == 4
+    return np.concatenate([*parts, limiter.flush()])
+
+
+def test_the_limiter_takes_peaks_down_and_nothing_else() -> None:
+    samples = peaky()
+    out = limited(samples, len(samples))
+    assert np.abs(out).max() <= 1.0
+    assert out.shape == samples.shape
+    far = np.ones(len(samples), bool)
+    for peak in (5000, 20_000, 20_050, 47_999):
+        reach = 2 * round(REACH_S * RATE)
+        far[max(0, peak - reach) : peak + reach + 1] = False
+    assert np.array_equal(out[far], samples[far])
+    # One gain for all channels, which moves smoothly: no sample is cut where its neighbours are not.
+    near = np.abs(samples).min(axis=1) > 1e-3
+    gains = out[near] / samples[near]
+    assert np.abs(gains[:, 0] - gains[:, 1]).max() < 1e-5
+    assert np.abs(np.diff(out[:, 0] / np.where(samples[:, 0] == 0, 1, samples[:, 0]))[4900:5100]).max() < 0.01
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 777, 24_000])
+def test_the_limiter_does_not_depend_on_the_blocks(chunk: int) -> None:
+    samples = peaky()[:24_000] if chunk == 1 else peaky()
+    if chunk == 1:
+        samples[-1, 1] = 2.0
+    assert np.abs(limited(samples, chunk) - limited(samples, len(samples))).max() < 1e-7
+
+
+def test_dither_makes_the_error_independent_of_the_signal() -> None:
+    """A sine of less than half a step is lost without it, and stands in the spectrum with it, with no harmonics."""
+    step = 2.0**-15
+    sine = (0.4 * step * np.sin(2 * np.pi * 1000 * np.arange(10 * RATE) / RATE)).astype(np.float32)[:, None]
+    whole = Rounding(16, 1)(sine)[:, 0] / 65536
+    assert np.abs(whole).max() == 1  # rint(0.4 + 1) at most
+    spectrum = np.abs(np.fft.rfft(whole)) / len(whole) * 2
+    assert spectrum[10_000] == pytest.approx(0.4, rel=0.05)
+    assert spectrum[30_000] < 0.01
+    error = whole - sine[:, 0] / step
+    assert np.var(error) == pytest.approx(0.25, rel=0.02)  # TPDF 1/6 + rounding 1/12
+    assert np.var(error[np.abs(sine[:, 0]) > 0.3 * step]) == pytest.approx(0.25, rel=0.03)
+
+
+def test_dither_is_the_same_for_any_blocks_and_differs_between_channels() -> None:
+    samples = np.repeat(voice(0.5)[:, None], 2, axis=1) * np.float32(0.9)
+    whole, parts = Finish("PCM_16", RATE, 2), Finish("PCM_16", RATE, 2)
+    once = np.concatenate([whole.push(samples), whole.flush()])
+    pieces = [parts.push(samples[start : start + 500]) for start in range(0, len(samples), 500)]
+    assert np.array_equal(once, np.concatenate([*pieces, parts.flush()]))
+    assert not np.array_equal(once[:, 0], once[:, 1])
+    assert np.abs(once / 2.0**31 - samples).max() < 2 * 2.0**-15
+    assert np.array_equal(np.unique(once % 65536), [0])
+
+
+def test_silence_stays_silent_and_24_bits_get_no_dither() -> None:
+    assert not Rounding(16, 1)(np.zeros((1000, 1), np.float32)).any()
+    samples = voice(0.1)[:, None]
+    exact = np.clip(np.rint(samples.astype(np.float64) * 2**23), -(2**23), 2**23 - 1)
+    assert np.array_equal(Rounding(24, 1)(samples), exact.astype(np.int64) * 256)
+    assert Rounding(16, 1)(np.array([[1.0], [-1.0]], np.float32)).tolist() == [[32767 * 65536], [-32768 * 65536]]
+
+
+# Large files
+
+
+def test_a_wav_that_would_pass_4_gib_is_rf64(
+    untouched: Treatment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in.wav", voice(0.3))
+    monkeypatch.setattr(wav, "LARGEST_SIZE", 10_000)
+    restore_path(source, tmp_path / "out.wav", untouched)
+    assert (tmp_path / "out.wav").read_bytes()[:4] == b"RF64"
+    assert np.array_equal(soundfile.read(source)[0], soundfile.read(tmp_path / "out.wav")[0])
+    with pytest.raises(AudioFileError, match="would pass 4 GiB, which AIFF can't; give a wav file"):
+        restore_path(source, tmp_path / "out.aiff", untouched)
+    assert left_in(tmp_path) == ["in.wav", "out.wav"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_length_that_is_not_known_before(
+    untouched: Treatment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """Begun as RF64; a plain WAV when it has stayed small."""
+    plain = write(tmp_path / "plain.wav", voice(0.3))
+    content = bytearray(plain.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = struct.pack("<I", 0xFFFF_FFFF)
+    (tmp_path / "in.wav").write_bytes(content)
+    monkeypatch.setattr("timbre_restore.runtime.files.reading._opened", lambda path: None)
+    if large:
+        monkeypatch.setattr(wav, "LARGEST_SIZE", 10_000)
+    restore_path(tmp_path / "in.wav", tmp_path / "out.wav", untouched)
+    info = soundfile.info(tmp_path / "out.wav")
+    assert (tmp_path / "out.wav").read_bytes()[:4] == (b"RF64" if large else b"RIFF")
+    assert info.subtype == "PCM_16"
+    assert np.array_equal(soundfile.read(plain)[0], soundfile.read(tmp_path / "out.wav")[0])
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.rf64", "x.flac", "x.ogg", "x.opus", "x.mp3", "x.aiff", "x.au", "x.w64"])
+def test_a_file_that_is_cut_off(
+    untouched: Treatment, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no ffmpeg, which would take some of them for whole
+    kind = {"opus": "OGG"}.get(name[2:], name[2:].upper())
+    with soundfile.SoundFile(tmp_path / name, "w", RATE, 1, "OPUS" if "opus" in name else None, format=kind) as file:
+        file.write(voice(2.0))
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(AudioFileError, match=r"x\..*copy the file again") as caught:
+        restore_path(tmp_path / name, tmp_path / f"out-{name}", untouched)
+    assert "\n" not in str(caught.value)
+    assert left_in(tmp_path) == [name]
+
+
+def test_an_ogg_without_its_last_page(untouched: Treatment, tmp_path: Path) -> None:
+    """Whole pages, so that nothing but the missing mark of the end tells."""
+    soundfile.write(tmp_path / "in.ogg", voice(2.0), RATE)
+    content = (tmp_path / "in.ogg").read_bytes()
+    (tmp_path / "in.ogg").write_bytes(content[: content.rindex(b"OggS")])
+    with pytest.raises(AudioFileError, match=r"in\.ogg: is cut off: its last page is missing; copy the file again"):
+        restore_path(tmp_path / "in.ogg", tmp_path / "out.ogg", untouched)
+
+
+def test_nan_in_a_file_is_named_with_its_place(untouched: Treatment, tmp_path: Path) -> None:
+    samples = voice(6.0)
+    samples[5 * RATE + 4800] = np.inf  # in the second block
+    source = write(tmp_path / "in.wav", samples, "FLOAT")
+    with pytest.raises(AudioFileError, match=r"in\.wav: holds NaN or infinite samples \(the first at 5\.100 s\)"):
+        restore_path(source, tmp_path / "out.wav", untouched)
+    assert left_in(tmp_path) == ["in.wav"]
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Files of this process can't grow beyond 60,000 bytes."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("name", ["out.wav", "out.flac", "out.ogg"])
+def test_a_full_disk_is_one_sentence(
+    untouched: Treatment, tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 20 * RATE).astype(np.float32)
+    source = write(tmp_path / "in.wav", noise)
+    request.getfixturevalue("small_disk")
+    with pytest.raises(AudioFileError, match=rf"{name}: can't be written \(.*\); check .* that the disk is not full"):
+        restore_path(source, tmp_path / name, untouched)
+    assert left_in(tmp_path) == ["in.wav"]
+
+
+def test_another_error_is_not_taken_for_the_disks(tmp_path: Path) -> None:
+    class Broken(Untouched):
+        def way(self, rate_hz: int) -> Straight:
+            raise ValueError("a mistake of ours")
+
+    source = write(tmp_path / "in.wav", voice(0.1))
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        restore_path(source, tmp_path / "out.wav", cast(Treatment, Broken()))
+    assert left_in(tmp_path) == ["in.wav"]
+
+
+# ffmpeg
+
+
+FAKE = """#!/bin/sh
+case "$*" in *-i\\ file:*.m4a\\ -map\\ 0:a:0*) ;; *) echo "wrong line: $*" >&2; exit 1;; esac
+{body}
+"""
+
+
+@pytest.fixture
+def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A program of that name, whose body a test writes; it decodes `decoded.wav`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder / "ffmpeg"
+
+
+def pretend(program: Path, body: str) -> None:
+    program.write_text(FAKE.format(body=body))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+def test_what_libsndfile_does_not_read_goes_through_ffmpeg(
+    untouched: Treatment, tmp_path: Path, fake_ffmpeg: Path
+) -> None:
+    decoded = write(tmp_path / "decoded.wav", voice(7.0), "FLOAT", title="T")
+    pretend(fake_ffmpeg, f"cat '{decoded}'")
+    (tmp_path / "film.m4a").write_bytes(b"not for libsndfile")
+    (tmp_path / "out").mkdir()
+    result = restore_path(tmp_path / "film.m4a", tmp_path / "out", untouched).done[0]
+    assert result.target == tmp_path / "out" / "film.wav"
+    with soundfile.SoundFile(result.target) as file:
+        assert (file.format, file.subtype, file.title) == ("WAV", "FLOAT", "T")
+        assert np.array_equal(file.read(dtype="float32"), voice(7.0))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("echo 'no such codec' >&2; exit 1", r"can't be read as audio .* \(ffmpeg: no such codec\)"),
+     ("head -c 100000 {wav}; echo 'x: broken here.' >&2; exit 1", r"ffmpeg can't decode it whole \(x: broken here\)"),
+     ("head -c 100000 {wav}; kill -9 $$", r"ffmpeg can't decode it whole \(it ended with status -9\)"),
+     ("cat {wav}; echo '[matroska @ 0x55] File ended prematurely' >&2", r"whole \(File ended prematurely\)"),
+     ("head -c 100001 {wav}", r"is cut off after \d+ of 336000 samples"),
+     ("exit 0", "can't be read as audio|is empty")],
+)  # fmt: skip
+def test_an_ffmpeg_that_fails(untouched: Treatment, tmp_path: Path, fake_ffmpeg: Path, body: str, words: str) -> None:
+    decoded = write(tmp_path / "decoded.wav", voice(7.0), "FLOAT")
+    pretend(fake_ffmpeg, body.format(wav=decoded))
+    (tmp_path / "in.m4a").write_bytes(b"not for libsndfile")
+    before = left_in(tmp_path)
+    with pytest.raises(AudioFileError, match=words) as caught:
+        restore_path(tmp_path / "in.m4a", tmp_path / "out.wav", untouched)
+    assert "in.m4a" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert left_in(tmp_path) == before
+
+
+def test_without_ffmpeg_the_remedy_is_named(
+    untouched: Treatment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "in.m4a").write_bytes(b"something")
+    with pytest.raises(AudioFileError, match=r"in\.m4a: can't be read as audio .*; install ffmpeg"):
+        restore_path(tmp_path / "in.m4a", tmp_path / "out.wav", untouched)
+
+
+def test_the_real_ffmpeg(untouched: Treatment, tmp_path: Path) -> None:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("ffmpeg is not installed here; a made program stands in for it in the other tests")
+    source = write(tmp_path / "in.flac", np.stack([voice(2.0, 1), voice(2.0, 2)], axis=1), **TAGS)
+    film = tmp_path / "in.m4a"
+    assert os.spawnv(os.P_WAIT, program, [program, "-nostdin", "-v", "error", "-i", str(source), str(film)]) == 0
+    restore_path(film, tmp_path / "out.wav", untouched)
+    with soundfile.SoundFile(tmp_path / "out.wav") as file:
+        assert (file.samplerate, file.channels, file.subtype) == (RATE, 2, "FLOAT")
+        assert abs(file.frames - 2 * RATE) <= 2048
+        assert file.copy_metadata() == TAGS
+        samples = file.read(dtype="float32")
+    assert rms(samples[:90_000, 0] - voice(2.0, 1)[:90_000]) < 0.3 * rms(voice(2.0, 1))
+    film.write_bytes(film.read_bytes()[:-3000])
+    with pytest.raises(AudioFileError, match="ffmpeg"):
+        restore_path(film, tmp_path / "cut.wav", untouched)

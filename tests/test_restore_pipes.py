@@ -1,0 +1,211 @@
+"""`restore` between programs: WAV and bare samples through standard input and output, by real processes."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from tests.voices import RATE, noise, voice
+from timbre_restore.errors import AudioFileError
+from timbre_restore.runtime.files import wav
+from timbre_restore.runtime.files.finish import Rounding
+
+FloatArray = NDArray[np.float32]
+ROOT = Path(__file__).resolve().parent.parent
+SUBTYPES = {"PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 0, "DOUBLE": 0}
+HEADER = wav.Header(RATE, 1, "PCM_16", None)
+
+
+def command(*arguments: str) -> list[str]:
+    code = "import sys; from timbre_restore.apps.cli import main; sys.exit(main())"
+    return [sys.executable, "-W", "error", "-c", code, "restore", *arguments]
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command(*arguments), stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, cwd=ROOT)
+
+
+def restored(content: bytes, *arguments: str, status: int = 0) -> tuple[bytes, str]:
+    """Standard output, and what was said beside."""
+    done = subprocess.run(command(*arguments), input=content, capture_output=True, check=False, cwd=ROOT, timeout=60)
+    said = done.stderr.decode()
+    assert "Traceback" not in said
+    assert done.returncode == status, said
+    return done.stdout, said
+
+
+def within(seconds: float, stream: IO[bytes], size: int) -> bytes:
+    """So many bytes, which must come before so many seconds have gone."""
+    content, end = b"", time.monotonic() + seconds
+    while len(content) < size:
+        assert select.select([stream], [], [], max(0.0, end - time.monotonic()))[0], f"{len(content)} of {size} bytes"
+        content += stream.read(size - len(content))
+    return content
+
+
+def as_wav(samples: FloatArray, subtype: str = "PCM_16", rate: int = RATE) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate, format="WAV", subtype=subtype)
+    return stream.getvalue()
+
+
+def test_sound_comes_out_while_it_still_goes_in(tmp_path: Path) -> None:
+    """Through the real suppressor; in all it is what the file gives, but for the order in which floats are added."""
+    samples = (voice(3.0) + noise(3.0, level=0.03)).astype(np.float32)
+    content = wav.header_bytes(HEADER) + (samples * 32768).astype("<i2").tobytes()
+    process = start("-", "-o", "-")
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(content[: 44 + 2 * RATE])  # one second
+    first = within(30.0, process.stdout, 44 + 2 * int(0.95 * RATE))
+    process.stdin.write(content[44 + 2 * RATE : 44 + 2 * RATE + 1920])  # 20 ms, which come back alike
+    first += within(30.0, process.stdout, 1920)
+    assert process.poll() is None
+    rest, said = process.communicate(content[44 + 2 * RATE + 1920 :], timeout=60)
+    out = first + rest
+    assert (process.returncode, said.decode()) == (0, "standard output: 3.0 s\n")
+
+    header = wav.read_header(io.BytesIO(out), "out")
+    assert (header.samples, header.subtype) == (None, "PCM_16")  # nobody knew the length
+    soundfile.write(tmp_path / "in.wav", np.frombuffer(content[44:], "<i2"), RATE)
+    restored(b"", str(tmp_path / "in.wav"), "-o", str(tmp_path / "out.wav"))
+    whole = soundfile.read(tmp_path / "out.wav", dtype="int16")[0]
+    piped = np.frombuffer(out[44:], "<i2")
+    assert len(piped) == len(whole)
+    assert np.abs(piped.astype(int) - whole).max() <= 1
+
+
+def test_bare_samples_in_and_out() -> None:
+    """Two channels at 16 kHz, strength 0 behind nothing: each comes back in its place; NaN counts as silence."""
+    left, right = voice(1.0, 1)[::3], voice(1.0, 2)[::3]
+    samples = np.stack([left, right], axis=1).astype("<f4")
+    samples[9000, 1] = np.nan
+    line = [
+        "-",
+        "-o",
+        "-",
+        "--raw",
+        "f32le",
+        "--rate",
+        "16000",
+        "--channels",
+        "2",
+        "--already-suppressed",
+        "--strength",
+        "0",
+    ]
+    out, said = restored(samples.tobytes(), *line)
+    back = np.frombuffer(out, "<f4").reshape(-1, 2)
+    assert back.shape == samples.shape
+    assert np.corrcoef(back[:8000, 0], left[:8000])[0, 1] > 0.99
+    assert np.corrcoef(back[:8000, 1], right[:8000])[0, 1] > 0.99
+    assert said == "standard output: 1.0 s\nwarning: 1 NaN or infinite samples came in and were taken for silence.\n"
+
+
+def test_from_a_pipe_to_a_file_and_back(tmp_path: Path) -> None:
+    samples = voice(1.0)
+    target = tmp_path / "new" / "out.flac"
+    out, said = restored(as_wav(samples), "-", "-o", str(target), "--already-suppressed", "--strength", "0")
+    assert (out.decode(), said) == (f"{target}: 1.0 s\n", "")
+    assert soundfile.info(target).subtype == "PCM_16"
+    line = [str(target), "-o", "-", "--already-suppressed", "--strength", "0", "--subtype", "pcm24"]
+    back, _ = restored(b"", *line)
+    assert np.array_equal(soundfile.read(io.BytesIO(back))[0], soundfile.read(target)[0])
+    assert soundfile.info(io.BytesIO(back)).subtype == "PCM_24"
+    assert sorted(path.name for path in target.parent.iterdir()) == ["out.flac"]
+
+
+def test_a_reader_that_goes_ends_it_quietly() -> None:
+    process = start("-", "-o", "-", "--raw", "s16le", "--already-suppressed")
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdin.write(bytes(2 * RATE))
+    within(30.0, process.stdout, 1000)
+    process.stdout.close()
+    with pytest.raises(BrokenPipeError):
+        for _ in range(100):
+            process.stdin.write(bytes(2 * RATE))
+    assert process.wait(20) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.stdin.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "extra", "status", "words"),
+    [(b"ID3\x04 something", [], 1, "standard input: begins with b'ID3"),
+     (b"", [], 1, "standard input: is empty; expected WAV"),
+     (as_wav(voice(1.0))[:60_000], [], 1, "standard input: is cut off after 29978 of 48000 samples"),
+     (bytes(1001), ["--raw", "s16le"], 1, "is cut off after 500 samples; send it again, or check its form"),
+     (b"", ["--format", "flac", "--raw", "s16le"], 1, "standard output: carries wav or raw, not flac"),
+     (b"", ["--subtype", "vorbis", "--raw", "s16le"], 1, "standard output: does not carry vorbis")],
+)  # fmt: skip
+def test_what_can_not_go_through_a_pipe(content: bytes, extra: list[str], status: int, words: str) -> None:
+    out, said = restored(content, "-", "-o", "-", "--already-suppressed", *extra, status=status)
+    assert words in said
+    assert said.count("\n") == 1
+    assert out == b"" or "cut off" in words
+
+
+@pytest.mark.parametrize("subtype", SUBTYPES)
+@pytest.mark.parametrize("samples", [None, 500])
+def test_a_header_says_what_libsndfile_understands(subtype: str, samples: int | None) -> None:
+    header = wav.Header(44_100, 2, subtype, samples, {"title": "Tü", "artist": "A"})
+    sound = np.stack([voice(0.1, 1), voice(0.1, 2)], axis=1)[:500]
+    stored = Rounding(SUBTYPES[subtype], 2)(sound) if SUBTYPES[subtype] else sound
+    content = wav.header_bytes(header) + wav.encode(stored, subtype)
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        assert (file.samplerate, file.channels, file.subtype, file.frames) == (44_100, 2, subtype, 500)
+        assert (file.title, file.artist) == ("Tü", "A")
+        read = file.read(dtype="float32")
+    stream = io.BytesIO(content)
+    assert wav.read_header(stream, "x") == header
+    assert np.array_equal(np.concatenate(list(wav.blocks(stream, header, "x", 64, full=True))), read)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64"])
+def test_what_libsndfile_writes_is_read_alike(subtype: str, kind: str) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, voice(0.1), RATE, format=kind, subtype=subtype)
+    stream.seek(0)
+    header = wav.read_header(stream, "x")
+    assert (header.sample_rate_hz, header.channels, header.subtype, header.samples) == (RATE, 1, subtype, 4800)
+    read = np.concatenate(list(wav.blocks(stream, header, "x", 1000, full=False)))
+    stream.seek(0)
+    assert np.array_equal(read[:, 0], soundfile.read(stream, dtype="float32")[0])
+
+
+def test_headers_that_are_none() -> None:
+    good = as_wav(voice(0.1))
+    for content, words in [
+        (good[:30], "ends before its first sample"),
+        (good[:20] + b"\x07\0" + good[22:], "samples of kind 7 with 16 bits"),
+        (b"RIFF\0\0\0\0AVI " + good[12:], "begins with b'RIFF'"),
+        (good[:12] + good[36:], "its samples come before their format"),
+    ]:
+        with pytest.raises(AudioFileError, match=words):
+            wav.read_header(io.BytesIO(content), "x")
+
+
+def test_a_terminal_is_no_sound() -> None:
+    parent, child = os.openpty()
+    try:
+        done = subprocess.run(
+            command("-", "-o", "x.wav"), stdin=child, capture_output=True, check=False, cwd=ROOT, text=True
+        )
+    finally:
+        os.close(parent)
+        os.close(child)
+    assert done.returncode == 1
+    assert "standard input: is a terminal" in done.stderr
