@@ -50,35 +50,44 @@ def in_format(model: str, form: str, folder: Path) -> Path | str:
     return target
 
 
-def system_of(text: str, folder: Path) -> tuple[System, str]:
-    """What turns (noisy, degraded) into an output, and what its file costs, in words."""
+def system_of(text: str, folder: Path) -> tuple[System, Path | None]:
+    """What turns (noisy, degraded) into an output, and the file that does it."""
     if text.startswith("limit="):
         limited = load_suppressor(SuppressorSettings(attenuation_limit_db=float(text.removeprefix("limit="))))
-        return (lambda noisy, _degraded: limited(noisy)), ""
+        return (lambda noisy, _degraded: limited(noisy)), None
     words, _, way = text.partition(",")
     words, _, strength = words.partition("@")
     model, _, form = words.partition(":")
     path = in_format(model, form or "fp32", folder)
     restorer = Restorer.load(path)
     amount = float(strength) if strength else None
-    push = graph_alone(Path(restorer.model.name))
-    hop = np.zeros(480, np.float32)
-    spent = sorted(milliseconds(lambda: push(hop)) for _ in range(TIMED_HOPS))
-    cost = f"{Path(restorer.model.name).stat().st_size / 1e6:.2f} MB, {spent[TIMED_HOPS // 2]:.3f} ms a hop"
+    file = Path(restorer.model.name)
     if way in ("", "chain"):
         chain = Chain(load_suppressor(SuppressorSettings(runtime="graphs")), restorer)
-        return (lambda noisy, _degraded: chain(noisy, strength=amount)), cost
+        return (lambda noisy, _degraded: chain(noisy, strength=amount)), file
     if way == "box":
-        return (lambda noisy, degraded: restorer(degraded, noisy, strength=amount)), cost
+        return (lambda noisy, degraded: restorer(degraded, noisy, strength=amount)), file
     if way == "alone":
-        return (lambda _noisy, degraded: restorer(degraded, degraded, strength=amount)), cost
+        return (lambda _noisy, degraded: restorer(degraded, degraded, strength=amount)), file
     raise SystemExit(f"{text}: expected chain, box or alone after the comma.")
+
+
+def costs(files: list[Path]) -> dict[Path, float]:
+    """Median milliseconds per hop of each graph; all take turns."""
+    pushes = {file: graph_alone(file) for file in files}
+    hop, spent = np.zeros(480, np.float32), {file: list[float]() for file in files}
+    for _ in range(TIMED_HOPS):
+        for file, push in pushes.items():
+            spent[file].append(milliseconds(lambda push=push: push(hop)))  # type: ignore[misc]
+    return {file: float(np.median(values)) for file, values in spent.items()}
 
 
 def main(pairs: Path, texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         systems = {text: system_of(text, Path(name)) for text in texts}
         first, others = texts[0], texts[1:]
+        timed = costs(sorted({file for _, file in systems.values() if file}))
+        sizes = {file: file.stat().st_size / 1e6 for file in timed}
         result = evaluate(
             items_from_pairs(pairs),
             load_suppressor(SuppressorSettings(runtime="graphs")),
@@ -96,8 +105,12 @@ def main(pairs: Path, texts: list[str]) -> None:
         values = [mean(result, system, key) for key in KEYS]
         shown = " ".join("    n/a" if value is None else f"{value:7.3f}" for value in values)
         bad = worse(result, system)
-        print(f"{title:36} {shown}  {len(bad.stems)} of {bad.judged}  {systems.get(title, (None, ''))[1]}")
+        print(f"{title:36} {shown}  {len(bad.stems)} of {bad.judged}", end="")
+        file = systems[title][1] if title in systems else None
+        print(f"  {sizes[file]:.2f} MB, {timed[file]:.3f} ms a hop" if file else "")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        raise SystemExit("voices.py: expected PAIRS and at least one SYSTEM; see the top of the file.")
     main(Path(sys.argv[1]), sys.argv[2:])

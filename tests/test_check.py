@@ -222,6 +222,7 @@ def test_a_figure_that_is_no_number_fails() -> None:
     [
         ({"hop_samples": "256"}, "says hop_samples is '256'"),
         ({"latency_samples": "soon"}, "expected a multiple of 480"),
+        ({"latency_samples": "960", "lookahead_samples": "480"}, "expected at least as many"),
         ({"domain": "cepstrum"}, "runs waveform or spectrum"),
         ({"domain": "waveform"}, "inputs, outputs and states"),
         ({"conditioning": "degraded"}, "see noisy"),

@@ -16,6 +16,7 @@ ComplexArray = NDArray[np.complex64]
 WINDOW = 2 * HOP_SAMPLES
 BINS = HOP_SAMPLES + 1
 ERB_BANDS = 32
+NEUTRAL_SNR_DB = 10.0  # the middle of the suppressor's range: what says the least where it tells nothing
 FILTERED_BINS = 96  # below 4.8 kHz the voice is filtered bin by bin, above it has band gains alone
 
 

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timbre_restore.audio import HOP_SAMPLES
-from timbre_restore.audio.frames import BINS, ERB_BANDS
+from timbre_restore.audio.frames import BINS, ERB_BANDS, NEUTRAL_SNR_DB
 from timbre_restore.models.generator import GeneratorSettings, State
 from timbre_restore.models.spectrum import Frames
 from timbre_restore.models.streaming import AllBandsGRU, BandGRU, Delay, Remembering, RunningPower, StreamingConv2d
@@ -43,7 +43,6 @@ PHASE_FLOOR = 1e-5  # of the voice's running power per bin
 HEAD_SCALE = 10.0  # as in `unet`: so that a gate can move within some dozen steps of Adam
 CORRECTION = 0.3  # of the voice's running level in a band, at most
 DEGRADED_BOOST = 3.0  # without noisy, what may come back is so many times what is left: 12 dB
-NEUTRAL_SNR_DB = 10.0
 HEADS = 3  # gate, real and imaginary part of the correction
 
 

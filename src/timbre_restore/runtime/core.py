@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import HOP_SAMPLES
-from timbre_restore.audio.frames import BINS, ERB_BANDS, ComplexArray, analyse, synthesise
+from timbre_restore.audio.frames import BINS, ERB_BANDS, NEUTRAL_SNR_DB, ComplexArray, analyse, synthesise
 from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model
 
-NEUTRAL_SNR_DB = 10.0
 _NEUTRAL_HINTS = np.array([[1.0] * ERB_BANDS + [NEUTRAL_SNR_DB]], np.float32)
 """What says the least where a suppressor tells nothing."""
 _NOTHING = np.zeros(HOP_SAMPLES, np.float32)

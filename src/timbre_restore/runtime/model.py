@@ -47,6 +47,11 @@ class Model:
         self.hop_samples = int(self._fact("hop_samples", (str(HOP_SAMPLES),)))
         self.latency_samples = self._hops_of("latency_samples")
         self.lookahead_samples = self._hops_of("lookahead_samples")
+        if self.latency_samples > self.lookahead_samples > 0:
+            raise ModelError(
+                f"{name}: says that it waits for {self.latency_samples} samples and looks at noisy only "
+                f"{self.lookahead_samples} later; expected at least as many; export it again."
+            )
         self.needs_noisy = "noisy" in self.metadata["conditioning"]
         self.takes_hints = "hints" in self.metadata["conditioning"]
         self._states = {i.name: i.shape for i in session.get_inputs() if i.name.startswith("state_")}

@@ -70,8 +70,8 @@ class Stream:
     @property
     def held_samples(self) -> int:
         """Samples that a push of whole hops still holds back: the model's latency, or what noisy has to come first."""
-        ahead = self._core.ahead * HOP_SAMPLES
-        return self._core.late * HOP_SAMPLES + max(0, ahead - self._lead)
+        missing = max(0, self._core.ahead * HOP_SAMPLES - self._lead)
+        return (self._core.late + -(-missing // HOP_SAMPLES)) * HOP_SAMPLES
 
     def reset(self) -> None:
         """Begin anew, as after making the stream."""
