@@ -52,8 +52,10 @@ def restore(
         str | None,
         typer.Option(metavar="NAME", help="Stdin is headerless: u8, s16le, s24le, s32le, f32le or f64le."),
     ] = None,
-    rate: Annotated[int | None, typer.Option(min=1, metavar="HZ", help="Of --raw; 48000 without it.")] = None,
-    channels: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of --raw; 1 without it.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1_000, max=768_000, metavar="HZ", help="Of --raw; 48000 without it.")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(min=1, max=64, metavar="N", help="Of --raw; 1 without it.")] = None,
     model: ModelFile = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -129,6 +131,8 @@ def _report(summary: RestoreSummary) -> None:
             note(f"warning: {name}: {result.limited_samples} samples passed full scale and were limited.")
         if result.mended_samples:
             note(f"warning: {result.mended_samples} NaN or infinite samples came in and were taken for silence.")
+        if result.dropped_bytes:
+            note(f"warning: {name}: the sound ended within a sample, whose {result.dropped_bytes} bytes were dropped.")
     if summary.skipped:
         note(f"already there, and left: {summary.skipped}")
     for failure in summary.failed:

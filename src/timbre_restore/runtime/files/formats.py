@@ -39,6 +39,9 @@ RAW_FORMATS = {
 """Samples without a header, by the names that sox and ffmpeg know → subtype. A pipe carries no other."""
 BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 """Of whole-number formats; all others are given floats."""
+RATES_HZ = range(1_000, 768_001)
+"""Rates of sound; a header that says another is torn."""
+CHANNELS = range(1, 65)
 UNLIMITED = ("FLOAT", "DOUBLE")
 """Formats that hold peaks over full scale as they are."""
 

@@ -26,6 +26,8 @@ class FileResult:
     limited_samples: int
     mended_samples: int = 0
     """NaN or infinite samples of standard input, taken for silence."""
+    dropped_bytes: int = 0
+    """Of a last sample that was not all there, where the length was not known before."""
 
 
 Heard = Callable[[float], None]
@@ -47,7 +49,8 @@ def restore_file(
         samples = _through(sound, treatment, finish, writer, heard)
         if samples == 0:
             raise AudioFileError(f"{STDIN if source == PIPE else source}: holds no samples.")
-    return FileResult(target, samples / sound.sample_rate_hz, finish.limited_samples, sound.mended_samples)
+    seconds = samples / sound.sample_rate_hz
+    return FileResult(target, seconds, finish.limited_samples, sound.mended_samples, sound.dropped_bytes)
 
 
 def _through(sound: Sound, treatment: Treatment, finish: Finish, writer: Target, heard: Heard) -> int:

@@ -6,8 +6,9 @@ A block is some seconds at the most, so memory does not grow with the length.
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,12 @@ from timbre_restore.audio.files import name_for_libsndfile, reason_of
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.ffmpeg import FfmpegError, decoding, ffmpeg_program
-from timbre_restore.runtime.files.formats import BY_FFMPEG, PIPE, WAVS, Raw
+from timbre_restore.runtime.files.formats import BY_FFMPEG, CHANNELS, PIPE, RATES_HZ, WAVS, Raw
 from timbre_restore.runtime.files.whole import check_whole
 
 BLOCK_S = 5.0
+LARGEST_BLOCK = 1 << 22
+"""Numbers in a block, whatever the rate and the channels: 16 MiB."""
 STDIN = "standard input"
 _NO_LENGTH = 1 << 62  # libsndfile's own word for it is the largest number there is
 
@@ -46,6 +49,8 @@ class Sound:
     tags: dict[str, str] = field(default_factory=dict)
     mended_samples: int = 0
     """NaN or infinite samples of a pipe, taken for silence; a file with such is refused."""
+    dropped_bytes: int = 0
+    """Of a last sample that was not all there, where the length was not known."""
 
     @property
     def seconds(self) -> float | None:
@@ -62,8 +67,7 @@ def open_sound(path: Path, raw: Raw | None = None) -> Iterator[Sound]:
     if path == PIPE:
         yield _stdin_sound(raw)
         return
-    if not path.is_file():
-        raise AudioFileError(f"{path}: no such file; check the path.")
+    check_source(path)
     check_whole(path)
     try:
         file = _opened(path)
@@ -73,19 +77,42 @@ def open_sound(path: Path, raw: Raw | None = None) -> Iterator[Sound]:
             raise
         with decoding(path, program) as stream:
             header = _ffmpeg_header(stream, path, exc)
-            yield _wav_sound(stream, header, str(path), "", full=True)
+            yield _wav_sound(stream, header, str(path), "")
         return
     if file is None:
         with path.open("rb", buffering=0) as stream:
-            yield _wav_sound(stream, wav.read_header(stream, str(path)), str(path), "WAV", full=True)
+            yield _wav_sound(stream, wav.read_header(stream, str(path)), str(path), "WAV")
         return
     with file:
-        subtype, tags = str(file.subtype), file.copy_metadata()
+        check_shape(str(path), file.samplerate, file.channels)
+        subtype, tags = str(file.subtype), _readable(file.copy_metadata())
         yield Sound(file.samplerate, file.channels, file.format, subtype, file.frames, _file_blocks(file, path), tags)
+
+
+def check_source(path: Path) -> None:
+    """Raise `AudioFileError` for what is no file. A pipe with a name is none: whoever opens it waits for a writer."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as exc:
+        raise AudioFileError(f"{path}: no such file ({exc.strerror}); check the path.") from exc
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        raise AudioFileError(f"{path}: is a pipe; send it to standard input, and give - as the input.")
+    if not stat.S_ISREG(mode):
+        raise AudioFileError(f"{path}: is no file; expected a sound file.")
+
+
+def check_shape(name: str, rate_hz: int, channels: int) -> None:
+    """Raise `AudioFileError` for a rate or a count of channels that no sound has, but a torn header may."""
+    if rate_hz not in RATES_HZ:
+        raise AudioFileError(f"{name}: has a rate of {rate_hz} Hz; expected {RATES_HZ[0]} to {RATES_HZ[-1]} Hz.")
+    if channels not in CHANNELS:
+        raise AudioFileError(f"{name}: has {channels} channels; expected {CHANNELS[0]} to {CHANNELS[-1]}.")
 
 
 def seconds_of(path: Path) -> float | None:
     """A file's length by its header, where that is quick to know."""
+    if not path.is_file():
+        return None
     try:
         info = soundfile.info(name_for_libsndfile(path))
     except (soundfile.LibsndfileError, OSError, TypeError):
@@ -111,8 +138,18 @@ def _opened(path: Path) -> soundfile.SoundFile | None:
     return file
 
 
+def _largest(rate_hz: int, channels: int) -> int:
+    """Samples per channel in a block."""
+    return min(int(BLOCK_S * rate_hz), LARGEST_BLOCK // channels)
+
+
+def _readable(tags: dict[str, str]) -> dict[str, str]:
+    """Without texts that were not in UTF-8, of which libsndfile's binding leaves marks where letters were."""
+    return {name: text for name, text in tags.items() if "\ufffd" not in text}
+
+
 def _file_blocks(file: soundfile.SoundFile, path: Path) -> Iterator[FloatArray]:
-    taken, largest = 0, int(BLOCK_S * file.samplerate)
+    taken, largest = 0, _largest(file.samplerate, file.channels)
     while True:
         try:
             block = file.read(largest, dtype="float32", always_2d=True)
@@ -142,23 +179,31 @@ def _refuse_nan(block: FloatArray, before: int, rate_hz: int, path: Path | str) 
 
 
 def _stdin_sound(raw: Raw | None) -> Sound:
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin is None:
+        raise AudioFileError(f"{STDIN}: is closed; send a sound into it, or name a file.")
+    if sys.stdin.isatty():
         raise AudioFileError(f"{STDIN}: is a terminal; send a sound into it, or name a file.")
     os.set_blocking(0, True)
     stream = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it is not ours to close
     if raw is None:
-        return _wav_sound(stream, wav.read_header(stream, STDIN), STDIN, "WAV", full=False)
+        return _wav_sound(stream, wav.read_header(stream, STDIN), STDIN, "WAV", live=True)
     header = wav.Header(raw.sample_rate_hz, raw.channels, raw.subtype, None)
-    return _wav_sound(stream, header, STDIN, "RAW", full=False)
+    return _wav_sound(stream, header, STDIN, "RAW", live=True)
 
 
-def _wav_sound(stream: wav.Readable, header: wav.Header, name: str, container: str, *, full: bool) -> Sound:
-    """Of a stream behind its header; what comes through standard input may not be lost for one bad sample."""
-    rate = header.sample_rate_hz
-    blocks = wav.blocks(stream, header, name, int(BLOCK_S * rate), full=full)
-    sound = Sound(rate, header.channels, container, header.subtype, header.samples, blocks, header.tags)
-    sound.blocks = _mended(sound, blocks) if name == STDIN else _checked(blocks, rate, name)
+def _wav_sound(stream: wav.Readable, header: wav.Header, name: str, container: str, *, live: bool = False) -> Sound:
+    """Of a stream behind its header; what is `live` is given as it comes, and may not be lost for one bad sample."""
+    rate, channels = header.sample_rate_hz, header.channels
+    check_shape(name, rate, channels)
+    read = wav.blocks(stream, header, name, _largest(rate, channels), full=not live)
+    sound = Sound(rate, channels, container, header.subtype, header.samples, read, header.tags)
+    blocks = _ended(sound, read)
+    sound.blocks = _mended(sound, blocks) if live else _checked(blocks, rate, name)
     return sound
+
+
+def _ended(sound: Sound, blocks: Generator[FloatArray, None, int]) -> Iterator[FloatArray]:
+    sound.dropped_bytes = yield from blocks
 
 
 def _mended(sound: Sound, blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:

@@ -12,7 +12,7 @@ from timbre_restore.runtime.files.crew import Outcome, restore_beside, restore_h
 from timbre_restore.runtime.files.folder import Job, plan_folder
 from timbre_restore.runtime.files.formats import AS_IT_WAS, PIPE, Raw, Wanted, check_wanted, written_suffix
 from timbre_restore.runtime.files.one import FileResult, restore_file
-from timbre_restore.runtime.files.reading import seconds_of
+from timbre_restore.runtime.files.reading import check_source, seconds_of
 from timbre_restore.runtime.files.treatment import Recipe, Treatment
 
 
@@ -68,6 +68,8 @@ def restore_path(
         return _restore_folder(source, target, how, wanted, jobs, skip_existing, progress)
     if source != PIPE and not source.exists():
         raise AudioFileError(f"{source}: no such file or folder; check the path.")
+    if source != PIPE:
+        check_source(source)
     place = _place(source, target, wanted)
     if place != PIPE and skip_existing and place.exists():
         return RestoreSummary(skipped=1)

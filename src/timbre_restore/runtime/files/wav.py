@@ -7,7 +7,7 @@ libsndfile reads and writes files, and wants to seek in them. Chunks: Microsoft 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from timbre_restore.errors import AudioFileError
 
-UNKNOWN_SIZES = (0, 0x7FFF_F000, 0xFFFF_FFFF)
-"""What writers that can't go back leave as the length of the samples: none, sox's, ffmpeg's."""
+LEAST_UNKNOWN = 0x7FFF_F000
+"""Sizes of 32 bits from here on are what writers leave that don't know the length: sox, arecord, ffmpeg."""
+LARGEST_LONG = 1 << 62
+"""Sizes of 64 bits beyond say nothing."""
 LARGEST_SIZE = 0xFFFF_FFFF - 1_000_000
 """Bytes that a header of 32 bits can speak of, with room for everything that is no sample."""
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -74,12 +76,14 @@ def read_header(stream: Readable, name: str) -> Header:
         found = f"begins with {head[:4]!r}" if head else "is empty"
         raise AudioFileError(f"{name}: {found}; expected WAV, or give its form with --raw.")
     shape: tuple[int, int, str] | None = None
-    long_size, tags = 0, dict[str, str]()
+    long_size, tags, at = 0, dict[str, str](), len(head)
     while True:
         kind, size = _chunk_head(stream, name)
+        at += 8
         if kind == b"data":
             break
         body = _chunk_body(stream, size, name)
+        at += size + size % 2
         if kind == b"ds64":
             long_size = struct.unpack_from("<Q", body.ljust(16, b"\0"), 8)[0]
         elif kind == b"fmt ":
@@ -88,11 +92,22 @@ def read_header(stream: Readable, name: str) -> Header:
             tags |= _tags(body[4:])
     if shape is None:
         raise AudioFileError(f"{name}: its samples come before their format; write it again as WAV.")
-    if size == 0xFFFF_FFFF and long_size:
-        size = long_size
     rate, channels, subtype = shape
     header = Header(rate, channels, subtype, None, tags)
-    return header if size in UNKNOWN_SIZES else Header(rate, channels, subtype, size // header.frame_bytes, tags)
+    if size == 0xFFFF_FFFF and 0 < long_size <= LARGEST_LONG:
+        size = long_size
+    elif size >= LEAST_UNKNOWN or (size == 0 and not _goes_on(head, at)):
+        return header
+    return Header(rate, channels, subtype, size // header.frame_bytes, tags)
+
+
+def _goes_on(head: bytes, at: int) -> bool:
+    """Whether there are chunks behind, by the size that stands first.
+
+    Then no samples means none. A writer that can't go back leaves a size that ends with the header, or none.
+    """
+    size = int(struct.unpack_from("<I", head, 4)[0])
+    return at < size + 8 < LEAST_UNKNOWN
 
 
 def _chunk_head(stream: Readable, name: str) -> tuple[bytes, int]:
@@ -134,17 +149,28 @@ def _tags(body: bytes) -> dict[str, str]:
     found, at = {}, 0
     while at + 8 <= len(body):
         kind, size = struct.unpack_from("<4sI", body, at)
-        text = body[at + 8 : at + 8 + size].split(b"\0")[0].decode("utf-8", errors="replace")
+        text = _text(body[at + 8 : at + 8 + size].split(b"\0")[0])
         if kind in _INFO and text:
             found[_INFO[kind]] = text
         at += 8 + size + size % 2
     return found
 
 
-def blocks(stream: Readable, header: Header, name: str, largest: int, *, full: bool) -> Iterator[NDArray[np.float32]]:
+def _text(content: bytes) -> str:
+    """UTF-8, else what Windows took for text before."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="ignore")
+
+
+def blocks(
+    stream: Readable, header: Header, name: str, largest: int, *, full: bool
+) -> Generator[NDArray[np.float32], None, int]:
     """The samples, at most `largest` of them at a time; `full` waits for as many, else what is there is given at once.
 
-    Raises `AudioFileError` when fewer come than the header promises, or the last one is cut off.
+    Where the length is not known, the bytes of a last sample that is not all there are dropped, because a recording
+    ends anywhere; how many comes back. Raises `AudioFileError` when fewer samples come than the header promises.
     """
     frame = header.frame_bytes
     held, taken = b"", 0
@@ -160,11 +186,13 @@ def blocks(stream: Readable, header: Header, name: str, largest: int, *, full: b
             yield decode(held[: whole * frame], header)
         held = held[whole * frame :]
         taken += whole
-    if held or (header.samples is not None and taken < header.samples):
-        promised = "" if header.samples is None else f" of {header.samples}"
-        raise AudioFileError(f"{name}: is cut off after {taken}{promised} samples; send it again, or check its form.")
+    if header.samples is not None and taken < header.samples:
+        raise AudioFileError(
+            f"{name}: is cut off after {taken} of {header.samples} samples; send it again, or check its form."
+        )
     while header.samples is not None and stream.read(1 << 16):  # chunks behind: their writer must not fail
         pass
+    return len(held)
 
 
 def decode(content: bytes, header: Header) -> NDArray[np.float32]:

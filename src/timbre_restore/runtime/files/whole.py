@@ -1,52 +1,120 @@
-"""Whether a file is all there: libsndfile reads what is left of one that was cut off, and does not say so."""
+"""Whether a file is all there: libsndfile reads what is left of one that was cut off, and does not say so.
+
+What counts is the sound: of a file in chunks the chunk that holds it, not the size that stands first, which some
+writers set a little wrong, and not what comes behind.
+"""
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 from timbre_restore.errors import AudioFileError
+from timbre_restore.runtime.files.wav import LARGEST_LONG, LEAST_UNKNOWN
 
 _OGG_PAGE, _OGG_END = 27, 4  # bytes of a page's head; the flag of a stream's last page
 _OGG_LARGEST_PAGE = 65_307
-_HEAD = 40  # bytes, of which all sizes can be told
-_LARGEST_CLAIM = 0x7FFF_F000  # 32-bit sizes from here on are also what writers leave that don't know the length
+_HEAD = 40  # bytes, of which most containers can be told
+_AVR_HEAD, _NIST_LARGEST = 128, 1 << 16
+_VOC_SOUNDS = (1, 9)
+_NIST_FIELD = re.compile(rb"^(channel_count|sample_count|sample_n_bytes) -i (\d+)", re.MULTILINE)
 
 
 def check_whole(path: Path) -> None:
-    """Raise `AudioFileError` for a WAV, AIFF, AU, W64 or Ogg file that is shorter than it says, or has no end."""
+    """Raise `AudioFileError` for a file that is shorter than it says, or has no end.
+
+    WAV, RF64, W64, AIFF, 8SVX, CAF, AU, VOC, AVR, SPHERE and Ogg are known; other containers pass.
+    """
     try:
         found = path.stat().st_size
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
+            promised = _promised(stream, head, found)
             stream.seek(max(0, found - _OGG_LARGEST_PAGE))
             tail = stream.read() if head[:4] == b"OggS" else b""
     except OSError as exc:
         raise AudioFileError(f"{path}: can't be read ({exc.strerror}); check its permissions.") from exc
     if tail and not _ogg_ends(tail):
         raise AudioFileError(f"{path}: is cut off: its last page is missing; copy the file again.")
-    promised = _promised(head)
     if promised > found:
         raise AudioFileError(f"{path}: is cut off after {found} of {promised} bytes; copy the file again.")
 
 
-def _promised(head: bytes) -> int:
-    """The least length in bytes that a header speaks of; 0 where it does not."""
-    kind, size = head[:4], 0
-    if len(head) < _HEAD:
-        return size
-    if kind == b"RIFF" and head[8:12] == b"WAVE":
-        size = struct.unpack_from("<I", head, 4)[0]
-    elif kind == b"RF64" and head[12:16] == b"ds64":
-        return int(struct.unpack_from("<Q", head, 20)[0]) + 8
-    elif kind == b"FORM":
-        size = struct.unpack_from(">I", head, 4)[0]
-    elif kind == b".snd":
+def _promised(stream: BinaryIO, head: bytes, found: int) -> int:
+    """The least length in bytes that a file's headers speak of; 0 where they do not."""
+    kind = head[:4]
+    if kind in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return _chunks_end(stream, 12, "<4sI", b"data", found)
+    if kind == b"FORM":
+        return _chunks_end(stream, 12, ">4sI", b"BODY" if head[8:12] in (b"8SVX", b"16SV") else b"SSND", found)
+    if kind == b"caff":
+        return _chunks_end(stream, 8, ">4sQ", b"data", found)
+    if head.startswith(b"Creative Voice File"):
+        return _voc_end(stream, head)
+    if kind == b"NIST":
+        return _nist_end(stream)
+    return _head_end(stream, head) if len(head) == _HEAD else 0
+
+
+def _chunks_end(stream: BinaryIO, at: int, form: str, sound: bytes, found: int) -> int:
+    """Where the chunk with the sound ends, or one before it that is not all there. RF64 tells its size in `ds64`."""
+    long_size, width = 0, struct.calcsize(form)
+    while at + width <= found:
+        stream.seek(at)
+        kind, size = struct.unpack(form, stream.read(width))
+        if kind == b"ds64":
+            long_size = struct.unpack("<Q", stream.read(16).ljust(16, b"\0")[8:])[0]
+        if kind == sound and size == 0xFFFF_FFFF and 0 < long_size <= LARGEST_LONG:
+            return int(at + width + long_size)
+        unknown = size > LARGEST_LONG if form.endswith("Q") else size >= LEAST_UNKNOWN
+        end = at + width + size
+        if kind == sound or end > found:
+            return 0 if unknown else end
+        at = end if form.endswith("Q") else end + size % 2
+    return 0
+
+
+def _head_end(stream: BinaryIO, head: bytes) -> int:
+    """Of AU, W64 and AVR, which say it in front."""
+    if head[:4] == b".snd":
         start, size = struct.unpack_from(">II", head, 4)
-        return start + size if size < _LARGEST_CLAIM else 0
-    elif kind == b"riff":
-        return int(struct.unpack_from("<Q", head, 16)[0])
-    return size + 8 if 0 < size < _LARGEST_CLAIM else 0
+        return int(start + size) if size < LEAST_UNKNOWN else 0
+    if head[:4] == b"riff":
+        size = struct.unpack_from("<Q", head, 16)[0]
+        return int(size) if size <= LARGEST_LONG else 0
+    if head[:4] == b"2BIT":
+        stereo, bits, frames = struct.unpack_from(">HH10xI", head, 12)
+        return int(_AVR_HEAD + frames * (2 if stereo else 1) * (bits // 8))
+    return 0
+
+
+def _voc_end(stream: BinaryIO, head: bytes) -> int:
+    """Where the first block of sound ends; a block's size has 24 bits, and larger files leave it wrong, too small."""
+    at = int.from_bytes(head[20:22], "little")
+    while True:
+        stream.seek(at)
+        block = stream.read(4)
+        if len(block) < 4 or block[0] == 0:
+            return 0
+        at += 4 + int.from_bytes(block[1:], "little")
+        if block[0] in _VOC_SOUNDS:
+            return at
+
+
+def _nist_end(stream: BinaryIO) -> int:
+    """The header's own length and that of the samples, as its fields say; compressed samples have no such length."""
+    stream.seek(0)
+    text = stream.read(_NIST_LARGEST)
+    lines = text.split(b"\n", 2)
+    if len(lines) < 3 or not lines[1].strip().isdigit():
+        return 0
+    start = int(lines[1])
+    said = {name: int(number) for name, number in _NIST_FIELD.findall(text[:start])}
+    if b"embedded" in text[:start] or b"sample_count" not in said:
+        return 0
+    return start + said[b"sample_count"] * said.get(b"channel_count", 1) * said.get(b"sample_n_bytes", 1)
 
 
 def _ogg_ends(tail: bytes) -> bool:
