@@ -15,7 +15,7 @@ import soundfile
 from tests.test_restore_formats import RATE, Untouched, left_in, write
 from tests.voices import voice
 from timbre_restore.errors import AudioFileError
-from timbre_restore.runtime import Treatment, restore_path
+from timbre_restore.runtime import Treatment, Wanted, restore_path
 from timbre_restore.runtime.files import reading
 from timbre_restore.runtime.files.whole import check_whole
 
@@ -161,3 +161,46 @@ def test_a_file_by_the_name_of_a_pipe_is_a_file(tmp_path: Path, monkeypatch: pyt
     Path("standard input").write_bytes(content)
     with pytest.raises(AudioFileError, match="standard input: holds NaN or infinite samples"):
         restore_path(Path("standard input"), tmp_path / "out.wav", UNTOUCHED)
+
+
+def test_a_link_is_written_through_and_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    source, real = write(tmp_path / "in.wav", voice(0.1)), tmp_path / "real.wav"
+    real.write_bytes(b"old")
+    (tmp_path / "link.wav").symlink_to(real)
+    restore_path(source, tmp_path / "link.wav", UNTOUCHED)
+    assert (tmp_path / "link.wav").is_symlink()
+    assert soundfile.info(real).frames == 4800
+    os.mkfifo(tmp_path / "fifo.wav")
+    with pytest.raises(AudioFileError, match=r"fifo\.wav: is there and no file"):
+        restore_path(source, tmp_path / "fifo.wav", UNTOUCHED)
+    assert (tmp_path / "fifo.wav").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "rate", "channels", "words"),
+    [("x.ogg", Wanted("opus"), 48000, 1, "ends in .ogg, and the format asked for is opus"),
+     ("x.opus", Wanted("ogg"), 48000, 1, "ends in .opus, and the format asked for is ogg"),
+     ("x.opus", Wanted(None, "vorbis"), 48000, 1, "ends in .opus, and the sample format asked for is vorbis"),
+     ("x.opus", Wanted(), 44100, 1, "OPUS holds 8000, .* Hz, and the source has 44100; choose another format"),
+     ("x.mp3", Wanted(), 96000, 1, "MPEG_LAYER_III holds .* and the source has 96000; choose another format"),
+     ("x.mp3", Wanted(), 48000, 3, "MPEG_LAYER_III holds 2 channels, and the source has 3; choose another")],
+)  # fmt: skip
+def test_what_a_format_has_not_is_said_before_the_work(
+    tmp_path: Path, name: str, wanted: Wanted, rate: int, channels: int, words: str
+) -> None:
+    source = tmp_path / "in.wav"
+    soundfile.write(source, np.stack([voice(0.1)] * channels, axis=1), rate)
+    with pytest.raises(AudioFileError, match=words):
+        restore_path(source, tmp_path / name, UNTOUCHED, wanted=wanted)
+    assert left_in(tmp_path) == ["in.wav"]
+
+
+def test_a_folder_in_the_way_stops_its_own_files_alone(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        write(tmp_path / "in" / folder / "x.wav", voice(0.1))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("in the way")
+    summary = restore_path(tmp_path / "in", tmp_path / "out", UNTOUCHED)
+    assert [result.target for result in summary.done] == [tmp_path / "out" / "b" / "x.wav"]
+    assert len(summary.failed) == 1 and "a: can't be made" in summary.failed[0]

@@ -32,6 +32,7 @@ QUIETEST = 1e-4
 FAINTEST_RMS = 1e-6
 GROWTH = 1.5
 SLOWING = 3.0
+WARM_STRETCHES = 8
 LEAK_MB = 16.0
 CLICK = 1.5
 
@@ -52,8 +53,9 @@ def check_endurance(restorer: Restorer, hours: float, progress: Callable[[int, i
     hops = max(round(hours * 3600 * SAMPLE_RATE_HZ / HOP_SAMPLES) // len(SOUNDS), 4 * TENTHS)
     stretch = min(STRETCH_HOPS, hops // (2 * TENTHS))
     core, rng = make_core(restorer.model, 1.0), np.random.default_rng(4)
-    warm = _stretch(core, "noise", stretch, rng, restorer.needs_noisy)[0]  # the first call makes room for the rest
-    lately = deque([_peak(warm)], maxlen=-(-LATELY_HOPS // stretch) + 1)
+    # The first calls make room for the rest.
+    warm = max(_peak(_stretch(core, "noise", stretch, rng, restorer.needs_noisy)[0]) for _ in range(WARM_STRETCHES))
+    lately = deque([warm], maxlen=-(-LATELY_HOPS // stretch) + 1)
     started_mb = resident_mb()
     heard = {sound: _Heard() for sound in SOUNDS}
     count = hops // stretch

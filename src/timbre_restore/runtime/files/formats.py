@@ -105,12 +105,17 @@ def _able(container: str, name: str) -> str:
     return subtype
 
 
+def _kind(suffix: str) -> tuple[str, bool]:
+    """What a suffix promises: the container, and of Ogg whether Opus is in it."""
+    return CONTAINERS[suffix], suffix == ".opus"
+
+
 def container_of(target: Path, wanted: Wanted) -> str:
     """The container that the target's name asks for. Raises `AudioFileError` when it asks for none, or another."""
     suffix = target.suffix.lower()
     if suffix not in CONTAINERS:
         raise AudioFileError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}.")
-    if wanted.container is not None and CONTAINERS[suffix] != CONTAINERS[f".{wanted.container}"]:
+    if wanted.container is not None and _kind(suffix) != _kind(f".{wanted.container}"):
         raise AudioFileError(f"{target}: ends in {suffix}, and the format asked for is {wanted.container}; choose one.")
     return CONTAINERS[suffix]
 
@@ -120,11 +125,15 @@ def subtype_of(target: Path, container: str, wanted: Wanted, source_container: s
 
     Raises `AudioFileError` when the container has not the one that is wanted.
     """
+    promised = "OPUS" if target.suffix.lower() == ".opus" else None
     if wanted.subtype is not None:
-        return _able(container, wanted.subtype)
+        subtype = _able(container, wanted.subtype)
+        if subtype != (promised or subtype):
+            raise AudioFileError(f"{target}: ends in .opus, and the sample format asked for is {wanted.subtype}.")
+        return subtype
     able = soundfile.available_subtypes(container)
-    if target.suffix.lower() == ".opus":
-        return "OPUS"
+    if promised:
+        return promised
     if container == "MP3":  # layers I and II are read alone
         return "MPEG_LAYER_III"
     if source_subtype.startswith("ALAC"):  # libsndfile takes the whole process down when it can't write one

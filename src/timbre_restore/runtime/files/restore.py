@@ -103,9 +103,14 @@ def _restore_folder(
         raise AudioFileError(f"{source}: is a folder, which does not go through a pipe; give a folder as output.")
     summary = RestoreSummary()
     jobs = plan_folder(source, target, wanted, summary.failed)
+    if problem := _make(target):
+        raise AudioFileError(problem)
     for folder in sorted({job.target.parent for job in jobs}):
-        _make(folder)
-        atomic.sweep(folder)
+        if problem := _make(folder):
+            summary.failed.append(problem)
+            jobs = [job for job in jobs if job.target.parent != folder]
+        else:
+            atomic.sweep(folder)
     if skip_existing:
         planned, jobs = len(jobs), [job for job in jobs if not job.target.exists()]
         summary.skipped = planned - len(jobs)
@@ -137,13 +142,13 @@ def _loaded(how: Treatment | Recipe) -> Treatment:
     return how.load() if isinstance(how, Recipe) else how
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path) -> str:
+    """Nothing when the folder is there, else the sentence that says why it can't be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise AudioFileError(
-            f"{folder}: can't be made ({exc.strerror}); check its permissions, or give another output."
-        ) from exc
+        return f"{folder}: can't be made ({exc.strerror}); check its permissions, or give another output."
+    return ""
 
 
 def _expected_s(jobs: Iterable[Job]) -> float | None:

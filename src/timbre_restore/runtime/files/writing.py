@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,11 @@ STDOUT = "standard output"
 _SMALL = ("AIFF", "AU")
 """Containers whose sizes are 32-bit numbers; WAV has RF64 beyond."""
 _BYTES = {**{subtype: bits // 8 for subtype, bits in BITS.items()}, "FLOAT": 4, "DOUBLE": 8}
+CODECS = {
+    "OPUS": ((8000, 12000, 16000, 24000, 48000), 0),
+    "MPEG_LAYER_III": ((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
+}
+"""Rates in Hz and the most channels of codecs that have few: RFC 6716, 2.1.3; ISO 11172-3 and 13818-3, MPEG 2.5."""
 _ASCII_TAGS = ("MP3",)
 """Containers in which libsndfile garbles what is not ASCII."""
 
@@ -58,6 +64,10 @@ def open_target(path: Path, sound: Sound, wanted: Wanted) -> Iterator[Target]:
     if path == PIPE:
         yield _pipe(sound, wanted)
         return
+    if path.exists() and not path.is_file():
+        raise AudioFileError(f"{path}: is there and no file; give another output, or - for a pipe.")
+    if path.is_symlink():  # what it points to is written, not the link replaced
+        path = path.resolve()
     form = _form(path, sound, wanted)
     saying = partial(_in_words, path, f"{form.container} holds {sound.channels} channels at {sound.sample_rate_hz} Hz")
     with ExitStack() as stack:
@@ -109,6 +119,7 @@ class _Form:
 def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
     container = container_of(path, wanted)
     subtype = subtype_of(path, container, wanted, sound.container, sound.subtype)
+    _refuse_what_a_codec_has_not(path, subtype, sound)
     frame_bytes = sound.channels * _BYTES.get(subtype, 0)
     if container != "WAV":
         return _Form(container, subtype, frame_bytes)
@@ -117,6 +128,20 @@ def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
     if frame_bytes and sound.samples is not None and sound.samples * frame_bytes > wav.LARGEST_SIZE:
         return _Form("RF64", subtype, frame_bytes)
     return _Form(sound.container if sound.container in WAVS else "WAV", subtype, frame_bytes)
+
+
+def _refuse_what_a_codec_has_not(path: Path, subtype: str, sound: Sound) -> None:
+    """Raise `AudioFileError` for a rate or a count of channels that is known to fail, before anything is done."""
+    rates, channels = CODECS.get(subtype, ((), 0))
+    if rates and sound.sample_rate_hz not in rates:
+        raise AudioFileError(
+            f"{path}: {subtype} holds {', '.join(map(str, rates))} Hz, and the source has {sound.sample_rate_hz}; "
+            "choose another format."
+        )
+    if channels and sound.channels > channels:
+        raise AudioFileError(
+            f"{path}: {subtype} holds {channels} channels, and the source has {sound.channels}; choose another format."
+        )
 
 
 class _File:
@@ -169,7 +194,9 @@ def make_plain(path: Path) -> None:
 
 
 def _pipe(sound: Sound, wanted: Wanted) -> _Pipe:
-    if sys.stdout is None or sys.stdout.isatty():
+    if sys.stdout is None:
+        raise AudioFileError(f"{STDOUT}: is closed; send it to a file or a program, or name a file.")
+    if sys.stdout.isatty():
         raise AudioFileError(f"{STDOUT}: is a terminal; send it to a file or a program, or name a file.")
     container = wanted.container or ("raw" if sound.container == "RAW" else "wav")
     if container not in ("wav", "raw"):
@@ -183,6 +210,7 @@ def _pipe(sound: Sound, wanted: Wanted) -> _Pipe:
             known = ", ".join(name.replace("_", "").lower() for name in subtypes)
             raise AudioFileError(f"{STDOUT}: does not carry {wanted.subtype}; expected one of {known}.")
         subtype = "PCM_24"
+    os.set_blocking(sys.stdout.fileno(), True)  # whoever made the pipe may have said otherwise
     # Not sys.stdout.buffer: with python -u that may write a part and say so.
     stream = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 - it is not ours to close
     if container == "raw":
