@@ -3,7 +3,7 @@
     python benchmarks/runtime.py [--rounds N] [--seconds S] [--model ONNX] [--hour [MINUTES]] [--json FILE]
 
 Hops go one by one, on one thread, through generators with the default conditioning and untrained weights: cost does not
-depend on them. `graph` is ONNX Runtime alone with states handed on; a bare name is the streaming API behind a black
+depend on them. `graph` is the exported graph with states handed on; a bare name is the streaming API behind a black
 box, transforms and checks included; `chain` is suppressor and restorer. All ways take turns in every round, so that a
 busy machine slows all. The official runtime opens its model for each signal; so it is timed over a stretch, less an
 almost empty one, and its percentiles are over rounds. `--model` adds start-up and peak memory of `timbre-restore

@@ -42,8 +42,11 @@ KINDS = [
 ]  # fmt: skip
 
 
-def network(name: str = "spectral", conditioning: str = "degraded+noisy", seed: int = 0) -> Any:
-    """A small generator whose gate and correction are alive, so that every path shows in the output."""
+def network(name: str = "spectral", conditioning: str = "degraded+noisy", seed: int = 22) -> Any:
+    """A small generator whose gate and correction are alive, so that every path shows in the output.
+
+    Of most seeds the gate is nearly shut everywhere; of this one it is open here and shut there.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net: Any = make_generator(GeneratorSettings(name, "tiny", conditioning))
@@ -142,7 +145,7 @@ def test_gate_lies_between_shut_and_open(name: str, bands: int) -> None:
     out, _ = net.stream(chunk_of(net, 20), net.initial_state(torch.zeros(1, 1, 1)))
     gate = out["gate"]
     assert gate.numel() == bands
-    assert 0 < gate.min() < 0.9 * gate.max() < 0.9
+    assert 0 < gate.min() < 0.5 < gate.max() < 1
 
 
 @pytest.mark.parametrize("name", ["unet", "spectral"])

@@ -238,3 +238,33 @@ def test_a_terminal_is_no_sound() -> None:
         os.close(child)
     assert done.returncode == 1
     assert "standard input: is a terminal" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "line", "words"),
+    [("<&-", ["-", "-o", "x.wav"], "standard input: is closed"),
+     (">&-", ["-", "-o", "-", "--raw", "s16le"], "standard output: is closed")],
+)  # fmt: skip
+def test_what_is_closed_is_no_terminal(redirection: str, line: list[str], words: str) -> None:
+    shell = ["/bin/sh", "-c", f'"$@" {redirection}', "sh", *command(*line)]
+    done = subprocess.run(shell, input="", capture_output=True, check=False, cwd=ROOT, text=True)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_output_that_would_not_wait_is_made_to(tmp_path: Path) -> None:
+    """Another program that shares it may have left it so; more is written here than it holds at once."""
+    (tmp_path / "in.raw").write_bytes(bytes(8 * RATE))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    line = command("-", "-o", "-", "--raw", "s16le", "--already-suppressed")
+    with (tmp_path / "in.raw").open("rb") as source:
+        process = subprocess.Popen(line, stdin=source, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        time.sleep(2.0)  # for it to fill the pipe
+        assert len(stream.read()) == 8 * RATE
+    _, said = process.communicate(timeout=30)
+    assert said == b"standard output: 4.0 s\n"
+    assert process.returncode == 0

@@ -47,7 +47,7 @@ def test_strength_mixes_from_the_suppressor_in_alignment(restorer: Restorer) -> 
     degraded, noisy = pair()
     full, half = restorer(degraded, noisy, strength=1.0), restorer(degraded, noisy, strength=0.5)
     assert np.array_equal(restorer(degraded, noisy, strength=0.0), degraded)
-    assert rms(full - degraded) > 0.003
+    assert rms(full - degraded) > 0.01
     assert np.abs(half - 0.5 * (full + degraded)).max() < 1e-6
     assert lag_samples(full, degraded) == 0
 

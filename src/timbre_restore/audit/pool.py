@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from timbre_restore.audio import FloatArray, Pair
 from timbre_restore.audit.item import ITEM, Fault, Look, Seen, look_at
 from timbre_restore.errors import CorpusError
+from timbre_restore.processes import end_with
 
 CHUNK = 32  # items per message: enough that messages cost nothing, few enough for a bar that moves
 Progress = Callable[[int, int, object], None]
@@ -59,11 +59,4 @@ def _chunks(pairs: list[Pair], look: Look, num_workers: int) -> Iterator[Seen]:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the pool in order
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with(os.getppid())

@@ -54,8 +54,8 @@ def check_endurance(restorer: Restorer, hours: float, progress: Callable[[int, i
     stretch = min(STRETCH_HOPS, hops // (2 * TENTHS))
     core, rng = make_core(restorer.model, 1.0), np.random.default_rng(4)
     # The first calls make room for the rest.
-    warm = max(_peak(_stretch(core, "noise", stretch, rng, restorer.needs_noisy)[0]) for _ in range(WARM_STRETCHES))
-    lately = deque([warm], maxlen=-(-LATELY_HOPS // stretch) + 1)
+    warm = [_peak(_stretch(core, "noise", stretch, rng, restorer.needs_noisy)[0]) for _ in range(WARM_STRETCHES)]
+    lately = deque(warm[-1:], maxlen=-(-LATELY_HOPS // stretch) + 1)
     started_mb = resident_mb()
     heard = {sound: _Heard() for sound in SOUNDS}
     count = hops // stretch
