@@ -72,25 +72,25 @@ def test_a_good_file_passes(path: Path, suppressor: Any) -> None:
 
 def peek(chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
     """The residual of the next frame, where the chunk holds one."""
-    outputs["residual"][:, :-1] = outputs["residual"][:, 1:]
+    outputs["residual"][:, :, :-1] = outputs["residual"][:, :, 1:]
 
 
 def grow(chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
     """A recurrence that feeds on itself, at first too little for anybody to hear."""
     before = state["state_over_all"][0, 0, 0]
-    grown = before * np.float32(1.01) ** chunk["degraded"].shape[1] if before else np.float32(1e-8)
+    grown = before * np.float32(1.01) ** chunk["degraded"].shape[2] if before else np.float32(1e-8)
     after["state_over_all"][0, 0, 0] = grown
-    outputs["residual"][:, :, 100, 0] += grown
+    outputs["residual"][:, 0, :, 100] += grown
 
 
 def spoil_after_silence(chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
-    if chunk["degraded"].shape[1] > 5 and not chunk["degraded"].any():
+    if chunk["degraded"].shape[2] > 5 and not chunk["degraded"].any():
         outputs["residual"][...] = np.nan
 
 
 def hum_in_denormals(chunk: Arrays, state: Arrays, outputs: Arrays, after: Arrays) -> None:
     if 0 < np.abs(chunk["degraded"]).max() < 1e-30:
-        outputs["residual"][:, :, 100, 0] += np.float32(0.01)
+        outputs["residual"][:, 0, :, 100] += np.float32(0.01)
 
 
 class Counting:

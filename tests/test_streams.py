@@ -176,7 +176,7 @@ def test_a_chain_equals_the_network_on_the_suppressors_frames(conditioning: str,
     heard = out.heard
     hints = np.concatenate([out.gains, out.local_snr_db[:, None]], axis=1)[heard]
     chunk = {"degraded": out.spectra[heard], "noisy": out.newest_spectra[heard]}
-    tensors = {name: torch.view_as_real(torch.from_numpy(x))[None] for name, x in chunk.items()}
+    tensors = {name: torch.from_numpy(np.stack([x.real, x.imag]))[None] for name, x in chunk.items()}
     tensors["hints"] = torch.from_numpy(hints)[None]
     residual, _ = net.stream({name: tensors[name] for name in net.inputs(1)}, net.initial_state(torch.zeros(1, 1, 1)))
     expected = out.audio.copy()

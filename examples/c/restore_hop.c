@@ -62,7 +62,7 @@ static void transform(int n, int step, const double complex *in, double complex 
     }
 }
 
-/* The spectrum, real and imaginary in turn, of the hop before and this one; 1/960 stands on this side. */
+/* The spectrum, real parts and then imaginary ones, of the hop before and this one; 1/960 stands on this side. */
 static void analyse(const float *before, const float *hop, float *spectrum) {
     double complex in[WINDOW], out[WINDOW];
     for (int n = 0; n < HOP; n++) {
@@ -71,8 +71,8 @@ static void analyse(const float *before, const float *hop, float *spectrum) {
     }
     transform(WINDOW, 1, in, out);
     for (int k = 0; k < BINS; k++) {
-        spectrum[2 * k] = (float)(creal(out[k]) / WINDOW);
-        spectrum[2 * k + 1] = (float)(cimag(out[k]) / WINDOW);
+        spectrum[k] = (float)(creal(out[k]) / WINDOW);
+        spectrum[BINS + k] = (float)(cimag(out[k]) / WINDOW);
     }
 }
 
@@ -80,8 +80,8 @@ static void analyse(const float *before, const float *hop, float *spectrum) {
 static void synthesise(const float *spectrum, float strength, float *overlap, float *hop) {
     double complex in[WINDOW], out[WINDOW];
     for (int k = 0; k < BINS; k++) {
-        double imaginary = k == 0 || k == BINS - 1 ? 0.0 : spectrum[2 * k + 1];
-        in[k] = spectrum[2 * k] - I * imaginary; /* conjugated: the forward transform then goes back */
+        double imaginary = k == 0 || k == BINS - 1 ? 0.0 : spectrum[BINS + k];
+        in[k] = spectrum[k] - I * imaginary; /* conjugated: the forward transform then goes back */
         if (k > 0 && k < BINS - 1) in[WINDOW - k] = conj(in[k]);
     }
     transform(WINDOW, 1, in, out);
@@ -138,7 +138,7 @@ static void check_fact(OrtModelMetadata *facts, const char *key, const char *exp
     char *value = NULL;
     must(ort->ModelMetadataLookupCustomMetadataMap(facts, allocator, key, &value));
     if (!value) fail(key, "is missing; this is no exported file of this project");
-    if (strcmp(value, expected)) fail(key, "is not what this program runs; it runs spectra, format 2, without hops of another length");
+    if (strcmp(value, expected)) fail(key, "is not what this program runs; it runs spectra, format 3, without hops of another length");
     must(ort->AllocatorFree(allocator, value));
 }
 
@@ -157,7 +157,7 @@ static void open_model(Model *model, OrtEnv *env, const char *path) {
     must(ort->CreateSession(env, path, options, &model->session));
     ort->ReleaseSessionOptions(options);
     must(ort->SessionGetModelMetadata(model->session, &facts));
-    check_fact(facts, "timbre_restore.format", "2");
+    check_fact(facts, "timbre_restore.format", "3");
     check_fact(facts, "timbre_restore.domain", "spectrum");
     check_fact(facts, "timbre_restore.hop_samples", "480");
     ort->ReleaseModelMetadata(facts);
@@ -172,7 +172,7 @@ static void open_model(Model *model, OrtEnv *env, const char *path) {
     }
     if (model->residual < 0) fail(path, "gives no residual");
     for (int i = 0; i < HINTS; i++) model->hints[i] = i < HINTS - 1 ? 1.0f : 10.0f; /* what says the least */
-    const int64_t frame[] = {1, 1, BINS, 2}, row[] = {1, 1, HINTS};
+    const int64_t frame[] = {1, 2, 1, BINS}, row[] = {1, 1, HINTS};
     for (size_t i = 0; i < model->inputs; i++) {
         must(ort->SessionGetInputName(model->session, i, allocator, &name));
         take_name(model->input[i], name);
@@ -197,7 +197,7 @@ static void open_model(Model *model, OrtEnv *env, const char *path) {
     }
 }
 
-/* One frame through the graph; `residual` `[481, 2]` comes out, and every state takes its next value. */
+/* One frame through the graph; `residual` `[2, 481]` comes out, and every state takes its next value. */
 static void run_frame(Model *model, float *residual) {
     const char *inputs[MOST], *outputs[MOST];
     OrtValue *results[MOST] = {0};

@@ -25,12 +25,10 @@ from timbre_restore.models import Generator
 from timbre_restore.weights import weights_sha256
 
 OPSET = 17
-FORMAT = "2"
+FORMAT = "3"
 TOLERANCE = 1e-5
 PROOF_HOPS = 500
 METADATA_PREFIX = "timbre_restore."
-AXIS = {"waveform": 2, "spectrum": 1}
-"""Where time is in what a generator takes and gives."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +121,14 @@ def prove(content: bytes, generator: Generator, degraded: FloatArray, noisy: Flo
         parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in expected}
         for first in range(0, count, hops):
             feed = {
-                name: _part(generator, value, first, min(hops, count - first), beyond[name])
+                name: _part(generator, name, value, first, min(hops, count - first), beyond[name])
                 for name, value in chunk.items()
             }
             values = session.run(None, feed | states)
             for name, value in zip(expected, values, strict=False):
                 parts[name].append(value)
             states = dict(zip(states, values[len(expected) :], strict=True))
-        axis = AXIS[generator.domain]
-        found = {name: np.concatenate(values, axis=axis) for name, values in parts.items()}
+        found = {name: np.concatenate(values, axis=_time_axis(name)) for name, values in parts.items()}
         differences = [_difference(name, found[name], wanted.numpy()) for name, wanted in expected.items()]
         errors.append(max(differences) if np.isfinite(differences).all() else float("nan"))
     return errors[0], errors[1]
@@ -146,8 +143,7 @@ def _difference(name: str, found: NDArray[np.float32], expected: NDArray[np.floa
     if name == "gate":
         difference = 0.1 * difference
     if name == "residual":
-        spectra = np.ascontiguousarray(difference[0]).view(np.complex64)[..., 0]
-        difference, _ = frames.synthesise(spectra, np.zeros(HOP_SAMPLES, np.float32))
+        difference, _ = frames.synthesise(difference[0, 0] + 1j * difference[0, 1], np.zeros(HOP_SAMPLES, np.float32))
     return float(np.max(np.abs(difference)))
 
 
@@ -165,7 +161,7 @@ def _whole(generator: Generator, degraded: FloatArray, noisy: FloatArray, count:
             made[name] = np.random.default_rng(1).random(shape).astype(np.float32)
             continue
         spectra = frames.analyse(_fitted(waves[name], count * hop).reshape(-1, hop), np.zeros(hop, np.float32))
-        made[name] = spectra.view(np.float32).reshape(shape)
+        made[name] = np.stack([spectra.real, spectra.imag])[None]
     return made
 
 
@@ -173,12 +169,17 @@ def _fitted(samples: FloatArray, length: int) -> FloatArray:
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
-def _part(generator: Generator, whole: NDArray[np.float32], first: int, count: int, beyond: int) -> NDArray[np.float32]:
+def _time_axis(name: str) -> int:
+    """Where time is in what a generator takes or gives by this name."""
+    return 1 if name == "hints" else 2
+
+
+def _part(
+    generator: Generator, name: str, whole: NDArray[np.float32], first: int, count: int, beyond: int
+) -> NDArray[np.float32]:
     """Some hops of a whole input; of a wave that looks ahead, `beyond` samples more."""
-    if generator.domain == "spectrum":
-        return whole[:, first : first + count]
-    hop = generator.hop_samples
-    return whole[:, :, first * hop : (first + count) * hop + beyond]
+    hop, beyond = (1, 0) if generator.domain == "spectrum" else (generator.hop_samples, beyond)
+    return whole.take(range(first * hop, (first + count) * hop + beyond), axis=_time_axis(name))
 
 
 def _to_onnx(generator: Generator, metadata: dict[str, str]) -> bytes:
@@ -192,14 +193,13 @@ def _to_onnx(generator: Generator, metadata: dict[str, str]) -> bytes:
         given, _ = generator.stream({name: torch.zeros(shape) for name, shape in shapes.items()}, state)
     inputs = [*shapes, *(f"state_{name}" for name in state)]
     outputs = [*given, *(f"next_{name}" for name in state)]
-    axis = AXIS[generator.domain]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The tracing exporter, though torch calls it the old one: it keeps a recurrence as one GRU node for any length,
         # where torch.export (2.13) sometimes unrolls it for the traced length. The proof guards the choice.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             flat.eval(), arguments, f"{folder}/model.onnx", input_names=inputs, output_names=outputs,
-            dynamic_axes={name: {axis: f"{name}_length"} for name in (*shapes, *given)},
+            dynamic_axes={name: {_time_axis(name): f"{name}_length"} for name in (*shapes, *given)},
             dynamo=False, opset_version=OPSET,
         )  # fmt: skip
         model = onnx.load(f"{folder}/model.onnx")

@@ -66,7 +66,7 @@ SIZES = {
 class Spectral(nn.Module):
     """Generator `spectral`. Waves: degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T whole hops.
 
-    Spectra are `[B, N, 481, 2]`, real and imaginary, scaled as `audio.frames` has them.
+    Spectra are `[B, 2, N, 481]`, real and imaginary parts, scaled as `audio.frames` has them.
     """
 
     sample_rate_hz = 48_000
@@ -77,7 +77,9 @@ class Spectral(nn.Module):
     takes_hints = True
     hint_rows: Tensor
     band_of_bin: Tensor
-    quarter_turn: Tensor
+    head_rows: Tensor
+    head_signs: Tensor
+    other_part: Tensor
 
     def __init__(self, settings: GeneratorSettings) -> None:
         super().__init__()
@@ -95,13 +97,16 @@ class Spectral(nn.Module):
         self.down = nn.ModuleList(nn.Linear(2 * fine, coarse) for fine, coarse in levels)
         self.by_band = BandGRU(four, widths.band_hidden, bands=BANDS // 8)
         self.over_all = AllBandsGRU(four, widths.narrow, widths.all_hidden, bands=BANDS // 8)
-        self.up = nn.ModuleList(nn.Linear(coarse, 2 * fine) for fine, coarse in reversed(levels))
+        self.up = nn.ModuleList(nn.Linear(coarse, 2 * fine, bias=False) for fine, coarse in reversed(levels))
         self.fine = BandGRU(one, one // 2, bands=BANDS)
         self.heads = nn.Linear(one, HEADS)
         self.reach = nn.Parameter(_reach())
         self.register_buffer("hint_rows", _hint_rows(self.frames.band_of_bin), persistent=False)
         self.register_buffer("band_of_bin", _band_of_bin(), persistent=False)
-        self.register_buffer("quarter_turn", torch.tensor([-1.0, 1.0]).reshape(2, 1, 1), persistent=False)
+        # i · (a + ib) = −b + ia: the imaginary part of the correction meets the parts of noisy in turn.
+        self.register_buffer("head_rows", torch.tensor([0, 1, 2, 2]), persistent=False)
+        self.register_buffer("head_signs", torch.tensor([1.0, -1.0, 1.0]).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("other_part", torch.tensor([1, 0]), persistent=False)
         self._start()
 
     def _start(self) -> None:
@@ -109,7 +114,7 @@ class Spectral(nn.Module):
         with torch.no_grad():
             self.heads.weight.mul_(0.1 / HEAD_SCALE)
             self.heads.bias.copy_(torch.tensor([-2.0, 0.0, 0.0]) / HEAD_SCALE)
-            self.over_all.widen.weight.mul_(0.5)
+            self.over_all.spread.weight.mul_(0.5)
 
     def _remembering(self) -> dict[str, Remembering]:
         """The parts that remember, by the names of their states."""
@@ -123,9 +128,9 @@ class Spectral(nn.Module):
 
     def inputs(self, hops: int) -> dict[str, tuple[int, ...]]:
         """Shapes of what `stream` takes for so many hops of one signal."""
-        shapes: dict[str, tuple[int, ...]] = {"degraded": (1, hops, BINS, 2)}
+        shapes: dict[str, tuple[int, ...]] = {"degraded": (1, 2, hops, BINS)}
         if self.uses_noisy:
-            shapes["noisy"] = (1, hops, BINS, 2)
+            shapes["noisy"] = (1, 2, hops, BINS)
         if self.uses_hints:
             shapes["hints"] = (1, hops, ERB_BANDS + 1)
         return shapes
@@ -143,7 +148,7 @@ class Spectral(nn.Module):
                 raise ValueError(f"this generator is conditioned on {self.settings.conditioning}: noisy is missing")
             given = self.frames.analyse(noisy)
             if hints is not None:
-                spectra = self.frames.suppressed(given[:, :-LOOKAHEAD_FRAMES], hints, spectra)
+                spectra = self.frames.suppressed(given[:, :, :-LOOKAHEAD_FRAMES], hints, spectra)
         known = None if hints is None or not self.uses_hints else hints[..., : ERB_BANDS + 1]
         residual, *_ = self.residual(spectra, given, known)
         return degraded + self.frames.synthesise(residual)
@@ -151,52 +156,52 @@ class Spectral(nn.Module):
     def residual(
         self, degraded: Tensor, noisy: Tensor | None = None, hints: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Residual `[B, N, 481, 2]` and gate `[B, N, 160]` of whole signals, from a zero state.
+        """Residual `[B, 2, N, 481]` and gate `[B, 1, N, 481]` of whole signals, from a zero state.
 
-        `noisy` `[B, N + 2, 481, 2]` begins with the frame of the first degraded one. A stream hears its first two
+        `noisy` `[B, 2, N + 2, 481]` begins with the frame of the first degraded one. A stream hears its first two
         frames before there is any degraded one; so does this.
         """
         ahead = LOOKAHEAD_FRAMES if self.uses_noisy else 0
-        chunk = {"degraded": F.pad(degraded, (0, 0, 0, 0, ahead, 0))}
+        chunk = {"degraded": F.pad(degraded, (0, 0, ahead, 0))}
         if noisy is not None:
             chunk["noisy"] = noisy
         if self.uses_hints:
-            known = _neutral_hints(degraded) if hints is None else hints.where(~hints.isnan(), _neutral_hints(degraded))
-            chunk["hints"] = torch.cat([_neutral_hints(degraded[:, :ahead]), known], dim=1)
+            neutral = _neutral_hints(chunk["degraded"])
+            known = neutral[:, ahead:] if hints is None else hints.where(~hints.isnan(), neutral[:, ahead:])
+            chunk["hints"] = torch.cat([neutral[:, :ahead], known], dim=1)
         out, _ = self.stream(chunk, self.initial_state(degraded))
-        return out["residual"][:, ahead:], out["gate"][:, ahead:]
+        return out["residual"][:, :, ahead:], out["gate"][:, :, ahead:]
 
     def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
         """`residual` and `gate` of the next frames, and the state that those after them need.
 
-        Of a chunk, `degraded` `[B, N, 481, 2]`; `noisy`, as many frames, each two later than its degraded one; `hints`
+        Of a chunk, `degraded` `[B, 2, N, 481]`; `noisy`, as many frames, each two later than its degraded one; `hints`
         `[B, N, 33]`, ERB gains and local SNR in dB of the degraded ones. Which of them, `settings.conditioning` says.
         """
         state = dict(state)
-        # Both parts as channels, [B, 2, N, 481]: what comes after runs along the bins.
-        degraded = own = chunk["degraded"].permute(0, 3, 1, 2)
+        degraded = own = chunk["degraded"]
         power = own_power = degraded.square().sum(dim=1, keepdim=True)
         level, state["level"] = self.level(power.mean(dim=-1), state["level"])
         level = level.unsqueeze(-1)  # [B, 1, N, 1], a power
         if self.uses_noisy:
-            seen, state["noisy"] = self.late(chunk["noisy"].permute(0, 3, 1, 2), state["noisy"])
+            seen, state["noisy"] = self.late(chunk["noisy"], state["noisy"])
             heard = seen.square().sum(dim=1, keepdim=True)
             views = [heard[:, :, k : k - LOOKAHEAD_FRAMES or None] for k in range(LOOKAHEAD_FRAMES + 1)]
             own, own_power = seen[:, :, :-LOOKAHEAD_FRAMES], views[0]
             power = torch.cat([power, *views], dim=1)
-        heads = self._body(power, level, chunk.get("hints"), state)  # [B, 3, N, 160]
-        gate = torch.sigmoid(heads[:, :1])
-        amounts = torch.cat([gate, CORRECTION * torch.exp(self.reach) * torch.tanh(heads[:, 1:])], dim=1)
-        amounts = amounts[..., self.band_of_bin]  # [B, 3, N, 481]
+        heads = self._body(power, level, chunk.get("hints"), state)  # [B, 4, N, 481]
+        gate, amounts = heads.split((1, len(self.head_signs)), dim=1)
+        gate = torch.sigmoid(gate)
+        reach = CORRECTION * torch.exp(self.reach)[self.band_of_bin] * self.head_signs
+        along, across = (reach * torch.tanh(amounts)).split((1, 2), dim=1)
+        correction = along * own + across * own[:, self.other_part]
         taken = own - degraded if self.uses_noisy else DEGRADED_BOOST * degraded
-        turned = self.quarter_turn * own.flip(1)
-        correction = amounts[:, 1:2] * own + amounts[:, 2:] * turned
         # A bin with next to nothing in it has no phase to speak of, only rounding.
-        residual = amounts[:, :1] * taken + correction * torch.rsqrt(own_power / level + PHASE_FLOOR)
-        return {"residual": residual.permute(0, 2, 3, 1), "gate": gate[:, 0]}, state
+        residual = gate * taken + correction * torch.rsqrt(own_power / level + PHASE_FLOOR)
+        return {"residual": residual, "gate": gate}, state
 
     def _body(self, powers: Tensor, level: Tensor, hints: Tensor | None, state: State) -> Tensor:
-        """Gate logits and both parts of the correction `[B, 3, N, 160]`; writes new states.
+        """Logits of the gate, and of the correction's real and twice its imaginary part `[B, 4, N, 481]`; writes states.
 
         From powers `[B, views, N, 481]`, seen relative to the voice's running level.
         """
@@ -207,18 +212,24 @@ class Spectral(nn.Module):
             x = torch.cat([x, hints.unsqueeze(1) @ self.hint_rows], dim=1)
         x, state["enter"] = self.enter(x, state["enter"])
         batch = int(x.shape[0])  # a plain number, as in the recurrences: a traced graph keeps it
-        x = F.relu(x).permute(2, 0, 3, 1).reshape(-1, self.channels[0])
+        x = F.relu(x).permute(0, 2, 3, 1)  # one axis moves, which costs a graph a third of moving two
+        x = (x if batch == 1 else x.transpose(0, 1)).reshape(-1, self.channels[0])
         skips = []
         for width, down in zip(self.channels, self.down, strict=False):
-            skips.append(x)
-            x = F.relu(down(x.reshape(-1, 2 * width)))
+            skips.append(x.reshape(-1, 2 * width))
+            x = F.relu(down(skips[-1]))
         x, state["by_band"] = self.by_band(x, state["by_band"])
         x, state["over_all"] = self.over_all(x, state["over_all"])
         for width, up in zip(self.channels[-2::-1], self.up, strict=True):
-            x = F.relu(up(x).reshape(-1, width) + skips.pop())
+            x = F.relu(torch.addmm(skips.pop(), x, up.weight.T)).reshape(-1, width)
         x, state["fine"] = self.fine(x, state["fine"])
-        heads: Tensor = HEAD_SCALE * self.heads(x)
-        return heads.reshape(-1, batch, BANDS, HEADS).permute(1, 3, 0, 2)
+        # From bands to bins while a band's channels lie side by side, then a product that puts them one after another.
+        x = x.reshape(-1, BANDS, self.channels[0])[:, self.band_of_bin].reshape(-1, self.channels[0])
+        weight, bias = self.heads.weight[self.head_rows], self.heads.bias[self.head_rows].unsqueeze(1)
+        heads = torch.addmm(bias, weight, x.T, beta=HEAD_SCALE, alpha=HEAD_SCALE)
+        if batch == 1:
+            return heads.reshape(1, len(weight), -1, BINS)
+        return heads.reshape(len(weight), -1, batch, BINS).permute(2, 0, 1, 3)
 
 
 def _group_means(powers: Tensor) -> Tensor:
@@ -242,8 +253,8 @@ def _hint_rows(erb_of_bin: Tensor) -> Tensor:
 
 
 def _neutral_hints(like: Tensor) -> Tensor:
-    """`[B, N, 33]` for `like` `[B, N, …]`: what says the least, gains of 1 and the middle of the range of local SNR."""
-    neutral = like.new_ones(*like.shape[:2], ERB_BANDS + 1)
+    """`[B, N, 33]` for `like` `[B, 2, N, …]`: what says the least, gains of 1 and the middle of the range of local SNR."""
+    neutral = like.new_ones(like.shape[0], like.shape[2], ERB_BANDS + 1)
     neutral[..., ERB_BANDS] = NEUTRAL_SNR_DB
     return neutral
 

@@ -1,8 +1,8 @@
 """The suppressor's view of sound in torch: frames of 960 samples every 480, as `audio.frames` has them.
 
 A frame is known by the hop that it ends with. Here frame n of a signal covers hops n and n + 1, because a segment's own
-first hop is the earliest sound that there is. Spectra are real tensors `[B, N, 481, 2]`: an exported graph knows no
-complex numbers.
+first hop is the earliest sound that there is. Spectra are real tensors `[B, 2, N, 481]`, real parts and imaginary
+ones: an exported graph knows no complex numbers, and works along the bins.
 """
 
 from __future__ import annotations
@@ -28,25 +28,27 @@ class Frames(nn.Module):
         self.register_buffer("band_of_bin", bands, persistent=False)
 
     def analyse(self, x: Tensor) -> Tensor:
-        """Waves `[B, 1, T]`, T whole hops, to spectra `[B, T / 480 - 1, 481, 2]`."""
+        """Waves `[B, 1, T]`, T whole hops, to spectra `[B, 2, T / 480 - 1, 481]`."""
         frames = x[:, 0].unfold(-1, WINDOW, HOP_SAMPLES) * self.window
         spectra: Tensor = torch.fft.rfft(frames.float()) / WINDOW
-        return torch.view_as_real(spectra)
+        return torch.view_as_real(spectra).permute(0, 3, 1, 2)
 
     def synthesise(self, spectra: Tensor) -> Tensor:
-        """Spectra `[B, N, 481, 2]` to waves `[B, 1, 480·N]`; the first hop lacks a frame before, the last tail goes."""
-        frames = torch.fft.irfft(torch.view_as_complex(spectra.contiguous().float()), n=WINDOW) * WINDOW * self.window
+        """Spectra `[B, 2, N, 481]` to waves `[B, 1, 480·N]`; the first hop lacks a frame before, the last tail goes."""
+        parts = spectra.permute(0, 2, 3, 1).contiguous().float()
+        frames = torch.fft.irfft(torch.view_as_complex(parts), n=WINDOW) * WINDOW * self.window
         fresh, tails = frames[..., :HOP_SAMPLES], frames[..., HOP_SAMPLES:]
         hops: Tensor = fresh + F.pad(tails[:, :-1], (0, 0, 1, 0))
         return hops.flatten(1).unsqueeze(1)
 
     def suppressed(self, noisy: Tensor, hints: Tensor, analysed: Tensor) -> Tensor:
-        """The spectrum `[B, N, 481, 2]` that the suppressor had before synthesis.
+        """The spectrum `[B, 2, N, 481]` that the suppressor had before synthesis.
 
-        From `noisy` `[B, N, 481, 2]` of the same frames and stored `hints` `[B, N, 225]`; where these are NaN, from the
+        From `noisy` `[B, 2, N, 481]` of the same frames and stored `hints` `[B, N, 225]`; where these are NaN, from the
         analysis of the suppressed wave, which is that spectrum blurred by one synthesis.
         """
         gains = hints[..., :ERB_BANDS][..., self.band_of_bin]
         low = hints[..., HINT_VALUES - 2 * FILTERED_BINS :].reshape(*hints.shape[:2], FILTERED_BINS, 2)
-        made = torch.cat([low, (gains.unsqueeze(-1) * noisy)[:, :, FILTERED_BINS:]], dim=2)
-        return torch.where(torch.isnan(hints[..., :1, None]), analysed, made)
+        filtered = (gains.unsqueeze(1) * noisy)[..., FILTERED_BINS:]
+        made = torch.cat([low.permute(0, 3, 1, 2), filtered], dim=-1)
+        return torch.where(torch.isnan(hints[:, None, :, :1]), analysed, made)

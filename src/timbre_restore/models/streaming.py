@@ -148,7 +148,7 @@ class StreamingConv2d(nn.Module):
 
 
 class BandGRU(nn.Module):
-    """One recurrence with the same weights in every band: x + out(GRU(x)) over rows `[N·B·F, C]`; state `[1, B·F, H]`.
+    """One recurrence with the same weights in every band: x + W GRU(x) over rows `[N·B·F, C]`; state `[1, B·F, H]`.
 
     What it learns of one band holds in all of them, so it can't keep the spectrum of a noise by heart. Rows are in
     order of time, then signal, then band: so a recurrence, a product over channels and a merging of neighbouring bands
@@ -159,7 +159,7 @@ class BandGRU(nn.Module):
         super().__init__()
         self.channels, self.hidden, self.bands = channels, hidden, bands
         self.gru = nn.GRU(channels, hidden)
-        self.out = nn.Linear(hidden, channels)
+        self.out = nn.Linear(hidden, channels, bias=False)
 
     def initial_state(self, like: Tensor) -> Tensor:
         """Zeros for the batch, device and type of `like` `[B, …]`."""
@@ -168,22 +168,24 @@ class BandGRU(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         rows = int(state.shape[1])  # a plain number: a traced graph keeps it, and only time is free
         y, state = self.gru(x.reshape(-1, rows, self.channels), state)
-        return x + self.out(y.reshape(-1, self.hidden)), state
+        return torch.addmm(x, y.reshape(-1, self.hidden), self.out.weight.T), state
 
 
 class AllBandsGRU(nn.Module):
-    """One recurrence over all bands at once: x + widen(GRU(narrow(x))) over rows `[N·B·F, C]`; state `[1, B, H]`.
+    """One recurrence over all bands at once: x + W widen(GRU(narrow(x))) over rows `[N·B·F, C]`; state `[1, B, H]`.
 
-    `narrow` is how many channels of a band it sees. The bias of what comes back differs from band to band: by it a body
-    with shared weights knows where a band lies.
+    `narrow` is how many channels of a band it sees and sets, by the same weights in every band; only the recurrence
+    tells bands apart. What it always adds, the bias of `widen`, differs from band to band: by it a body with shared
+    weights knows where a band lies.
     """
 
     def __init__(self, channels: int, narrow: int, hidden: int, *, bands: int) -> None:
         super().__init__()
-        self.channels, self.inputs, self.hidden = channels, narrow * bands, hidden
+        self.hidden, self.channels, self.inputs = hidden, narrow, narrow * bands
         self.narrow = nn.Linear(channels, narrow)
         self.gru = nn.GRU(self.inputs, hidden)
-        self.widen = nn.Linear(hidden, channels * bands)
+        self.widen = nn.Linear(hidden, self.inputs)
+        self.spread = nn.Linear(narrow, channels, bias=False)
 
     def initial_state(self, like: Tensor) -> Tensor:
         """Zeros `[1, B, H]` for the batch, device and type of `like` `[B, …]`."""
@@ -191,7 +193,8 @@ class AllBandsGRU(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y, state = self.gru(self.narrow(x).reshape(-1, int(state.shape[1]), self.inputs), state)
-        return x + self.widen(y.reshape(-1, self.hidden)).reshape(-1, self.channels), state
+        y = self.widen(y.reshape(-1, self.hidden)).reshape(-1, self.channels)
+        return torch.addmm(x, y, self.spread.weight.T), state
 
 
 class Delay(nn.Module):

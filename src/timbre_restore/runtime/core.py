@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.audio.frames import BINS, ERB_BANDS, NEUTRAL_SNR_DB, ComplexArray, analyse, synthesise
-from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model
+from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model, normal
 
 _NEUTRAL_HINTS = np.array([[1.0] * ERB_BANDS + [NEUTRAL_SNR_DB]], np.float32)
 """What says the least where a suppressor tells nothing."""
@@ -49,13 +49,13 @@ class WaveCore:
 
     def prime(self, noisy: FloatArray) -> None:
         """Keep them: the model looks at them with the first hop."""
-        self._heard = noisy.copy()
+        self._heard = normal(noisy)
 
     def step(self, degraded: FloatArray, noisy: FloatArray | None, strength: float) -> FloatArray:
         """Restored hops `[N, 480]`."""
-        chunk = {"degraded": degraded.reshape(1, 1, -1)}
+        chunk = {"degraded": normal(degraded).reshape(1, 1, -1)}
         if noisy is not None:
-            seen = np.concatenate([self._heard, noisy])
+            seen = np.concatenate([self._heard, normal(noisy)])
             chunk["noisy"] = seen.reshape(1, 1, -1)
             self._heard = seen[len(seen) - self.ahead :]
         outputs, self._state = self._model.run(chunk, self._state)
@@ -81,15 +81,13 @@ class Spectra:
 
         From frames `[N, 481]` of degraded, noisy two frames later, and hints `[N, 33]` of the degraded ones.
         """
-        chunk = {"degraded": _as_reals(degraded)}
+        chunk = {"degraded": _as_parts(degraded)}
         if noisy is not None:
-            chunk["noisy"] = _as_reals(noisy)
+            chunk["noisy"] = _as_parts(noisy)
         if self._model.takes_hints:
             chunk["hints"] = (np.repeat(_NEUTRAL_HINTS, len(degraded), axis=0) if hints is None else hints)[None]
         outputs, self._state = self._model.run(chunk, self._state)
-        residual = outputs["residual"][0]
-        residual *= np.float32(strength)
-        audio, self._overlap = synthesise(residual.view(np.complex64)[..., 0], self._overlap)
+        audio, self._overlap = synthesise(_as_complex(outputs["residual"], strength), self._overlap)
         return audio
 
 
@@ -124,6 +122,15 @@ def make_core(model: Model, strength: float) -> Core:
     return SpectrumCore(model) if model.domain == SPECTRUM else WaveCore(model, strength)
 
 
-def _as_reals(spectra: ComplexArray) -> NDArray[np.float32]:
-    """Complex `[N, 481]` as `[1, N, 481, 2]`."""
-    return np.ascontiguousarray(spectra, dtype=np.complex64).view(np.float32).reshape(1, -1, BINS, 2)
+def _as_parts(spectra: ComplexArray) -> FloatArray:
+    """Complex `[N, 481]` as real and imaginary parts `[1, 2, N, 481]`."""
+    pairs = np.ascontiguousarray(spectra, dtype=np.complex64).view(np.float32).reshape(1, -1, BINS, 2)
+    return normal(pairs.transpose(0, 3, 1, 2))
+
+
+def _as_complex(parts: FloatArray, strength: float) -> ComplexArray:
+    """Parts `[1, 2, N, 481]`, times `strength`, as complex `[N, 481]`."""
+    spectra = np.empty(parts.shape[2:], np.complex64)
+    np.multiply(parts[0, 0], np.float32(strength), out=spectra.real)
+    np.multiply(parts[0, 1], np.float32(strength), out=spectra.imag)
+    return spectra

@@ -15,11 +15,11 @@ from timbre_restore.errors import ModelError
 FloatArray = NDArray[np.float32]
 
 METADATA_PREFIX = "timbre_restore."
-FORMATS = ("2",)
+FORMATS = ("3",)
 REQUIRED = (
     "format", "domain", "sample_rate_hz", "hop_samples", "latency_samples", "lookahead_samples", "conditioning",
 )  # fmt: skip
-FAINTEST = 1e-20
+FAINTEST = np.float32(1e-20)
 WAVEFORM, SPECTRUM = "waveform", "spectrum"
 
 
@@ -117,15 +117,18 @@ class Model:
     def run(
         self, chunk: dict[str, FloatArray], state: dict[str, FloatArray]
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """Named outputs of one call, and the states after it."""
-        feed = {name: samples if name == "hints" else _normal(samples) for name, samples in chunk.items()}
-        values = self.session.run(self._wanted, feed | state)
+        """Named outputs of one call, and the states after it. Sound in `chunk` is best `normal`."""
+        values = self.session.run(self._wanted, chunk | state)
         count = len(self._outputs)
         return dict(zip(self._outputs, values, strict=False)), dict(zip(self._states, values[count:], strict=True))
 
 
-def _normal(samples: FloatArray) -> FloatArray:
-    """Zero for what is far below any sound: numbers near the smallest make a processor up to twenty times slower."""
-    normal = samples.copy()
-    normal[np.abs(normal) < FAINTEST] = 0.0
-    return normal
+def normal(samples: FloatArray) -> FloatArray:
+    """A copy, in C order, without what is far below any sound: numbers near the smallest are up to 20 times slower.
+
+    A sum with a number so much larger rounds them away, and hardly anything else.
+    """
+    kept = np.empty(samples.shape, np.float32)
+    np.add(samples, FAINTEST, out=kept)
+    kept -= FAINTEST
+    return kept
