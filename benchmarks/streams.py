@@ -1,11 +1,13 @@
 """Streams against whole signals, over minutes of sound: chunks of 1 to 100,000 samples, and many streams in turn.
 
-    python benchmarks/streams.py FOLDER [--model ONNX] [--minutes M] [--streams N] [--each MINUTES] [--json FILE]
+    python benchmarks/streams.py FOLDER [--model ONNX] [--minutes M] [--streams N] [--each MINUTES] [--only TEXT]
+                                 [--json FILE]
 
 The recordings below FOLDER, one after another, are the noisy sound; DeepFilterNet3's graphs make the degraded one of
 it. Prints the largest difference, in full scale, of a stream to the whole signal: through the network in torch
-(untrained, gates half open) and the exported file, behind a black box; through `Chain`; and of N streams that take
-turns on one session, each from a place of its own. Exits with 1 if any is above 1e-5.
+(untrained, gates half open) and the exported file, behind a black box; through `Chain`; and of N streams of MINUTES
+that take turns on one network, each from a place of its own. `--only` takes the rows with TEXT in their names. Exits
+with 1 if any is above 1e-5.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -111,6 +114,18 @@ def in_turn(restorer: Restorer, degraded: FloatArray, noisy: FloatArray, count: 
     return worst
 
 
+def both_ways(name: str, conditioning: str, folder: Path) -> dict[str, Restorer]:
+    """An untrained generator, gates half open: the network itself, and the file that it is exported to."""
+    torch.manual_seed(0)
+    generator: Any = make_generator(GeneratorSettings(name, "small", conditioning)).eval()
+    generator.requires_grad_(False)
+    head = generator.heads if name == "spectral" else generator.heads[-1]
+    torch.nn.init.normal_(head.weight, std=0.05)
+    torch.nn.init.zeros_(head.bias)
+    exported = Restorer.load(export_generator(generator, folder / f"{name}.onnx").path)
+    return {"torch": Restorer(TorchModel(generator, exported.model)), "ONNX": exported}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -118,37 +133,33 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--each", type=float, default=1.0, metavar="MINUTES")
+    parser.add_argument("--only", default="", metavar="TEXT")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     noisy = sound(options.folder, options.minutes)
     suppressor = load_suppressor(SuppressorSettings(runtime="graphs"))
     degraded = suppressor(noisy)
-    report: dict[str, float] = {}
-
-    def say(way: str, value: float, since: float) -> None:
-        report[way] = value
-        print(f"{way:32} {value:9.2e}   ({time.perf_counter() - since:.0f} s)", flush=True)
-
-    for name, conditioning in (("spectral", "degraded+noisy+hints"), ("unet", "degraded+noisy")):
-        torch.manual_seed(0)
-        generator: Any = make_generator(GeneratorSettings(name, "small", conditioning)).eval()
-        generator.requires_grad_(False)
-        head = generator.heads if name == "spectral" else generator.heads[-1]
-        torch.nn.init.normal_(head.weight, std=0.05)
-        with tempfile.TemporaryDirectory() as folder:
-            exported = Restorer.load(export_generator(generator, Path(folder) / "m.onnx").path)
-        for way, restorer in (("torch", Restorer(TorchModel(generator, exported.model))), ("ONNX", exported)):
-            started = time.perf_counter()
-            say(f"{name}, {way}", behind(restorer, degraded, noisy), started)
-    voice = Restorer.load(options.model)
-    started = time.perf_counter()
-    say("voice, behind a black box", behind(voice, degraded, noisy), started)
-    started = time.perf_counter()
-    say("voice, Chain", chained(Chain(suppressor, voice), noisy), started)
-    started = time.perf_counter()
     length = round(options.each * 60 * SAMPLE_RATE_HZ)
-    say(f"voice, {options.streams} streams in turn", in_turn(voice, degraded, noisy, options.streams, length), started)
+    turns = f"{options.streams} streams in turn"
+    rows: list[tuple[str, Callable[[], float]]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, conditioning in (("spectral", "degraded+noisy+hints"), ("unet", "degraded+noisy")):
+            for way, restorer in both_ways(name, conditioning, Path(folder)).items():
+                rows.append((f"{name}, {way}", partial(behind, restorer, degraded, noisy)))
+                if name == "spectral":
+                    every = partial(in_turn, restorer, degraded, noisy, options.streams, length)
+                    rows.append((f"{name}, {way}, {turns}", every))
+        voice = Restorer.load(options.model)
+        rows.append(("voice, behind a black box", partial(behind, voice, degraded, noisy)))
+        rows.append(("voice, Chain", partial(chained, Chain(suppressor, voice), noisy)))
+        rows.append((f"voice, {turns}", partial(in_turn, voice, degraded, noisy, options.streams, length)))
+    report: dict[str, float] = {}
+    for way, measure in rows:
+        if options.only in way:
+            started = time.perf_counter()
+            report[way] = measure()
+            print(f"{way:40} {report[way]:9.2e}   ({time.perf_counter() - started:.0f} s)", flush=True)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return int(not all(value <= TOLERANCE for value in report.values()))  # false for NaN, too

@@ -6,11 +6,14 @@ The gate is in [0, 1]: what was taken comes back or does not. The second term is
 level, and complex: it turns what came back into place, and puts something where noise covers the voice. With the gate
 shut and no correction the suppressor's output passes untouched; with it open the noisy input comes back.
 
-The body is a U-Net over frequency with weights shared by all bands, one recurrence per band and one over all. It sees
-levels relative to the voice's running level. Sharing and relative levels are what keeps it from learning the training
-noises by heart. After the first convolution all its layers work on rows `[N·B·F, C]`, a band's channels side by side:
-neighbouring bands merge (and part) by reading the same numbers as half (twice) as many rows, as patches do in a Swin
-Transformer (Liu et al. 2021, §3.1), so a frame costs a few products and no moving of memory.
+The body is a U-Net over frequency with weights shared by all bands, one recurrence per band and one over all; below
+4 kHz, where a band is a bin and harmonics come and go, another one per bin. It sees levels relative to the voice's
+running level. Sharing and relative levels are what keeps it from learning the training noises by heart.
+
+After the first convolution its layers work on rows `[N·B·F, C]`, a band's channels side by side: neighbouring bands
+merge (and part) by reading the same numbers as half (twice) as many rows, as patches do in a Swin Transformer (Liu et
+al. 2021, §3.1). Sums stand where a product ends, in its own addend, so those products have no bias. A frame then costs a
+few products and hardly any moving of memory.
 
 Three frames are in play: the one that is restored, of noisy and of degraded, and noisy two frames later, which the
 suppressor has already heard when it hands over the first. So a stream takes the newest noisy frame beside a degraded
@@ -98,7 +101,7 @@ class Spectral(nn.Module):
         self.by_band = BandGRU(four, widths.band_hidden, bands=BANDS // 8)
         self.over_all = AllBandsGRU(four, widths.narrow, widths.all_hidden, bands=BANDS // 8)
         self.up = nn.ModuleList(nn.Linear(coarse, 2 * fine, bias=False) for fine, coarse in reversed(levels))
-        self.fine = BandGRU(one, one // 2, bands=BANDS)
+        self.fine = BandGRU(one, one // 2, bands=SINGLE_BINS)
         self.heads = nn.Linear(one, HEADS)
         self.reach = nn.Parameter(_reach())
         self.register_buffer("hint_rows", _hint_rows(self.frames.band_of_bin), persistent=False)
@@ -222,9 +225,11 @@ class Spectral(nn.Module):
         x, state["over_all"] = self.over_all(x, state["over_all"])
         for width, up in zip(self.channels[-2::-1], self.up, strict=True):
             x = F.relu(torch.addmm(skips.pop(), x, up.weight.T)).reshape(-1, width)
-        x, state["fine"] = self.fine(x, state["fine"])
+        low, high = x.reshape(-1, BANDS, self.channels[0]).split((SINGLE_BINS, BANDS - SINGLE_BINS), dim=1)
+        low, state["fine"] = self.fine(low.reshape(-1, self.channels[0]), state["fine"])
+        x = torch.cat([low.reshape(-1, SINGLE_BINS, self.channels[0]), high], dim=1)
         # From bands to bins while a band's channels lie side by side, then a product that puts them one after another.
-        x = x.reshape(-1, BANDS, self.channels[0])[:, self.band_of_bin].reshape(-1, self.channels[0])
+        x = x[:, self.band_of_bin].reshape(-1, self.channels[0])
         weight, bias = self.heads.weight[self.head_rows], self.heads.bias[self.head_rows].unsqueeze(1)
         heads = torch.addmm(bias, weight, x.T, beta=HEAD_SCALE, alpha=HEAD_SCALE)
         if batch == 1:
