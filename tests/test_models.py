@@ -240,8 +240,7 @@ def test_a_segment_is_restored_as_the_chain_would() -> None:
     degraded = torch.from_numpy(out.audio[rows].reshape(1, 1, -1).copy())
     whole = torch.from_numpy(hops[first : first + count + 3].reshape(1, 1, -1).copy())
     spectra, given = (
-        parts_of(x)
-        for x in (out.spectra[rows], out.noisy_spectra[first + 3 : first + 3 + count + LOOKAHEAD_FRAMES])
+        parts_of(x) for x in (out.spectra[rows], out.noisy_spectra[first + 3 : first + 3 + count + LOOKAHEAD_FRAMES])
     )
     residual, gate = net.residual(spectra, given)
     expected = degraded + Frames().synthesise(residual)

@@ -1,7 +1,7 @@
 """Frames as DeepFilterNet sees sound, in numpy: window, spectra of hops and back, ERB bands.
 
 The restorer works on the suppressor's own spectrum, so this is its view too. Facts from release v0.5.6 of libDF
-(`libDF/src/lib.rs`). Functions take frames `[N, …]` of one signal in order, and what must be remembered as an argument.
+(`libDF/src/lib.rs`). Functions take frames `[N, …]` of a signal in order, and what must be remembered as an argument.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ BAND_WIDTHS = _band_widths()
 
 
 def analyse(hops: FloatArray, before: FloatArray) -> ComplexArray:
-    """Spectra `[N, 481]` of hops `[N, 480]`; `before` `[480]` is the hop that came before the first."""
-    frames = np.empty((len(hops), WINDOW), np.float32)
-    frames[:, HOP_SAMPLES:] = hops
-    frames[:1, :HOP_SAMPLES] = before
-    frames[1:, :HOP_SAMPLES] = hops[:-1]
+    """Spectra `[…, N, 481]` of hops `[…, N, 480]`; `before` `[…, 480]` is the hop that came before the first."""
+    frames = np.empty((*hops.shape[:-1], WINDOW), np.float32)
+    frames[..., HOP_SAMPLES:] = hops
+    frames[..., :1, :HOP_SAMPLES] = before[..., None, :]
+    frames[..., 1:, :HOP_SAMPLES] = hops[..., :-1, :]
     frames *= WINDOW_SHAPE
-    return np.fft.rfft(frames, axis=1, norm="forward").astype(np.complex64, copy=False)  # numpy 1 gives complex128
+    return np.fft.rfft(frames, axis=-1, norm="forward").astype(np.complex64, copy=False)  # numpy 1 gives complex128
 
 
 def synthesise(spectra: ComplexArray, overlap: FloatArray) -> tuple[FloatArray, FloatArray]:

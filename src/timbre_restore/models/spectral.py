@@ -12,8 +12,8 @@ running level. Sharing and relative levels are what keeps it from learning the t
 
 After the first convolution its layers work on rows `[N·B·F, C]`, a band's channels side by side: neighbouring bands
 merge (and part) by reading the same numbers as half (twice) as many rows, as patches do in a Swin Transformer (Liu et
-al. 2021, §3.1). Sums stand where a product ends, in its own addend, so those products have no bias. A frame then costs a
-few products and hardly any moving of memory.
+al. 2021, §3.1). A sum is the addend of the product before it, which then has no bias. So a frame costs a few products
+and hardly any moving of memory.
 
 Three frames are in play: the one that is restored, of noisy and of degraded, and noisy two frames later, which the
 suppressor has already heard when it hands over the first. So a stream takes the newest noisy frame beside a degraded
@@ -24,7 +24,7 @@ waited for. Behind a black box the degraded frame ends one hop after the hop tha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,15 @@ from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.audio.frames import BINS, ERB_BANDS, NEUTRAL_SNR_DB
 from timbre_restore.models.generator import GeneratorSettings, State
 from timbre_restore.models.spectrum import Frames
-from timbre_restore.models.streaming import AllBandsGRU, BandGRU, Delay, Remembering, RunningPower, StreamingConv2d
+from timbre_restore.models.streaming import (
+    AllBandsGRU,
+    BandGRU,
+    Delay,
+    Remembering,
+    RunningPower,
+    StreamingConv2d,
+    added,
+)
 
 SINGLE_BINS, GROUPED_BINS = 80, 5  # harmonics are told apart below 4 kHz; above it, 250 Hz a band
 BANDS = SINGLE_BINS + (BINS - 1 - SINGLE_BINS) // GROUPED_BINS
@@ -193,10 +201,10 @@ class Spectral(nn.Module):
             own, own_power = seen[:, :, :-LOOKAHEAD_FRAMES], views[0]
             power = torch.cat([power, *views], dim=1)
         heads = self._body(power, level, chunk.get("hints"), state)  # [B, 4, N, 481]
-        gate, amounts = heads.split((1, len(self.head_signs)), dim=1)
+        gate, amounts = torch.split(heads, [1, len(self.head_signs)], dim=1)
         gate = torch.sigmoid(gate)
         reach = CORRECTION * torch.exp(self.reach)[self.band_of_bin] * self.head_signs
-        along, across = (reach * torch.tanh(amounts)).split((1, 2), dim=1)
+        along, across = torch.split(reach * torch.tanh(amounts), [1, 2], dim=1)
         correction = along * own + across * own[:, self.other_part]
         taken = own - degraded if self.uses_noisy else DEGRADED_BOOST * degraded
         # A bin with next to nothing in it has no phase to speak of, only rounding.
@@ -204,9 +212,9 @@ class Spectral(nn.Module):
         return {"residual": residual, "gate": gate}, state
 
     def _body(self, powers: Tensor, level: Tensor, hints: Tensor | None, state: State) -> Tensor:
-        """Logits of the gate, and of the correction's real and twice its imaginary part `[B, 4, N, 481]`; writes states.
+        """Logits `[B, 4, N, 481]`: the gate's, the correction's real part's and, twice, its imaginary part's.
 
-        From powers `[B, views, N, 481]`, seen relative to the voice's running level.
+        Writes the new states. From powers `[B, views, N, 481]`, seen relative to the voice's running level.
         """
         bands = torch.cat([powers[..., :SINGLE_BINS], _group_means(powers)], dim=-1)
         x = FEATURE_SCALE * torch.log(bands / level + FEATURE_FLOOR)
@@ -224,8 +232,9 @@ class Spectral(nn.Module):
         x, state["by_band"] = self.by_band(x, state["by_band"])
         x, state["over_all"] = self.over_all(x, state["over_all"])
         for width, up in zip(self.channels[-2::-1], self.up, strict=True):
-            x = F.relu(torch.addmm(skips.pop(), x, up.weight.T)).reshape(-1, width)
-        low, high = x.reshape(-1, BANDS, self.channels[0]).split((SINGLE_BINS, BANDS - SINGLE_BINS), dim=1)
+            x = F.relu(added(skips.pop(), x, cast(nn.Linear, up))).reshape(-1, width)
+        x = x.reshape(-1, BANDS, self.channels[0])
+        low, high = torch.split(x, [SINGLE_BINS, BANDS - SINGLE_BINS], dim=1)
         low, state["fine"] = self.fine(low.reshape(-1, self.channels[0]), state["fine"])
         x = torch.cat([low.reshape(-1, SINGLE_BINS, self.channels[0]), high], dim=1)
         # From bands to bins while a band's channels lie side by side, then a product that puts them one after another.
@@ -258,7 +267,7 @@ def _hint_rows(erb_of_bin: Tensor) -> Tensor:
 
 
 def _neutral_hints(like: Tensor) -> Tensor:
-    """`[B, N, 33]` for `like` `[B, 2, N, …]`: what says the least, gains of 1 and the middle of the range of local SNR."""
+    """`[B, N, 33]` for `like` `[B, 2, N, …]`: what says the least, gains of 1 and a local SNR of 10 dB."""
     neutral = like.new_ones(like.shape[0], like.shape[2], ERB_BANDS + 1)
     neutral[..., ERB_BANDS] = NEUTRAL_SNR_DB
     return neutral

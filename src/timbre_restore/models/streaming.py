@@ -25,6 +25,11 @@ def _last(x: Tensor, count: int, dim: int) -> Tensor:
     return x.narrow(dim, 0, 0) if count == 0 else x[(slice(None),) * dim + (slice(-count, None),)]
 
 
+def added(base: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
+    """base + layer(x) over rows, for a layer without bias: a sum that costs nothing where its product ends."""
+    return torch.addmm(base, x, layer.weight.T)
+
+
 class Remembering(Protocol):
     """A layer with a state."""
 
@@ -168,7 +173,7 @@ class BandGRU(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         rows = int(state.shape[1])  # a plain number: a traced graph keeps it, and only time is free
         y, state = self.gru(x.reshape(-1, rows, self.channels), state)
-        return torch.addmm(x, y.reshape(-1, self.hidden), self.out.weight.T), state
+        return added(x, y.reshape(-1, self.hidden), self.out), state
 
 
 class AllBandsGRU(nn.Module):
@@ -194,7 +199,7 @@ class AllBandsGRU(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y, state = self.gru(self.narrow(x).reshape(-1, int(state.shape[1]), self.inputs), state)
         y = self.widen(y.reshape(-1, self.hidden)).reshape(-1, self.channels)
-        return torch.addmm(x, y, self.spread.weight.T), state
+        return added(x, y, self.spread), state
 
 
 class Delay(nn.Module):

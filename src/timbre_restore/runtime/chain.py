@@ -154,9 +154,10 @@ class _OnFrames:
         if suppressed.heard.any():
             # A plain slice copies nothing, and nearly always all is heard.
             heard = slice(None) if suppressed.heard.all() else suppressed.heard
-            newest = suppressed.newest_spectra[heard] if self._model.needs_noisy else None
+            frames = (suppressed.spectra, suppressed.newest_spectra)[: 2 if self._model.needs_noisy else 1]
+            spectra = np.stack([given[heard] for given in frames])
             hints = np.concatenate([suppressed.gains, suppressed.local_snr_db[:, None]], axis=1)[heard]
-            out[heard] += self._spectra.step(suppressed.spectra[heard], newest, hints, strength)
+            out[heard] += self._spectra.step(spectra, hints, strength)
         return out
 
 

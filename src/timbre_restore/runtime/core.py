@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from timbre_restore.audio import HOP_SAMPLES
-from timbre_restore.audio.frames import BINS, ERB_BANDS, NEUTRAL_SNR_DB, ComplexArray, analyse, synthesise
+from timbre_restore.audio.frames import ERB_BANDS, NEUTRAL_SNR_DB, ComplexArray, analyse, synthesise
 from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model, normal
 
 _NEUTRAL_HINTS = np.array([[1.0] * ERB_BANDS + [NEUTRAL_SNR_DB]], np.float32)
@@ -74,18 +73,18 @@ class Spectra:
         self._model, self._state = model, model.initial_state()
         self._overlap = _NOTHING
 
-    def step(
-        self, degraded: ComplexArray, noisy: ComplexArray | None, hints: FloatArray | None, strength: float
-    ) -> FloatArray:
+    def step(self, sounds: ComplexArray, hints: FloatArray | None, strength: float) -> FloatArray:
         """The residual's hops `[N, 480]`, each of the hop before the frame's last.
 
-        From frames `[N, 481]` of degraded, noisy two frames later, and hints `[N, 33]` of the degraded ones.
+        From frames of degraded and, where the model looks at it, of noisy two frames later, `[1 or 2, N, 481]`; and
+        hints `[N, 33]` of the degraded ones.
         """
-        chunk = {"degraded": _as_parts(degraded)}
-        if noisy is not None:
-            chunk["noisy"] = _as_parts(noisy)
+        parts = _as_parts(sounds)
+        chunk = {"degraded": parts[:1]}
+        if self._model.needs_noisy:
+            chunk["noisy"] = parts[1:]
         if self._model.takes_hints:
-            chunk["hints"] = (np.repeat(_NEUTRAL_HINTS, len(degraded), axis=0) if hints is None else hints)[None]
+            chunk["hints"] = (np.repeat(_NEUTRAL_HINTS, sounds.shape[1], axis=0) if hints is None else hints)[None]
         outputs, self._state = self._model.run(chunk, self._state)
         audio, self._overlap = synthesise(_as_complex(outputs["residual"], strength), self._overlap)
         return audio
@@ -99,22 +98,24 @@ class SpectrumCore:
     def __init__(self, model: Model) -> None:
         self._spectra = Spectra(model)
         self.ahead = (model.lookahead_samples - model.latency_samples) // HOP_SAMPLES if model.needs_noisy else 0
-        self._degraded = self._noisy = _NOTHING
+        self._last = np.zeros((2 if model.needs_noisy else 1, HOP_SAMPLES), np.float32)
 
     def prime(self, noisy: FloatArray) -> None:
         """Hear them beside silence."""
-        self._spectra.step(np.zeros((len(noisy), BINS), np.complex64), analyse(noisy, self._noisy), None, 0.0)
-        self._noisy = noisy[-1]
+        self._spectra.step(self._analysed([np.zeros_like(noisy), noisy]), None, 0.0)
 
     def step(self, degraded: FloatArray, noisy: FloatArray | None, strength: float) -> FloatArray:
         """Restored hops `[N, 480]`, of one hop earlier."""
-        given = None if noisy is None else analyse(noisy, self._noisy)
-        residual = self._spectra.step(analyse(degraded, self._degraded), given, None, strength)
-        before = np.concatenate([self._degraded[None], degraded[:-1]])
-        self._degraded = degraded[-1]
-        if noisy is not None:
-            self._noisy = noisy[-1]
-        return before + residual
+        before = np.concatenate([self._last[:1], degraded[:-1]])
+        spectra = self._analysed([degraded] if noisy is None else [degraded, noisy])
+        return before + self._spectra.step(spectra, None, strength)
+
+    def _analysed(self, sounds: list[FloatArray]) -> ComplexArray:
+        """Frames `[1 or 2, N, 481]` of the next hops of degraded and noisy."""
+        hops = np.stack(sounds)
+        spectra = analyse(hops, self._last)
+        self._last = hops[:, -1]
+        return spectra
 
 
 def make_core(model: Model, strength: float) -> Core:
@@ -123,8 +124,8 @@ def make_core(model: Model, strength: float) -> Core:
 
 
 def _as_parts(spectra: ComplexArray) -> FloatArray:
-    """Complex `[N, 481]` as real and imaginary parts `[1, 2, N, 481]`."""
-    pairs = np.ascontiguousarray(spectra, dtype=np.complex64).view(np.float32).reshape(1, -1, BINS, 2)
+    """Complex `[S, N, 481]` as real and imaginary parts `[S, 2, N, 481]`."""
+    pairs = spectra.view(np.float32).reshape(*spectra.shape, 2)
     return normal(pairs.transpose(0, 3, 1, 2))
 
 
