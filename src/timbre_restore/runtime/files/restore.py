@@ -77,7 +77,7 @@ def restore_path(
     if place != PIPE and skip_existing and place.exists():
         return RestoreSummary(skipped=1)
     if place != PIPE:
-        atomic.sweep(atomic.real_place(place).parent)
+        _sweep([place])
     count = _Count(1, None if source == PIPE else seconds_of(source), progress)
     result = restore_file(source, place, _loaded(how), wanted, raw=raw, heard=count.heard)
     count.file_done()
@@ -116,8 +116,7 @@ def _restore_folder(
             if problem := _made(folder, folders):
                 summary.failed.append(problem)
                 jobs = [job for job in jobs if job.target.parent != folder]
-        for folder in {atomic.real_place(job.target).parent for job in jobs}:
-            atomic.sweep(folder)
+        _sweep(job.target for job in jobs)
         if skip_existing:
             planned, jobs = len(jobs), [job for job in jobs if not job.target.exists()]
             summary.skipped = planned - len(jobs)
@@ -155,6 +154,12 @@ def _made(folder: Path, folders: ExitStack) -> str:
     except OSError as exc:
         return f"{folder}: can't be made ({exc.strerror}); check its permissions, or give another output."
     return ""
+
+
+def _sweep(targets: Iterable[Path]) -> None:
+    """Remove what killed runs have left beside the targets, and beside the files that links among them lead to."""
+    for folder in {place.parent for target in targets for place in (target, atomic.real_place(target))}:
+        atomic.sweep(folder)
 
 
 def _expected_s(jobs: Iterable[Job]) -> float | None:
