@@ -378,7 +378,7 @@ case "$*" in *-i\\ file:*.m4a\\ -map\\ 0:a:0*) ;; *) echo "wrong line: $*" >&2; 
 
 
 @pytest.fixture
-def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program of that name, whose body a test writes; it decodes `decoded.wav`."""
     folder = tmp_path / "bin"
     folder.mkdir()
