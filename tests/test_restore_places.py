@@ -161,23 +161,22 @@ def test_a_link_to_itself_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "x.txt").read_text() == "text"
 
 
-def test_what_is_no_file_is_not_replaced_by_one(source: Path, tmp_path: Path) -> None:
+def test_what_is_no_file_is_not_replaced_by_one(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     pipe, folder, link, plug = (tmp_path / name for name in ("pipe.wav", "folder.wav", "link.wav", "plug.wav"))
     os.mkfifo(pipe)
     folder.mkdir()
-    link.symlink_to("/dev/null")
+    link.symlink_to(pipe)  # a device would not survive the mistake that is looked for
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(plug))  # a socket's name may not be long
-    before = {path: os.lstat(path) for path in tmp_path.iterdir()}
+        server.bind(plug.name)  # which may not be long
+    before = {path: os.lstat(path).st_ino for path in tmp_path.iterdir()}
     for target in (pipe, folder, link, plug):
         with pytest.raises(OSError, match=r"is there and no file, so that none can take its place: .*\.wav"):
             atomic.write_bytes(target, b"x")
-        if target != folder:  # whose is a place for files
+        if target != folder:  # into which a result may go
             with pytest.raises(AudioFileError, match=rf"{target}: is there and no file; give another output"):
                 restore_path(source, target, UNTOUCHED)
-    assert {path: os.lstat(path).st_ino for path in tmp_path.iterdir()} == {
-        path: status.st_ino for path, status in before.items()
-    }
+    assert {path: os.lstat(path).st_ino for path in tmp_path.iterdir()} == before
 
 
 def test_a_pipe_by_a_devices_name_is_not_replaced(tmp_path: Path) -> None:
