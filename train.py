@@ -2,7 +2,7 @@
 
 import sys
 
-from timbre_restore.apps.cli import main
+from timbre_restore.apps.entry import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

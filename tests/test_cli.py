@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import pytest
 from typer.main import get_command
 
 from tests.voices import RATE, noise, voice
-from timbre_restore.apps import cli
+from timbre_restore.apps import cli, entry
 from timbre_restore.apps.cli import VERBS, build_app, main
+from timbre_restore.apps.console import note, say
 from timbre_restore.audio import read_audio, read_mono, rms, write_audio
 from timbre_restore.errors import LockedError, TrainingStopped
 
@@ -116,10 +118,9 @@ def test_every_verb_reports_a_misspelled_key_before_any_work(verb: str, capsys: 
         (["prepare", "--max-files", "0"], "'--max-files': Input should be greater than or equal to 1"),
         (["restore"], "Missing argument 'IN'"),
         (["restore", "in.wav"], "Missing option '--output'"),
-        (
-            ["restore", "in.wav", "-o", "out.wav", "--strength", "1.5"],
-            "'--strength': Input should be less than or equal to 1",
-        ),
+        (["restore", "in.wav", "-o", "out.wav", "--strength", "1.5"], "'--strength': expected a number from 0 to 1,"),
+        (["restore", "in.wav", "-o", "out.wav", "--strength", "nan"], "expected a number from 0 to 1, got 'nan'"),
+        (["restore", "in.wav", "-o", "out.wav", "--strength", "all"], "expected a number from 0 to 1, got 'all'"),
         (["repair"], "No such command 'repair'"),
         (["--fast"], "No such option: --fast"),
     ],
@@ -131,6 +132,24 @@ def test_wrong_lines_are_one_sentence(line: list[str], said: str, capsys: Captur
     assert said in printed.err
     assert printed.err.count("\n") == 1
     assert "--help'." in printed.err
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (["--format", "m4a"], "'m4a' can't be written; expected one of wav, rf64"),
+        (["--subtype", "pcm17"], "'pcm17' is no known sample format; expected one like pcm16"),
+        (["--format", "opus", "--subtype", "pcm16"], "OGG does not hold pcm16; expected one of opus, vorbis"),
+    ],
+)
+def test_forms_of_sound_that_are_none_are_a_wrong_line(
+    form: list[str], said: str, tmp_path: Path, capsys: Capture
+) -> None:
+    write_audio(tmp_path / "in.wav", voice(0.1), RATE)
+    assert main(["restore", str(tmp_path / "in.wav"), "-o", str(tmp_path / "out"), *form]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
 def test_no_verb_shows_the_help(capsys: Capture) -> None:
@@ -155,6 +174,63 @@ def test_failures_are_sentences_with_their_status(
     assert main(["prepare"]) == status
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", said)
+
+
+EARLY = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from timbre_restore.apps.entry import main
+sys.exit(main(["restore", "in.wav", "-o", "out.wav"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["timbre_restore.apps.cli", "typer", "numpy", "timbre_restore.runtime"])
+def test_ctrl_c_is_heard_while_the_program_is_read_in(module: str) -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY, module], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "interrupted; what was finished is kept.\n"
+
+
+def test_a_module_that_fails_for_ctrl_c_is_not_missing(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """onnxruntime says that it can't be imported. One that is missing is another matter."""
+
+    def missing(argv: list[str]) -> int:
+        try:
+            if argv:
+                raise KeyboardInterrupt
+        except KeyboardInterrupt as exc:
+            raise ImportError("initialization failed") from exc
+        raise ImportError("no such module")
+
+    monkeypatch.setattr(cli, "main", missing)
+    assert entry.main(["restore"]) == 130
+    assert capsys.readouterr().err == "interrupted; what was finished is kept.\n"
+    with pytest.raises(ImportError, match="no such module"):
+        entry.main([])
+
+
+def test_the_program_begins_where_ctrl_c_is_heard() -> None:
+    """And where nothing has been imported yet that takes time."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"timbre-restore": "timbre_restore.apps.entry:main"}
+    line = [sys.executable, "-S", "-c", "import sys, timbre_restore.apps.entry; print(*sys.modules)"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT / "src")
+    assert not {"typing", "pathlib", "timbre_restore.errors", "typer", "rich", "numpy"} & set(done.stdout.split())
+
+
+def test_results_that_nobody_wants_are_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output and error are none where they were closed before the program began."""
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    say("a result")
+    note("a word")
+    assert entry.interrupted() == 130
 
 
 def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

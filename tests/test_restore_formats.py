@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from tests.voices import voice
 from timbre_restore.audio import rms
-from timbre_restore.errors import AudioFileError
-from timbre_restore.runtime import Treatment, Wanted, restore_path
+from timbre_restore.errors import AudioFileError, FormatError
+from timbre_restore.runtime import PIPE, Treatment, Wanted, restore_path
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.finish import REACH_S, Finish, Limiter, Rounding
 from timbre_restore.runtime.files.formats import written_suffix
@@ -123,16 +123,36 @@ def test_form_that_is_asked_for(
 @pytest.mark.parametrize(
     ("name", "wanted", "words"),
     [("x.flac", Wanted("wav"), r"x\.flac: ends in \.flac, and the format asked for is wav"),
+     ("x.opus", Wanted("ogg"), r"x\.opus: ends in \.opus, and the format asked for is ogg"),
+     ("x.opus", Wanted(None, "vorbis"), r"x\.opus: ends in \.opus, and the sample format asked for is vorbis"),
+     ("x.ogg", Wanted("opus", "vorbis"), "the format opus does not hold vorbis; leave that out, or ask for ogg"),
+     ("-", Wanted("flac"), "standard output: carries wav or raw, not flac"),
+     ("-", Wanted("raw", "vorbis"), "standard output: does not carry vorbis; expected one of pcmu8, pcm16"),
      ("x.flac", Wanted(None, "float"), "FLAC does not hold float; expected one of pcm16, pcm24"),
      ("x.wav", Wanted("m4a"), "'m4a' can't be written; expected one of wav"),
      ("x.wav", Wanted(None, "pcm17"), "'pcm17' is no known sample format"),
      ("x", Wanted(), "expected a name that ends in .wav")],
 )  # fmt: skip
 def test_form_that_can_not_be_had(untouched: Treatment, tmp_path: Path, name: str, wanted: Wanted, words: str) -> None:
+    """Whatever the source is: a wrong line, which ends with its status."""
     source = write(tmp_path / "in.wav", voice(0.1))
-    with pytest.raises(AudioFileError, match=words):
-        restore_path(source, tmp_path / name, untouched, wanted=wanted)
+    with pytest.raises(FormatError, match=words) as caught:
+        restore_path(source, PIPE if name == "-" else tmp_path / "new" / name, untouched, wanted=wanted)
+    assert caught.value.exit_code == 2
     assert left_in(tmp_path) == ["in.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "subtype"),
+    [("x.ogg", Wanted("opus"), "OPUS"), ("x.oga", Wanted("opus", "opus"), "OPUS"), ("x.opus", Wanted("opus"), "OPUS"),
+     ("x.ogg", Wanted(None, "opus"), "OPUS"), ("x.ogg", Wanted("ogg"), "VORBIS"), ("x", Wanted("opus"), "OPUS")],
+)  # fmt: skip
+def test_opus_is_ogg_too(untouched: Treatment, tmp_path: Path, name: str, wanted: Wanted, subtype: str) -> None:
+    source = write(tmp_path / "in.wav", voice(0.3))
+    result = restore_path(source, tmp_path / name, untouched, wanted=wanted, into_folder=name == "x").done[0]
+    assert result.target == tmp_path / (name if name != "x" else "x/in.opus")
+    info = soundfile.info(result.target)
+    assert (info.format, info.subtype) == ("OGG", subtype)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +378,7 @@ case "$*" in *-i\\ file:*.m4a\\ -map\\ 0:a:0*) ;; *) echo "wrong line: $*" >&2; 
 
 
 @pytest.fixture
-def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program of that name, whose body a test writes; it decodes `decoded.wav`."""
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -6,12 +6,14 @@ sees half a file. The temporary name carries the process id: two writers of equa
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +25,48 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(\d{1,9})\.tmp(\..*)?")
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends without an error, and vanishes otherwise.
 
-    The suffix of `path` stays last, because encoders choose the format by it.
+    The suffix of `path` stays last, because encoders choose the format by it. Folders are made for it, and vanish with
+    it. A link stays: the file that it leads to is replaced. Raises `OSError` for what is there and no file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(_temporary_name(path))
+    if blocked(path):
+        raise OSError(errno.EEXIST, "is there and no file, so that none can take its place", str(path))
+    real = real_place(path)
+    temporary = real.with_name(_temporary_name(real.name, path.suffix))
+    with folder_for_files(real.parent):
+        try:
+            yield temporary
+            os.replace(temporary, real)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def blocked(path: Path) -> bool:
+    """Whether a folder, pipe, device or socket is there, in whose place a rename may not put a file."""
+    return path.exists() and not path.is_file()
+
+
+def real_place(path: Path) -> Path:
+    """Where a file written as `path` lies in truth: the end of a link, which need not be there yet."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+@contextmanager
+def folder_for_files(folder: Path) -> Iterator[None]:
+    """`folder` is there in the block; what had to be made of it and the folders above stays unless it stays empty."""
+    made = list(takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
     try:
-        yield temporary
-        os.replace(temporary, path)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        for place in made:
+            with suppress(OSError):  # it holds something, or was never made
+                place.rmdir()
 
 
-def _temporary_name(path: Path) -> str:
+def _temporary_name(name: str, suffix: str) -> str:
     """Hidden, of this process and this target, and short: the target's own name may be as long as names can be."""
-    tag = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
-    suffix = path.suffix if len(path.suffix) <= LONGEST_SUFFIX else ""
-    return f".{tag}.{os.getpid()}.tmp{suffix}"
+    tag = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+    return f".{tag}.{os.getpid()}.tmp{suffix if len(suffix) <= LONGEST_SUFFIX else ''}"
 
 
 def sweep(folder: Path) -> None:

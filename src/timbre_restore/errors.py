@@ -27,6 +27,12 @@ class AudioFileError(TimbreRestoreError):
     """A sound file that is missing, unreadable, or not what it should be."""
 
 
+class FormatError(AudioFileError):
+    """A form of sound that was asked for and can't be had, whatever the source is."""
+
+    exit_code = 2
+
+
 class CorpusError(TimbreRestoreError):
     """A corpus that can't be made, or a list or item that does not hold what it promises."""
 

@@ -18,11 +18,11 @@ from typer.main import get_command
 from timbre_restore import __version__
 from timbre_restore.apps import audit, bench, check, demo, evaluate, prepare, restore, train
 from timbre_restore.apps.console import note, say
+from timbre_restore.apps.entry import INTERRUPTED_STATUS, interrupted
 from timbre_restore.errors import TimbreRestoreError
 
 PROGRAM = "timbre-restore"
 USAGE_STATUS = 2
-INTERRUPTED_STATUS = 130
 
 VERBS: dict[str, Callable[..., int | None]] = {
     "prepare": prepare.prepare,
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TimbreRestoreError as exc:
         return _failed(str(exc), exc.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return interrupted()
     except BrokenPipeError:
         # The reader has gone (`… | head`); what Python would flush at exit must not raise once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _is_usage_error(exc):
             raise
         return _failed(_usage_sentence(exc), USAGE_STATUS)
-    return _interrupted() if status == INTERRUPTED_STATUS else int(status or 0)
+    return interrupted() if status == INTERRUPTED_STATUS else int(status or 0)
 
 
 def build_app() -> typer.Typer:
@@ -96,11 +96,6 @@ def _program(
 def _failed(sentence: str, status: int) -> int:
     note(f"error: {sentence}")
     return status
-
-
-def _interrupted() -> int:
-    note("interrupted; what was finished is kept.")
-    return INTERRUPTED_STATUS
 
 
 def _is_usage_error(exc: Exception) -> bool:

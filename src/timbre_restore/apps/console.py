@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,15 +18,19 @@ STDOUT = Path("-")
 
 
 def say(text: str) -> None:
-    """A line of the result, as it is."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """A line of the result, as it is; nobody's, where standard output was closed before the program began."""
+    _write(sys.stdout, text)
 
 
 def note(text: str) -> None:
     """A line beside the result: progress, warnings, failures."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    _write(sys.stderr, text)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is not None:
+        stream.write(text + "\n")
+        stream.flush()
 
 
 def give_json(content: Any, path: Path) -> None:

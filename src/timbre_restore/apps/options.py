@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +25,21 @@ ModelFile = Annotated[
     Path | None,
     typer.Option("--model", metavar="ONNX", help="An exported model; the packaged one without it."),
 ]
+
+
+def _strength(word: str) -> float:
+    with suppress(ValueError):
+        if 0.0 <= (value := float(word)) <= 1.0:  # which NaN is not
+            return value
+    raise typer.BadParameter(f"expected a number from 0 to 1, got '{word}'.")
+
+
 Strength = Annotated[
     float | None,
     typer.Option(
-        min=0.0, max=1.0, help="From 0, the suppressor alone, to 1; the model's own choice without it.", metavar="0…1"
+        parser=_strength,
+        help="From 0, the suppressor alone, to 1; the model's own choice without it.",
+        metavar="0…1",
     ),
 ]
 

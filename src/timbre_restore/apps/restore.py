@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from timbre_restore.config import Config
     from timbre_restore.runtime import Raw, Recipe, RestoreSummary
 
+SLASHES = ("/", os.sep)
+"""Ends of a name that say that it is a folder's."""
+
 
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A sound file, a folder of them, or - for stdin.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="A sound file, a folder of them, or - for stdin.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="File, folder for a folder, or - for stdout.")
+        str, typer.Option("--output", "-o", metavar="OUT", help="File, folder (new with a / behind), or - for stdout.")
     ],
     already_suppressed: Annotated[
         bool, typer.Option("--already-suppressed", help="The input went through the suppressor before.")
@@ -69,20 +72,27 @@ def restore(
     if attenuation_limit is not None and already_suppressed:
         raise ConfigError(["--attenuation-limit is the suppressor's, which --already-suppressed leaves out; drop one."])
     recipe = _recipe(settings, model, strength, already_suppressed)
-    form = _raw(source, raw, rate, channels)
+    form = _raw(_path(source), raw, rate, channels)
     with _interruptible(), restore_progress() as progress:
         summary = restore_path(
-            source,
-            output,
+            _path(source),
+            _path(output),
             recipe,
             wanted=Wanted(container and container.lower().removeprefix("."), subtype),
             raw=form,
             jobs=jobs or os.cpu_count() or 1,
             skip_existing=skip_existing,
+            into_folder=output.endswith(SLASHES),
             progress=progress,
         )
     _report(summary)
     return 1 if summary.failed else 0
+
+
+def _path(word: str) -> Path:
+    """What a word names: `-` is the pipe and nothing else is, though `Path` would shorten `./-` to it."""
+    path = Path(word)
+    return path.absolute() if path == STDOUT and word != str(STDOUT) else path
 
 
 def _recipe(settings: Config, model: Path | None, strength: float | None, already_suppressed: bool) -> Recipe:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import soundfile
 
-from timbre_restore.errors import AudioFileError
+from timbre_restore.errors import FormatError
 
 PIPE = Path("-")
 """Standard input as a source, standard output as a target."""
+STDOUT = "standard output"
 
 CONTAINERS = {
     ".wav": "WAV", ".rf64": "RF64", ".w64": "W64", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG", ".opus": "OGG",
@@ -68,11 +69,11 @@ AS_IT_WAS = Wanted()
 
 
 def known_subtype(name: str) -> str:
-    """libsndfile's name of a sample format: 'pcm16' → 'PCM_16'. Raises `AudioFileError` for an unknown one."""
+    """libsndfile's name of a sample format: 'pcm16' → 'PCM_16'. Raises `FormatError` for an unknown one."""
     names = {known.replace("_", "").lower(): known for known in soundfile.available_subtypes()}
     plain = name.replace("_", "").replace("-", "").lower()
     if plain not in names:
-        raise AudioFileError(
+        raise FormatError(
             f"'{name}' is no known sample format; expected one like pcm16, pcm24, pcm32, float, vorbis or opus."
         )
     return str(names[plain])
@@ -85,55 +86,74 @@ def written_suffix(source: Path, wanted: Wanted) -> str:
     return source.suffix if source.suffix.lower() in CONTAINERS else ".wav"
 
 
-def check_wanted(wanted: Wanted) -> None:
-    """Raise `AudioFileError` for what no file can be: an unknown container or sample format, or two that don't go."""
+def check_wanted(wanted: Wanted, target: Path) -> None:
+    """Raise `FormatError` for what no source can be given: an unknown container or sample format, or two that don't go.
+
+    A file's name is not looked at, only whether the target is the pipe.
+    """
+    if target == PIPE:
+        _check_piped(wanted)
+        return
     if wanted.container is not None and f".{wanted.container}" not in CONTAINERS:
         known = ", ".join(suffix[1:] for suffix in CONTAINERS)
-        raise AudioFileError(f"'{wanted.container}' can't be written; expected one of {known}.")
+        raise FormatError(f"'{wanted.container}' can't be written; expected one of {known}.")
     if wanted.subtype is not None and wanted.container is not None:
-        _able(CONTAINERS[f".{wanted.container}"], wanted.subtype)
+        subtype = _able(CONTAINERS[f".{wanted.container}"], wanted.subtype)
+        if wanted.container == "opus" and subtype != "OPUS":
+            raise FormatError(f"the format opus does not hold {wanted.subtype}; leave that out, or ask for ogg.")
     elif wanted.subtype is not None:
         known_subtype(wanted.subtype)
 
 
+def _check_piped(wanted: Wanted) -> None:
+    if wanted.container not in (None, "wav", "raw"):
+        raise FormatError(
+            f"{STDOUT}: carries wav or raw, not {wanted.container}; name a file, or let ffmpeg make it of wav."
+        )
+    if wanted.subtype is not None and known_subtype(wanted.subtype) not in RAW_FORMATS.values():
+        known = ", ".join(name.replace("_", "").lower() for name in RAW_FORMATS.values())
+        raise FormatError(f"{STDOUT}: does not carry {wanted.subtype}; expected one of {known}.")
+
+
 def _able(container: str, name: str) -> str:
-    """The sample format of that name. Raises `AudioFileError` when the container has it not."""
+    """The sample format of that name. Raises `FormatError` when the container has it not."""
     subtype, able = known_subtype(name), soundfile.available_subtypes(container)
     if subtype not in able:
         names = ", ".join(sorted(known.replace("_", "").lower() for known in able))
-        raise AudioFileError(f"{container} does not hold {name}; expected one of {names}.")
+        raise FormatError(f"{container} does not hold {name}; expected one of {names}.")
     return subtype
 
 
-def _kind(suffix: str) -> tuple[str, bool]:
-    """What a suffix promises: the container, and of Ogg whether Opus is in it."""
-    return CONTAINERS[suffix], suffix == ".opus"
-
-
 def container_of(target: Path, wanted: Wanted) -> str:
-    """The container that the target's name asks for. Raises `AudioFileError` when it asks for none, or another."""
+    """The container that the target's name asks for. Raises `FormatError` when it asks for none, or another.
+
+    Opus may be in a file that is named as Ogg, which it is (RFC 7845); nothing else in one that is named as Opus.
+    """
     suffix = target.suffix.lower()
     if suffix not in CONTAINERS:
-        raise AudioFileError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}.")
-    if wanted.container is not None and _kind(suffix) != _kind(f".{wanted.container}"):
-        raise AudioFileError(f"{target}: ends in {suffix}, and the format asked for is {wanted.container}; choose one.")
+        raise FormatError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}.")
+    asked = suffix if wanted.container is None else f".{wanted.container}"
+    if CONTAINERS[asked] != CONTAINERS[suffix] or (suffix == ".opus" and asked != ".opus"):
+        raise FormatError(f"{target}: ends in {suffix}, and the format asked for is {wanted.container}; choose one.")
     return CONTAINERS[suffix]
 
 
 def subtype_of(target: Path, container: str, wanted: Wanted, source_container: str, source_subtype: str) -> str:
     """The sample format of a result in `container`; 24 bit where the source's own can't be kept.
 
-    Raises `AudioFileError` when the container has not the one that is wanted.
+    Raises `FormatError` when the container has not the one that is wanted.
     """
-    promised = "OPUS" if target.suffix.lower() == ".opus" else None
+    opus = target.suffix.lower() == ".opus"
     if wanted.subtype is not None:
         subtype = _able(container, wanted.subtype)
-        if subtype != (promised or subtype):
-            raise AudioFileError(f"{target}: ends in .opus, and the sample format asked for is {wanted.subtype}.")
+        if opus and subtype != "OPUS":
+            raise FormatError(
+                f"{target}: ends in .opus, and the sample format asked for is {wanted.subtype}; choose one, or .ogg."
+            )
         return subtype
+    if opus or wanted.container == "opus":
+        return "OPUS"
     able = soundfile.available_subtypes(container)
-    if promised:
-        return promised
     if container == "MP3":  # layers I and II are read alone
         return "MPEG_LAYER_III"
     if source_subtype.startswith("ALAC"):  # libsndfile takes the whole process down when it can't write one

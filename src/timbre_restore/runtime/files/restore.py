@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,38 +54,42 @@ def restore_path(
     raw: Raw | None = None,
     jobs: int = 1,
     skip_existing: bool = False,
+    into_folder: bool = False,
     progress: Progress = lambda _standing: None,
 ) -> RestoreSummary:
     """Restore a file, standard input (`PIPE`), or every recording below a folder into the same tree under `target`.
 
     Hidden files are left out. In a folder a bad file is reported in the summary and the others go on; a single bad file
     raises. A file is there whole or not at all, so with `skip_existing` a run that was ended goes on where it was.
-    `jobs` worker processes share a folder; they need a `Recipe`. `raw` says what standard input holds if not WAV.
-    Raises `AudioFileError`; `ModelError` and `SuppressorError` when a recipe can't be loaded.
+    `jobs` worker processes share a folder; they need a `Recipe`. `raw` says what standard input holds if not WAV;
+    `into_folder` that `target` is a folder, though it may not be there yet.
+    Raises `AudioFileError`, its `FormatError` for what is wanted and no source can be given; `ModelError` and
+    `SuppressorError` when a recipe can't be loaded.
     """
-    if target != PIPE:  # what a pipe carries, it says itself
-        check_wanted(wanted)
+    check_wanted(wanted, target)
     if source != PIPE and source.is_dir():
         return _restore_folder(source, target, how, wanted, jobs, skip_existing, progress)
     if source != PIPE and not source.exists():
         raise AudioFileError(f"{source}: no such file or folder; check the path.")
     if source != PIPE:
         check_source(source)
-    place = _place(source, target, wanted)
+    place = _place(source, target, wanted, into_folder)
     if place != PIPE and skip_existing and place.exists():
         return RestoreSummary(skipped=1)
-    if place != PIPE and place.parent.is_dir():
-        atomic.sweep(place.parent)
+    if place != PIPE:
+        _sweep([place])
     count = _Count(1, None if source == PIPE else seconds_of(source), progress)
     result = restore_file(source, place, _loaded(how), wanted, raw=raw, heard=count.heard)
     count.file_done()
     return RestoreSummary(done=[result])
 
 
-def _place(source: Path, target: Path, wanted: Wanted) -> Path:
+def _place(source: Path, target: Path, wanted: Wanted, into_folder: bool) -> Path:
     """Where a single result goes: into a folder by the source's own name."""
-    if target == PIPE or not target.is_dir():
+    if target == PIPE or not (into_folder or target.is_dir()):
         return target
+    if target.is_file():
+        raise AudioFileError(f"{target}: is a file, and a folder was asked for; give another, or leave the slash out.")
     if source == PIPE:
         raise AudioFileError(f"{target}: is a folder, and what comes through a pipe has no name; give a file's.")
     return target / (source.stem + written_suffix(source, wanted))
@@ -103,22 +108,22 @@ def _restore_folder(
         raise AudioFileError(f"{source}: is a folder, which does not go through a pipe; give a folder as output.")
     summary = RestoreSummary()
     jobs = plan_folder(source, target, wanted, summary.failed)
-    if problem := _make(target):
-        raise AudioFileError(problem)
-    for folder in sorted({job.target.parent for job in jobs}):
-        if problem := _make(folder):
-            summary.failed.append(problem)
-            jobs = [job for job in jobs if job.target.parent != folder]
-        else:
-            atomic.sweep(folder)
-    if skip_existing:
-        planned, jobs = len(jobs), [job for job in jobs if not job.target.exists()]
-        summary.skipped = planned - len(jobs)
-    count = _Count(len(jobs), _expected_s(jobs), progress)
     outcomes: dict[int, Outcome] = {}
-    for number, outcome in _outcomes(jobs, how, wanted, count, workers):
-        outcomes[number] = outcome
-        count.file_done()
+    with ExitStack() as folders:
+        if problem := _made(target, folders):
+            raise AudioFileError(problem)
+        for folder in sorted({job.target.parent for job in jobs}):
+            if problem := _made(folder, folders):
+                summary.failed.append(problem)
+                jobs = [job for job in jobs if job.target.parent != folder]
+        _sweep(job.target for job in jobs)
+        if skip_existing:
+            planned, jobs = len(jobs), [job for job in jobs if not job.target.exists()]
+            summary.skipped = planned - len(jobs)
+        count = _Count(len(jobs), _expected_s(jobs), progress)
+        for number, outcome in _outcomes(jobs, how, wanted, count, workers):
+            outcomes[number] = outcome
+            count.file_done()
     for number in sorted(outcomes):
         outcome = outcomes[number]
         if isinstance(outcome, str):
@@ -142,13 +147,19 @@ def _loaded(how: Treatment | Recipe) -> Treatment:
     return how.load() if isinstance(how, Recipe) else how
 
 
-def _make(folder: Path) -> str:
-    """Nothing when the folder is there, else the sentence that says why it can't be made."""
+def _made(folder: Path, folders: ExitStack) -> str:
+    """Nothing when the folder is there, until `folders` ends if it stays empty, else why it can't be made."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folders.enter_context(atomic.folder_for_files(folder))
     except OSError as exc:
         return f"{folder}: can't be made ({exc.strerror}); check its permissions, or give another output."
     return ""
+
+
+def _sweep(targets: Iterable[Path]) -> None:
+    """Remove what killed runs have left beside the targets, and beside the files that links among them lead to."""
+    for folder in {place.parent for target in targets for place in (target, atomic.real_place(target))}:
+        atomic.sweep(folder)
 
 
 def _expected_s(jobs: Iterable[Job]) -> float | None:

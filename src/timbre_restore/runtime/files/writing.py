@@ -23,23 +23,19 @@ from timbre_restore.runtime.files.formats import (
     BITS,
     PIPE,
     RAW_FORMATS,
+    STDOUT,
     WAVS,
     Wanted,
     container_of,
     known_subtype,
     subtype_of,
 )
+from timbre_restore.runtime.files.limits import check_fits
 from timbre_restore.runtime.files.reading import Sound
 
-STDOUT = "standard output"
 _SMALL = ("AIFF", "AU")
 """Containers whose sizes are 32-bit numbers; WAV has RF64 beyond."""
 _BYTES = {**{subtype: bits // 8 for subtype, bits in BITS.items()}, "FLOAT": 4, "DOUBLE": 8}
-CODECS = {
-    "OPUS": ((8000, 12000, 16000, 24000, 48000), 0),
-    "MPEG_LAYER_III": ((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
-}
-"""Rates in Hz and the most channels of codecs that have few: RFC 6716, 2.1.3; ISO 11172-3 and 13818-3, MPEG 2.5."""
 _ASCII_TAGS = ("MP3",)
 """Containers in which libsndfile garbles what is not ASCII."""
 
@@ -64,10 +60,8 @@ def open_target(path: Path, sound: Sound, wanted: Wanted) -> Iterator[Target]:
     if path == PIPE:
         yield _pipe(sound, wanted)
         return
-    if path.exists() and not path.is_file():
+    if atomic.blocked(path):
         raise AudioFileError(f"{path}: is there and no file; give another output, or - for a pipe.")
-    if path.is_symlink():  # what it points to is written, not the link replaced
-        path = path.resolve()
     form = _form(path, sound, wanted)
     saying = partial(_in_words, path, f"{form.container} holds {sound.channels} channels at {sound.sample_rate_hz} Hz")
     with ExitStack() as stack:
@@ -119,7 +113,7 @@ class _Form:
 def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
     container = container_of(path, wanted)
     subtype = subtype_of(path, container, wanted, sound.container, sound.subtype)
-    _refuse_what_a_codec_has_not(path, subtype, sound)
+    check_fits(path, container, subtype, sound.sample_rate_hz, sound.channels)
     frame_bytes = sound.channels * _BYTES.get(subtype, 0)
     if container != "WAV":
         return _Form(container, subtype, frame_bytes)
@@ -128,20 +122,6 @@ def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
     if frame_bytes and sound.samples is not None and sound.samples * frame_bytes > wav.LARGEST_SIZE:
         return _Form("RF64", subtype, frame_bytes)
     return _Form(sound.container if sound.container in WAVS else "WAV", subtype, frame_bytes)
-
-
-def _refuse_what_a_codec_has_not(path: Path, subtype: str, sound: Sound) -> None:
-    """Raise `AudioFileError` for a rate or a count of channels that is known to fail, before anything is done."""
-    rates, channels = CODECS.get(subtype, ((), 0))
-    if rates and sound.sample_rate_hz not in rates:
-        raise AudioFileError(
-            f"{path}: {subtype} holds {', '.join(map(str, rates))} Hz, and the source has {sound.sample_rate_hz}; "
-            "choose another format."
-        )
-    if channels and sound.channels > channels:
-        raise AudioFileError(
-            f"{path}: {subtype} holds {channels} channels, and the source has {sound.channels}; choose another format."
-        )
 
 
 class _File:
@@ -199,16 +179,8 @@ def _pipe(sound: Sound, wanted: Wanted) -> _Pipe:
     if sys.stdout.isatty():
         raise AudioFileError(f"{STDOUT}: is a terminal; send it to a file or a program, or name a file.")
     container = wanted.container or ("raw" if sound.container == "RAW" else "wav")
-    if container not in ("wav", "raw"):
-        raise AudioFileError(
-            f"{STDOUT}: carries wav or raw, not {container}; name a file, or let ffmpeg make it of wav."
-        )
-    subtypes = tuple(RAW_FORMATS.values())
     subtype = known_subtype(wanted.subtype) if wanted.subtype else sound.subtype
-    if subtype not in subtypes:
-        if wanted.subtype:
-            known = ", ".join(name.replace("_", "").lower() for name in subtypes)
-            raise AudioFileError(f"{STDOUT}: does not carry {wanted.subtype}; expected one of {known}.")
+    if subtype not in RAW_FORMATS.values():
         subtype = "PCM_24"
     os.set_blocking(sys.stdout.fileno(), True)  # whoever made the pipe may have said otherwise
     # Not sys.stdout.buffer: with python -u that may write a part and say so.
