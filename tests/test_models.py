@@ -43,10 +43,10 @@ KINDS = [
 ]  # fmt: skip
 
 
-def network(name: str = "spectral", conditioning: str = "degraded+noisy") -> Any:
+def network(name: str = "spectral", conditioning: str = "degraded+noisy", seed: int = 22) -> Any:
     """A small generator whose gate and correction are alive, so that every path shows in the output."""
     with torch.random.fork_rng():
-        torch.manual_seed(22)
+        torch.manual_seed(seed)
         net: Any = make_generator(GeneratorSettings(name, "tiny", conditioning))
         net.eval().requires_grad_(False)
         head = net.heads.conv if name == "reference" else net.heads[-1] if name == "unet" else net.heads
