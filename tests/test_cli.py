@@ -345,9 +345,10 @@ def test_restore_a_folder_goes_on_after_a_bad_file(small_model: Path, tmp_path: 
     assert len(read_mono(tmp_path / "out" / "deep" / "good.wav")) == RATE
     assert not (tmp_path / "out" / "bad.wav").exists()
     error = capsys.readouterr().err
-    first, second = error.splitlines()  # no bar where nobody watches
+    first, second, third = error.splitlines()  # no bar where nobody watches
     assert "bad.wav: can't be read as audio" in first
     assert second == "1 of 2 files were not restored."
+    assert third.startswith("warning: this voice tells by the noisy recording what to give back")
 
 
 def test_the_suppressors_limit_is_passed_through(small_model: Path, tmp_path: Path, capsys: Capture) -> None:

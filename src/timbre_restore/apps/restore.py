@@ -64,7 +64,7 @@ def restore(
     overrides: Overrides = None,
 ) -> int:
     """Suppress noise, then give the voice back."""
-    from timbre_restore.runtime import Wanted, restore_path
+    from timbre_restore.runtime import Restorer, Wanted, restore_path
 
     if attenuation_limit is not None:
         overrides = [*(overrides or ()), f"suppressor.attenuation_limit_db={attenuation_limit}"]
@@ -86,6 +86,11 @@ def restore(
             progress=progress,
         )
     _report(summary)
+    if summary.done and already_suppressed and strength != 0.0 and Restorer.load(model).needs_noisy:
+        note(
+            "warning: this voice tells by the noisy recording what to give back; of the suppressed one alone next to "
+            "nothing comes back. Restore the noisy one, or give a model trained with model.conditioning=degraded."
+        )
     return 1 if summary.failed else 0
 
 
