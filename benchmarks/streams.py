@@ -6,8 +6,8 @@
 The recordings below FOLDER, one after another, are the noisy sound; DeepFilterNet3's graphs make the degraded one of
 it. Prints the largest difference, in full scale, of a stream to the whole signal: through the network in torch
 (untrained, gates half open) and the exported file, behind a black box; through `Chain`; and of N streams of MINUTES
-that take turns on one network, each from a place of its own. `--only` takes the rows with TEXT in their names. Exits
-with 1 if any is above 1e-5.
+that take turns on one network, each in chunks of its own, every fourth with the same sound. `--only` takes the rows
+with TEXT in their names. Exits with 1 if any is above 1e-5.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 FloatArray = NDArray[np.float32]
 LONGEST_CHUNK = 100_000
 TOLERANCE = 1e-5
+SOUNDS = 4
 
 
 class TorchModel(Model):
@@ -95,23 +96,31 @@ def chained(chain: Chain, noisy: FloatArray) -> float:
 
 
 def in_turn(restorer: Restorer, degraded: FloatArray, noisy: FloatArray, count: int, length: int) -> float:
-    """The worst of many streams on one session, a chunk of each at a time."""
+    """The worst of many streams on one session, a chunk of each at a time; compared as it comes, or it fills memory."""
     rng = np.random.default_rng(1)
-    starts = rng.integers(0, max(1, len(degraded) - length), count)
-    parts = [(degraded[s : s + length], noisy[s : s + length]) for s in starts.tolist()]
-    streams = [restorer.stream(strength=1.0) for _ in parts]
+    sounds = [(np.roll(degraded, k * length // SOUNDS), np.roll(noisy, k * length // SOUNDS)) for k in range(SOUNDS)]
+    parts = [(own[:length], beside[:length]) for own, beside in sounds]
+    wholes = [restorer(own, beside, strength=1.0) for own, beside in parts]
+    streams = [restorer.stream(strength=1.0) for _ in range(count)]
     ends = [chunks(length, seed) for seed in range(count)]
-    given: list[list[FloatArray]] = [[] for _ in parts]
+    returned, worst = [0] * count, 0.0
+
+    def compare(which: int, given: FloatArray) -> None:
+        nonlocal worst
+        first = returned[which]
+        returned[which] += len(given)
+        if len(given):
+            worst = max(worst, float(np.abs(given - wholes[which % SOUNDS][first : returned[which]]).max()))
+
     for turn in range(max(map(len, ends)) - 1):
         for which in rng.permutation(count).tolist():
             if turn + 1 < len(ends[which]):
                 a, b = ends[which][turn : turn + 2]
-                given[which].append(streams[which].push(parts[which][0][a:b], parts[which][1][a:b]))
-    worst = 0.0
-    for out, stream, (own, beside) in zip(given, streams, parts, strict=True):
-        whole = np.concatenate([*out, stream.flush()])
-        worst = max(worst, float(np.abs(whole - restorer(own, beside, strength=1.0)).max()))
-    return worst
+                own, beside = parts[which % SOUNDS]
+                compare(which, streams[which].push(own[a:b], beside[a:b]))
+    for which, stream in enumerate(streams):
+        compare(which, stream.flush())
+    return worst if returned == [length] * count else float("nan")
 
 
 def both_ways(name: str, conditioning: str, folder: Path) -> dict[str, Restorer]:
