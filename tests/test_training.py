@@ -6,10 +6,12 @@ import copy
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +26,11 @@ from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
 from timbre_restore.losses import item_gain
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, loop, train
+from timbre_restore.training.checkpoint import save_checkpoint
 from timbre_restore.training.monitor import Monitor
-from timbre_restore.training.schedule import ema_decay, learning_rate_factor
-from timbre_restore.training.state import create_state
+from timbre_restore.training.resume import place_in_epoch
+from timbre_restore.training.schedule import ema_decay, learning_rate_factor, set_learning_rates
+from timbre_restore.training.state import TrainState, create_state
 from timbre_restore.training.steps import discriminator_step, generator_step
 
 SEGMENT = 9600
@@ -109,9 +113,8 @@ def test_a_run_leaves_what_it_promises(corpus: Path, tmp_path: Path) -> None:
     assert last.content["settings"] == {"note": "test"}
     best = min(lines(run, "epoch"), key=lambda line: line["val_multi_stft"])
     assert find_checkpoint(run, "best").content["metrics"]["val_multi_stft"] == best["val_multi_stft"]
-    assert {path.name for path in (run / "checkpoints").glob("epoch-*")} == {last.folder.name} | {
-        find_checkpoint(run, "best").folder.name
-    }
+    kept = {"step-00000006", last.folder.name, find_checkpoint(run, "best").folder.name}  # the last two, and the best
+    assert {path.name for path in (run / "checkpoints").glob("step-*")} == kept
 
 
 def test_losses_fall_on_a_corpus_that_can_be_learned(corpus: Path, tmp_path: Path) -> None:
@@ -138,6 +141,54 @@ def test_resume_equals_an_uninterrupted_run(corpus: Path, tmp_path: Path) -> Non
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert lines(tmp_path / "whole", "train") == lines(tmp_path / "cut", "train")
     assert lines(tmp_path / "whole", "epoch") == lines(tmp_path / "cut", "epoch")
+
+
+CUT = """
+import os, signal, sys
+from pathlib import Path
+from tests.test_training import settings
+from timbre_restore.errors import TrainingInterrupted
+from timbre_restore.training import loop, train
+step, number = int(sys.argv[3]), int(sys.argv[4])
+whole = loop.whole_step
+def cut(state, *args, **more):
+    scalars = whole(state, *args, **more)
+    if state.step + 1 == step:
+        os.kill(os.getpid(), number)
+    return scalars
+loop.whole_step = cut
+changes = {"batch_size": 1, "epochs": 2, "log_every_steps": 3, "num_workers": 1, "checkpoint_minutes": 1e-9}
+try:
+    train(settings(Path(sys.argv[1]), Path(sys.argv[2]), **changes), resume="auto", say=print)
+except TrainingInterrupted as exc:
+    print(exc)
+    sys.exit(exc.exit_code)
+"""
+
+
+def test_a_run_that_is_ended_and_killed_within_epochs_equals_an_uninterrupted_one(corpus: Path, tmp_path: Path) -> None:
+    """SIGTERM after 2 of 14 steps, SIGKILL after 5, both amid an epoch and amid a logged interval, and Ctrl-C after 9."""
+    (tmp_path / "cut.py").write_text(CUT)
+
+    def run(name: str, step: int, number: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(tmp_path / "cut.py"), str(corpus), str(tmp_path / name), str(step), str(number)]
+        root = Path(__file__).resolve().parent.parent
+        environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert run("whole", 0, 0).returncode == 0
+    asked = run("cut", 2, signal.SIGTERM)
+    assert asked.returncode == 143
+    assert "interrupted after step 2 (batch 2 of 7 in epoch 1 of 2); a checkpoint is written" in asked.stdout
+    assert run("cut", 5, signal.SIGKILL).returncode == -signal.SIGKILL
+    assert run("cut", 9, signal.SIGINT).returncode == 130
+    assert run("cut", 0, 0).returncode == 0
+    one, two = (find_checkpoint(tmp_path / name) for name in ("whole", "cut"))
+    for name in ("generator", "ema", "discriminators"):
+        file = f"{name}.safetensors"
+        assert (one.folder / file).read_bytes() == (two.folder / file).read_bytes()
+    for kind in ("train", "epoch"):
+        assert lines(tmp_path / "whole", kind) == lines(tmp_path / "cut", kind)
 
 
 def fresh_state() -> None:
@@ -181,6 +232,22 @@ def test_a_damaged_checkpoint_is_named(corpus: Path, tmp_path: Path, damage: str
         (folder / "checkpoint.json").write_text("{")
     with pytest.raises(CheckpointError, match="can't be read"):
         train(settings(corpus, tmp_path / "run", epochs=2), resume="auto")
+
+
+def test_the_checkpoint_before_a_damaged_one_takes_its_place(corpus: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    train(settings(corpus, tmp_path / "run"))
+    whole = weights_of(tmp_path / "run")
+    fresh_state()
+    path = find_checkpoint(tmp_path / "run").folder / "optimizers.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    train(settings(corpus, tmp_path / "run"), resume="auto", say=said.append)
+    assert "step-00000009/optimizers.pt: can't be read (it is not what was written); the one before it," in said[0]
+    assert "step-00000006, takes its place" in said[0]
+    again = weights_of(tmp_path / "run")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 def test_no_checkpoint_at_a_named_path(corpus: Path, tmp_path: Path) -> None:
@@ -249,20 +316,20 @@ from tests.test_training import settings, SEGMENT, WEIGHTS
 from timbre_restore.loading import EpochBatches
 from timbre_restore import losses
 from timbre_restore.losses import item_gain
-from timbre_restore.training import loop
-from timbre_restore.training.state import create_state
+from timbre_restore.training.state import create_state, place_state
+from timbre_restore.training.steps import whole_step
 torch.set_num_threads(1)
 accelerator = Accelerator(cpu=True)
 slow = {"learning_rate": 1e-7, "discriminator_learning_rate": 1e-7, "gradient_clip": 1e9}
 run = settings(Path(), Path(), batch_size=6 // accelerator.num_processes, **slow)
 state = create_state(run)
-loop._prepare(state, accelerator)
+place_state(state, accelerator)
 torch.manual_seed(0)
 noisy = 0.1 * torch.randn(7, 1, SEGMENT + 1440); clean = 0.5 * noisy[..., :SEGMENT].roll(1, -1)
 degraded = 0.3 * noisy[..., :SEGMENT]
 batches = EpochBatches(7, run.batch_size, seed=0, rank=accelerator.process_index, world=accelerator.num_processes)
 for batch, own in enumerate(batches):
-    loop._step(state, accelerator, run, batches, batch, (degraded[own], clean[own], noisy[own]), gan=True)
+    whole_step(state, accelerator, run, batches, batch, (degraded[own], clean[own], noisy[own]), gan=True)
     state.step += 1
     if accelerator.is_main_process:
         nets = [accelerator.unwrap_model(state.generator), accelerator.unwrap_model(state.discriminators)]
@@ -376,8 +443,45 @@ def test_resuming_in_another_order_is_said(corpus: Path, tmp_path: Path) -> None
     assert any("joined_batch is 2 and was 3" in warning for warning in summary.warnings)
 
 
+def test_another_corpus_is_refused_and_the_same_elsewhere_is_not(corpus: Path, tmp_path: Path) -> None:
+    train(settings(corpus, tmp_path / "run", epochs=1))
+    fresh_state()
+    other = make_corpus(tmp_path / "other", train_items=8)
+    with pytest.raises(CheckpointError, match="was trained on another list of 7 items than the one of 8 items"):
+        train(settings(other, tmp_path / "run", epochs=2), resume="auto")
+    fresh_state()
+    moved = make_corpus(tmp_path / "moved")
+    assert train(settings(moved, tmp_path / "run", epochs=2), resume="auto").steps == 6
+
+
+def test_a_run_goes_on_within_an_epoch_at_another_batch_size(corpus: Path, tmp_path: Path) -> None:
+    """Six of seven items were seen in batches of one; in batches of two, the fourth batch is left."""
+    state = create_state(settings(corpus, tmp_path))
+    state.batch, state.step = 6, 6
+    order = {"corpus": "x", "items": 7, "joined_batch": 1, "seed": 0}
+    save_checkpoint(tmp_path, state, settings(corpus, tmp_path), {}, best=False, order=order)
+    batch, changed = place_in_epoch(find_checkpoint(tmp_path), order | {"joined_batch": 2})
+    assert batch == 3
+    assert len(changed) == 1
+
+
+def test_what_has_diverged_is_not_saved(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that is no number between two lines of the log leaves the last healthy checkpoint the last."""
+    plain = loop.whole_step
+
+    def spoiled(state: TrainState, *args: Any, **more: Any) -> Any:
+        scalars = plain(state, *args, **more)
+        return scalars | {"l1": scalars["l1"] * math.nan} if state.step == 3 else scalars
+
+    monkeypatch.setattr(loop, "whole_step", spoiled)
+    changes = {"batch_size": 1, "log_every_steps": 100, "checkpoint_minutes": 1e-9}
+    with pytest.raises(TrainingStopped, match="step 4: l1 is nan"):
+        train(settings(corpus, tmp_path / "run", **changes))
+    assert find_checkpoint(tmp_path / "run").content["step"] == 3
+
+
 def test_a_torn_checkpoint_of_a_killed_process_is_cleared(corpus: Path, tmp_path: Path) -> None:
-    torn = tmp_path / "run" / "checkpoints" / f".epoch-0001.{os.getpid()}.tmp"
+    torn = tmp_path / "run" / "checkpoints" / f".step-00000001.{os.getpid()}.tmp"
     torn.mkdir(parents=True)
     (torn / "generator.safetensors").write_bytes(b"torn")
     train(settings(corpus, tmp_path / "run", epochs=1), resume="auto")
@@ -421,7 +525,7 @@ def test_discriminators_start_with_their_whole_rate() -> None:
     state = create_state(run)
     rates = []
     for state.epoch, batch in ((0, 0), (8, 0), (9, 9)):
-        loop._set_learning_rates(state, run, epoch_steps=10, batch=batch)
+        set_learning_rates(state, run, epoch_steps=10, batch=batch)
         rates.append((rate_of(state.generator_optimizer), rate_of(state.discriminator_optimizer)))
     assert rates[1][0] < 0.2
     assert rates[1][1] == 0.5

@@ -59,6 +59,14 @@ class TrainingStopped(TimbreRestoreError):
     exit_code = 3
 
 
+class TrainingInterrupted(TimbreRestoreError):
+    """A signal ended the run between two steps, with a checkpoint."""
+
+    def __init__(self, message: str, signal_number: int | None) -> None:
+        self.exit_code = 128 + (signal_number or 2)  # as a shell says it
+        super().__init__(message)
+
+
 class ExportError(TimbreRestoreError):
     """The exported file does not compute what the network computes."""
 

@@ -115,6 +115,7 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
         threads=training.threads,
         best_metric=training.best_metric,
         log_every_steps=training.log_every_steps,
+        checkpoint_minutes=training.checkpoint_minutes,
         validation_batches=training.validation_batches,
         num_workers=config.data.num_workers,
         segment=config.data.segment,

@@ -231,6 +231,8 @@ class Training(_Section):
     best_metric: Literal["val_multi_stft", "val_l1"] = "val_multi_stft"
     """The one number that decides which checkpoint is `best`; lower is better."""
     output_dir: Path = Path("runs/default")
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+    """After so long another checkpoint is written within an epoch, too; 0 leaves it at one per epoch."""
     log_every_steps: Annotated[int, Field(ge=1)] = 10
     validation_batches: Annotated[int, Field(ge=0)] = 0
     """At most so many batches of validation per epoch; 0 takes all."""

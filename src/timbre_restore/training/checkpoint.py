@@ -1,19 +1,22 @@
-"""Checkpoints: a folder per epoch that appears by rename, and two small pointers, `last` and `best`.
+"""Checkpoints: a folder per saved step that appears by rename, and two small pointers, `last` and `best`.
 
-    <run>/checkpoints/epoch-0007/  generator.safetensors  ema.safetensors  discriminators.safetensors
-                                   optimizers.pt          checkpoint.json (readable: model, step, metrics, settings)
-    <run>/checkpoints/last.json    {"folder": "epoch-0007"}
+    <run>/checkpoints/step-00001234/  generator.safetensors  ema.safetensors  discriminators.safetensors
+                                      optimizers.pt  checkpoint.json (readable: model, step, metrics, settings, sums)
+    <run>/checkpoints/last.json       {"folder": "step-00001234"}
 
 Weights are safetensors and the optimisers' tensors are loaded with `weights_only`: a stranger's checkpoint can't run
-code. Loading is strict, and another model's checkpoint is refused before a tensor is touched.
+code. Loading is strict, and another model's checkpoint is refused before a tensor is touched. `last`, the ones before
+it and `best` are kept; where a disk has spoiled the last one, the one before takes its place.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +29,15 @@ from torch import nn
 from timbre_restore import atomic
 from timbre_restore.errors import CheckpointError
 from timbre_restore.models import Generator, GeneratorSettings, make_generator
+from timbre_restore.training.state import Tally
 
 if TYPE_CHECKING:
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
 
-FORMAT = 4
+FORMAT = 5
+KEPT = 2
+"""Checkpoints besides `best`: the last one, and one that may be needed in its place."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +55,22 @@ def save_checkpoint(
     metrics: dict[str, float],
     *,
     best: bool,
-    order: dict[str, int] | None = None,
+    order: dict[str, Any],
 ) -> Path:
-    """Write the state after `state.epoch` epochs; move `last`, and `best` if told; drop what neither points to.
+    """Write the state between two steps; move `last`, and `best` if told; drop what is no longer needed.
 
     `order` holds what the order of the items follows from, to be compared on resuming.
     """
     root = run / "checkpoints"
-    folder = root / f"epoch-{state.epoch:04d}"
+    folder = root / _name(state.step)
     temporary = root / f".{folder.name}.{os.getpid()}.tmp"
     content = {
         "format": FORMAT,
         "epoch": state.epoch,
+        "batch": state.batch,
         "step": state.step,
         "best": state.best,
+        "tally": _tally_record(state.tally),
         "metrics": metrics,
         "model": _model_record(settings),
         "order": order,
@@ -81,7 +89,8 @@ def save_checkpoint(
             },
             temporary / "optimizers.pt",
         )
-        atomic.write_json(temporary / "checkpoint.json", content)
+        sums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        atomic.write_json(temporary / "checkpoint.json", content | {"sha256": sums})
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(temporary, folder)
@@ -96,18 +105,42 @@ def save_checkpoint(
     if best:
         atomic.write_json(root / "best.json", {"folder": folder.name})
     atomic.write_json(root / "last.json", {"folder": folder.name})
-    _drop_unnamed(root)
+    _drop_old(root)
     return folder
 
 
-def find_checkpoint(path: Path, which: str = "last") -> Checkpoint:
-    """The checkpoint at `path`: a run's folder (then its `last` or `best`), or a checkpoint's own folder."""
-    folder = path
+def find_checkpoint(path: Path, which: str = "last", *, talk: Callable[[str], None] = lambda _: None) -> Checkpoint:
+    """The checkpoint at `path`: a run's folder (then its `last` or `best`), or a checkpoint's own folder.
+
+    Where a run's last one is damaged, the newest whole one before it, and `talk` gets a warning. Raises
+    `CheckpointError` where there is none.
+    """
     for root in (path / "checkpoints", path):
         pointer = root / f"{which}.json"
-        if pointer.is_file():
-            folder = root / str(_read_json(pointer).get("folder", ""))
-            break
+        if not pointer.is_file():
+            continue
+        named = root / str(_read_json(pointer).get("folder", ""))
+        try:
+            return _whole_checkpoint(named)
+        except CheckpointError as exc:
+            for folder in sorted(root.glob("step-*"), reverse=True) if which == "last" else ():
+                if folder.name < named.name and (found := _if_whole(folder)):
+                    talk(f"warning: {str(exc).rpartition('; ')[0]}; the one before it, {folder}, takes its place.")
+                    return found
+            raise
+    return _whole_checkpoint(path)
+
+
+def _if_whole(folder: Path) -> Checkpoint | None:
+    try:
+        return _whole_checkpoint(folder)
+    except CheckpointError:
+        return None
+
+
+def _whole_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a folder of its own, its files as they were written."""
+    folder = path
     described = folder / "checkpoint.json"
     if not described.is_file():
         raise CheckpointError(f"{path}: holds no checkpoint; expected a run's folder or one of its checkpoints.")
@@ -117,6 +150,15 @@ def find_checkpoint(path: Path, which: str = "last") -> Checkpoint:
             f"{described}: has format {content.get('format')!r}, this version reads {FORMAT}; use the version that "
             "wrote it."
         )
+    for name, sum_then in content["sha256"].items():
+        try:
+            whole = _sha256(folder / name) == sum_then
+        except OSError as exc:
+            raise CheckpointError(f"{folder / name}: can't be read ({exc}); resume from another checkpoint.") from exc
+        if not whole:
+            raise CheckpointError(
+                f"{folder / name}: can't be read (it is not what was written); resume from another checkpoint."
+            )
     return Checkpoint(folder, content)
 
 
@@ -144,16 +186,25 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
         state.discriminator_optimizer.load_state_dict(optimizers["discriminators"])
     except Exception as exc:  # torch.load raises whatever the unpickler met
         raise CheckpointError(f"{path}: can't be read ({exc}); resume from another checkpoint.") from exc
-    state.epoch = int(checkpoint.content["epoch"])
-    state.step = int(checkpoint.content["step"])
-    state.best = float(checkpoint.content["best"])
+    content = checkpoint.content
+    state.epoch, state.batch, state.step = int(content["epoch"]), int(content["batch"]), int(content["step"])
+    state.best = float(content["best"])
+    tally = content["tally"]
+    open_sums = {name: torch.tensor(value) for name, value in tally["open"].items()}
+    state.tally = Tally(open_sums, tally["open_items"], tally["open_steps"])
+    state.tally.logged.update(tally["logged"])
 
 
-def forget_later(run: Path, epoch: int) -> None:
-    """Drop a `best` that lies after `epoch`: a run continued from there has not been there yet."""
-    pointer = run / "checkpoints" / "best.json"
-    if pointer.is_file() and str(_read_json(pointer).get("folder")) > f"epoch-{epoch:04d}":
+def forget_later(run: Path, step: int) -> None:
+    """Drop what lies after `step`: a run continued from there has not been there yet."""
+    root = run / "checkpoints"
+    pointer = root / "best.json"
+    if pointer.is_file() and str(_read_json(pointer).get("folder")) > _name(step):
         pointer.unlink()
+    atomic.write_json(root / "last.json", {"folder": _name(step)})
+    for folder in root.glob("step-*"):
+        if folder.name > _name(step):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_generator(checkpoint: Checkpoint) -> Generator:
@@ -210,8 +261,26 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _drop_unnamed(root: Path) -> None:
+def _tally_record(tally: Tally) -> dict[str, Any]:
+    return {
+        "open": {name: float(value) for name, value in tally.open.items()},
+        "open_items": tally.open_items,
+        "open_steps": tally.open_steps,
+        "logged": dict(tally.logged),
+    }
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _drop_old(root: Path) -> None:
     kept = {str(_read_json(pointer).get("folder")) for pointer in root.glob("*.json")}
-    for folder in [*root.glob("epoch-*"), *root.glob(".epoch-*.tmp")]:
+    kept |= {folder.name for folder in sorted(root.glob("step-*"))[-KEPT:]}
+    for folder in [*root.glob("step-*"), *root.glob(".step-*.tmp")]:
         if folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)

@@ -32,14 +32,19 @@ class Monitor:
             if name in losses:
                 self._recent.setdefault(name, deque(maxlen=self._length)).append(losses[name])
 
-    def observe(self, step: int, losses: Mapping[str, float]) -> None:
-        """Raise `TrainingStopped` when a rule fires."""
+    def refuse_nan(self, step: int, losses: Mapping[str, float]) -> None:
+        """Raise `TrainingStopped` where a loss is no number; what trained on it is not worth a checkpoint."""
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise TrainingStopped(
                     f"step {step}: {name} is {value}: the run has diverged. The last checkpoint is from before; lower "
                     "training.learning_rate (try a third) or training.gradient_clip, then --resume auto."
                 )
+
+    def observe(self, step: int, losses: Mapping[str, float]) -> None:
+        """Raise `TrainingStopped` when a rule fires."""
+        self.refuse_nan(step, losses)
+        for name, value in losses.items():
             if name not in WATCHED:
                 continue
             recent = self._recent.setdefault(name, deque(maxlen=self._length))

@@ -19,7 +19,7 @@ class Progress:
     """Steps done, phase, losses, batches per second, time left."""
 
     def __init__(
-        self, settings: TrainSettings, epoch_steps: int, epoch: int, say: Callable[[str], None], *, visible: bool
+        self, settings: TrainSettings, epoch_steps: int, state: TrainState, say: Callable[[str], None], *, visible: bool
     ) -> None:
         self._settings = settings
         self._say = say
@@ -36,8 +36,8 @@ class Progress:
             disable=not (visible and sys.stderr.isatty()),
         )
         self._task = self._bar.add_task(
-            "train", total=settings.epochs * epoch_steps, completed=epoch * epoch_steps,
-            epoch=epoch + 1, phase="", losses="", rate=0.0,
+            "train", total=settings.epochs * epoch_steps, completed=state.epoch * epoch_steps + state.batch,
+            epoch=state.epoch + 1, phase="", losses="", rate=0.0,
         )  # fmt: skip
 
     def __enter__(self) -> Progress:
@@ -54,8 +54,8 @@ class Progress:
         self._rate = steps / max(1e-9, now - self._last)
         self._last = now
         self._bar.update(
-            self._task, completed=state.step, epoch=state.epoch + 1, phase=self._phase(state.epoch, gan),
-            losses=_losses(means), rate=self._rate,
+            self._task, completed=state.epoch * self._epoch_steps + state.batch, epoch=state.epoch + 1,
+            phase=self._phase(state.epoch, gan), losses=_losses(means), rate=self._rate,
         )  # fmt: skip
 
     def epoch_done(self, epoch: int, metrics: Mapping[str, float]) -> None:

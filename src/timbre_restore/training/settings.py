@@ -44,6 +44,7 @@ class TrainSettings:
     threads: int = 0
     best_metric: str = "val_multi_stft"
     log_every_steps: int = 10
+    checkpoint_minutes: float = 10.0
     validation_batches: int = 0
     num_workers: int = 2
     segment: int = 48_000

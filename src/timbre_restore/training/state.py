@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +13,17 @@ from torch import nn
 from timbre_restore.losses import CompressedSpectrum, MultiResolutionSTFT
 from timbre_restore.models import Discriminators, make_generator
 from timbre_restore.training.settings import TrainSettings
+
+
+@dataclass
+class Tally:
+    """Losses of an epoch so far: sums over the items since the last line of the log, and over those before it."""
+
+    open: dict[str, torch.Tensor] = field(default_factory=dict)
+    open_items: int = 0
+    open_steps: int = 0
+    logged: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Each the mean over the epoch as far as it was logged: sums over all its items."""
 
 
 @dataclass
@@ -27,8 +39,12 @@ class TrainState:
     multi_stft: MultiResolutionSTFT
     compressed_spectrum: CompressedSpectrum
     epoch: int = 0
+    """Epochs that are done, with their validation."""
+    batch: int = 0
+    """Batches that are done of the next one."""
     step: int = 0
     best: float = float("inf")
+    tally: Tally = field(default_factory=Tally)
 
 
 def create_state(settings: TrainSettings) -> TrainState:
@@ -52,3 +68,13 @@ def create_state(settings: TrainSettings) -> TrainState:
 def _adamw(module: nn.Module, learning_rate: float, settings: TrainSettings) -> torch.optim.AdamW:
     trainable = [p for p in module.parameters() if p.requires_grad]
     return torch.optim.AdamW(trainable, lr=learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
+
+
+def place_state(state: TrainState, accelerator: Any) -> None:
+    """Bring it to the accelerator's device, wrapped for several processes where there are."""
+    prepared = accelerator.prepare(
+        state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer
+    )
+    state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer = prepared
+    for module in (state.ema, state.multi_stft, state.compressed_spectrum):
+        module.to(accelerator.device)

@@ -7,7 +7,7 @@ they make the gradient of one process with the joined batch, also when their num
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,42 @@ from timbre_restore.training.schedule import ema_decay
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from timbre_restore.loading import EpochBatches
+    from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
 
 Scalars = dict[str, Tensor]
+
+
+def whole_step(
+    state: TrainState,
+    accelerator: Any,
+    settings: TrainSettings,
+    batches: EpochBatches,
+    batch: int,
+    signals: Sequence[Tensor],
+    *,
+    gan: bool,
+) -> Scalars:
+    """One batch, degraded, clean, noisy and perhaps hints: the generator runs once and serves both updates."""
+    degraded, clean, *given = (x.to(accelerator.device, non_blocking=True) for x in signals)
+    items = batches.joined_items(batch) / batches.world
+    if batches.own_items(batch) == 0:
+        items = float("inf")  # a stand-in item weighs nothing
+    with accelerator.autocast():
+        restored = state.generator(degraded, *given)
+    gain = losses.item_gain(clean)
+    restored, clean = restored.float() * gain, clean * gain
+    kind, clip = settings.adversarial_loss, settings.gradient_clip
+    scalars: Scalars = {}
+    if gan:
+        scalars = discriminator_step(state, accelerator, restored, clean, items=items, kind=kind, clip=clip)
+    scalars |= generator_step(
+        state, accelerator, restored, clean,
+        items=items, weights=settings.loss_weights, gan=gan, kind=kind, clip=clip,
+    )  # fmt: skip
+    update_ema(state, accelerator.unwrap_model(state.generator), settings.ema_decay)
+    return scalars
 
 
 def discriminator_step(

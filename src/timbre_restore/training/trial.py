@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from timbre_restore.training import loop
+from timbre_restore.training.data import RunData
+from timbre_restore.training.loop import threads_of_process
 from timbre_restore.training.settings import TrainSettings
-from timbre_restore.training.state import create_state
+from timbre_restore.training.state import create_state, place_state
+from timbre_restore.training.steps import whole_step
 from timbre_restore.training.validate import validate
 
 WARM_STEPS = 1
@@ -44,11 +46,11 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     loader is shown a little too slow. Raises `CorpusError` for items that can't be read.
     """
     if settings.threads:
-        torch.set_num_threads(loop.threads_of_process(settings.threads))
+        torch.set_num_threads(threads_of_process(settings.threads))
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=settings.mixed_precision)
     state = create_state(settings)
-    data = loop._Data(settings, accelerator, with_hints=state.ema.takes_hints)
-    loop._prepare(state, accelerator)
+    data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
+    place_state(state, accelerator)
     batches = _endless(data)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for gan in (False, True):
@@ -57,7 +59,7 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
                 break
             started = time.perf_counter()
             batch, signals = next(batches)
-            scalars = loop._step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
+            scalars = whole_step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
             float(scalars["total"])  # waits for the device
             seconds[gan].append(time.perf_counter() - started)
     validation = _validation_s(state, accelerator, data)

@@ -1,0 +1,59 @@
+"""Being asked to end: SIGTERM of a cluster or a shell, SIGINT of Ctrl-C. The run then ends between two steps.
+
+A second signal ends it where it stands, as it would without this.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Ending:
+    """Whether the run was asked to end, and by which signal."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return self.signal is not None
+
+    def ask(self, number: int, _frame: FrameType | None = None) -> None:
+        """Take a signal."""
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def listening() -> Iterator[Ending]:
+    """Take the signals in this block; those that the program was started to ignore stay ignored (`nohup`)."""
+    ending, before = Ending(), {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if (handler := signal.getsignal(number)) is not signal.SIG_IGN:
+                before[number] = handler
+                signal.signal(number, ending.ask)
+    try:
+        yield ending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def agreed(accelerator: Any, wish: bool) -> bool:
+    """Whether any process wishes it: signals reach processes at different steps, and all must end at the same one."""
+    if accelerator.num_processes == 1:
+        return wish
+    wishes = torch.tensor([float(wish)], device=accelerator.device)
+    return bool(accelerator.reduce(wishes, reduction="sum").item() > 0)

@@ -1,0 +1,63 @@
+"""Where a run goes on, and that it may: its checkpoint, what it was made of, and the folder that it writes to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from timbre_restore.errors import CheckpointError
+from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, forget_later
+from timbre_restore.training.settings import TrainSettings
+
+
+def checkpoint_to_resume(settings: TrainSettings, resume: str | None, talk: Callable[[str], None]) -> Checkpoint | None:
+    """What `--resume` names: nothing, the last whole one of the run's own folder (`auto`), or that of a path."""
+    if resume is None:
+        return None
+    if resume != "auto":
+        return find_checkpoint(Path(resume), talk=talk)
+    if not (settings.output_dir / "checkpoints" / "last.json").is_file():
+        return None
+    return find_checkpoint(settings.output_dir, talk=talk)
+
+
+def place_in_epoch(checkpoint: Checkpoint, order: dict[str, Any]) -> tuple[int, list[str]]:
+    """The batch of its epoch that the run goes on with, and what makes it another than the interrupted one.
+
+    Raises `CheckpointError` for another corpus.
+    """
+    before = checkpoint.content["order"]
+    if before["corpus"] != order["corpus"]:
+        raise CheckpointError(
+            f"{checkpoint.folder}: was trained on another list of {before['items']} items than the one of "
+            f"{order['items']} given here; give data.output_dir of the corpus that the run began with, or start a new "
+            "run without --resume."
+        )
+    changed = [
+        f"{name} is {order[name]} and was {before[name]} in {checkpoint.folder}: the run goes on in another order."
+        for name in ("joined_batch", "seed")
+        if before[name] != order[name]
+    ]
+    # By items: a batch of another size would end elsewhere.
+    return int(checkpoint.content["batch"]) * int(before["joined_batch"]) // order["joined_batch"], changed
+
+
+def make_room(run: Path, checkpoint: Checkpoint | None, talk: Callable[[str], None]) -> None:
+    """A run that does not continue the one in its folder never writes over it: that is moved aside."""
+    if checkpoint is not None:
+        talk(f"continuing from {checkpoint.folder} (step {checkpoint.content['step']})")
+        if run.resolve() in checkpoint.folder.resolve().parents:
+            forget_later(run, int(checkpoint.content["step"]))
+            return
+    if not (run / "log.jsonl").exists():
+        return
+    number = 1
+    while (aside := run.with_name(f"{run.name}.{number}")).exists():
+        number += 1
+    try:
+        os.replace(run, aside)
+    except OSError as exc:
+        raise CheckpointError(f"{run}: the older run there can't be moved aside ({exc}); move it by hand.") from exc
+    talk(f"the older run in {run} is kept as {aside}")
