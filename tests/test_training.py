@@ -167,22 +167,19 @@ except TrainingInterrupted as exc:
 
 
 def test_a_run_that_is_ended_and_killed_within_epochs_equals_an_uninterrupted_one(corpus: Path, tmp_path: Path) -> None:
-    """SIGTERM after 2 of 14 steps, SIGKILL after 5, both amid an epoch and amid a logged interval, and Ctrl-C after 9."""
+    """SIGTERM after 2 of 14 steps, SIGKILL after 5, Ctrl-C after 9: each amid an epoch and between lines of the log."""
     (tmp_path / "cut.py").write_text(CUT)
 
-    def run(name: str, step: int, number: int) -> subprocess.CompletedProcess[str]:
+    def run(name: str, step: int, number: int, status: int) -> str:
         command = [sys.executable, str(tmp_path / "cut.py"), str(corpus), str(tmp_path / name), str(step), str(number)]
-        root = Path(__file__).resolve().parent.parent
-        environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return in_process(command, status)
 
-    assert run("whole", 0, 0).returncode == 0
-    asked = run("cut", 2, signal.SIGTERM)
-    assert asked.returncode == 143
-    assert "interrupted after step 2 (batch 2 of 7 in epoch 1 of 2); a checkpoint is written" in asked.stdout
-    assert run("cut", 5, signal.SIGKILL).returncode == -signal.SIGKILL
-    assert run("cut", 9, signal.SIGINT).returncode == 130
-    assert run("cut", 0, 0).returncode == 0
+    run("whole", 0, 0, 0)
+    said = run("cut", 2, signal.SIGTERM, 143)
+    assert "interrupted after step 2 (batch 2 of 7 in epoch 1 of 2); a checkpoint is written" in said
+    run("cut", 5, signal.SIGKILL, -signal.SIGKILL)
+    run("cut", 9, signal.SIGINT, 130)
+    run("cut", 0, 0, 0)
     one, two = (find_checkpoint(tmp_path / name) for name in ("whole", "cut"))
     for name in ("generator", "ema", "discriminators"):
         file = f"{name}.safetensors"
@@ -364,11 +361,13 @@ def test_a_run_of_two_processes_logs_what_one_with_the_joined_batch_does(corpus:
                 assert a[key] == pytest.approx(b[key], rel=1e-3, abs=1e-5), key
 
 
-def in_process(command: list[str]) -> None:
+def in_process(command: list[str], status: int = 0) -> str:
+    """What a process says on standard output, which ends with this status."""
     root = Path(__file__).resolve().parent.parent
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == status, done.stderr[-2000:]
+    return done.stdout
 
 
 def test_two_processes_give_the_gradient_of_one_with_the_joined_batch(tmp_path: Path) -> None:
