@@ -446,7 +446,7 @@ def test_another_corpus_is_refused_and_the_same_elsewhere_is_not(corpus: Path, t
     train(settings(corpus, tmp_path / "run", epochs=1))
     fresh_state()
     other = make_corpus(tmp_path / "other", train_items=8)
-    with pytest.raises(CheckpointError, match="was trained on another list of 7 items than the one of 8 items"):
+    with pytest.raises(CheckpointError, match="was trained on another list of 7 items than the one of 8 given here"):
         train(settings(other, tmp_path / "run", epochs=2), resume="auto")
     fresh_state()
     moved = make_corpus(tmp_path / "moved")
