@@ -49,7 +49,9 @@ def short_corpus(corpus: Path, folder: Path, items: int) -> Path:
 
 
 def started(words: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    return subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+    )
 
 
 def environment() -> dict[str, str]:
@@ -90,7 +92,7 @@ def main(corpus: Path, kills: int = 10, steps: int = 30) -> int:
             process = started(command(short, cut, batch))
             while process.poll() is None and step_of(cut) < step:
                 time.sleep(0.02)
-            process.send_signal(way)
+            os.killpg(process.pid, way)  # the whole group, as a terminal does
             sent = time.monotonic()
             status = process.wait()
             waited = time.monotonic() - sent

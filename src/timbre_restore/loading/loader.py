@@ -7,6 +7,7 @@ is whole; this process makes float32 of it in one pass, which also frees the mem
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,7 @@ class Loader:
             collate_fn=_as_it_is,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            worker_init_fn=_leave_signals_to_the_run if num_workers else None,
             prefetch_factor=prefetched if num_workers else None,
             multiprocessing_context=method if num_workers else None,
             generator=torch.Generator(),  # torch draws a seed per epoch; not from the stream that training draws from
@@ -179,6 +181,12 @@ def _next(answers: Iterator[Any]) -> Any:
         raise TimbreRestoreError(
             f"a process that reads items has ended ({exc}); if the machine is short of memory, lower data.num_workers."
         ) from exc
+
+
+def _leave_signals_to_the_run(_worker: int) -> None:
+    """A group of its own: a terminal sends what ends a run to the run's whole group, and the run ends its workers."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
 
 
 def _as_it_is(answer: Any) -> Any:
