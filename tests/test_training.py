@@ -463,6 +463,8 @@ def test_a_run_goes_on_within_an_epoch_at_another_batch_size(corpus: Path, tmp_p
     batch, changed = place_in_epoch(find_checkpoint(tmp_path), order | {"joined_batch": 2})
     assert batch == 3
     assert len(changed) == 1
+    with pytest.raises(CheckpointError, match="has no best checkpoint before an epoch is done; take the last one"):
+        find_checkpoint(tmp_path, "best")
 
 
 def test_what_has_diverged_is_not_saved(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,8 @@ def find_checkpoint(path: Path, which: str = "last", *, talk: Callable[[str], No
     for root in (path / "checkpoints", path):
         pointer = root / f"{which}.json"
         if not pointer.is_file():
+            if which != "last" and (root / "last.json").is_file():
+                raise CheckpointError(f"{path}: has no {which} checkpoint before an epoch is done; take the last one.")
             continue
         named = root / str(_read_json(pointer).get("folder", ""))
         try:
