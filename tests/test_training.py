@@ -26,7 +26,7 @@ from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
 from timbre_restore.losses import item_gain
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, loop, train
-from timbre_restore.training.checkpoint import save_checkpoint
+from timbre_restore.training.checkpoint import forget_later, save_checkpoint
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.resume import place_in_epoch
 from timbre_restore.training.schedule import ema_decay, learning_rate_factor, set_learning_rates
@@ -215,7 +215,7 @@ def test_another_models_checkpoint_is_one_sentence_with_both_origins(corpus: Pat
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "not json"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "not json", "lacking"])
 def test_a_damaged_checkpoint_is_named(corpus: Path, tmp_path: Path, damage: str) -> None:
     train(settings(corpus, tmp_path / "run", epochs=1))
     fresh_state()
@@ -225,10 +225,23 @@ def test_a_damaged_checkpoint_is_named(corpus: Path, tmp_path: Path, damage: str
     elif damage == "cut":
         path = folder / "generator.safetensors"
         path.write_bytes(path.read_bytes()[:100])
+    elif damage == "lacking":
+        path = folder / "checkpoint.json"
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "tally"}))
     else:
         (folder / "checkpoint.json").write_text("{")
     with pytest.raises(CheckpointError, match="can't be read"):
         train(settings(corpus, tmp_path / "run", epochs=2), resume="auto")
+
+
+def test_a_checkpoint_that_was_kept_under_another_name_is_gone_on_from(corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(settings(corpus, run, epochs=1))
+    fresh_state()
+    kept = find_checkpoint(run).folder.rename(run / "checkpoints" / "kept")
+    forget_later(run, find_checkpoint(kept))
+    assert find_checkpoint(run).folder.samefile(kept)
+    assert train(settings(corpus, run, epochs=2), resume="auto").steps == 6
 
 
 def test_the_checkpoint_before_a_damaged_one_takes_its_place(corpus: Path, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from timbre_restore.training.state import TrainState
 
 FORMAT = 5
+KEYS = {"epoch", "batch", "step", "best", "tally", "order", "settings", "sha256"}
+"""What its description holds besides format, model and metrics."""
 KEPT = 2
 """Checkpoints besides `best`: the last one, and one that may be needed in its place."""
 
@@ -140,17 +142,20 @@ def _if_whole(folder: Path) -> Checkpoint | None:
         return None
 
 
-def _whole_checkpoint(path: Path) -> Checkpoint:
+def _whole_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in a folder of its own, its files as they were written."""
-    folder = path
     described = folder / "checkpoint.json"
     if not described.is_file():
-        raise CheckpointError(f"{path}: holds no checkpoint; expected a run's folder or one of its checkpoints.")
+        raise CheckpointError(f"{folder}: holds no checkpoint; expected a run's folder or one of its checkpoints.")
     content = _read_json(described)
     if content.get("format") != FORMAT or not isinstance(content.get("model"), dict):
         raise CheckpointError(
             f"{described}: has format {content.get('format')!r}, this version reads {FORMAT}; use the version that "
             "wrote it."
+        )
+    if missing := sorted(KEYS - content.keys()):
+        raise CheckpointError(
+            f"{described}: can't be read (it lacks {', '.join(missing)}); resume from another checkpoint."
         )
     for name, sum_then in content["sha256"].items():
         try:
@@ -197,15 +202,16 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
     state.tally.logged.update(tally["logged"])
 
 
-def forget_later(run: Path, step: int) -> None:
-    """Drop what lies after `step`: a run continued from there has not been there yet."""
-    root = run / "checkpoints"
+def forget_later(run: Path, checkpoint: Checkpoint) -> None:
+    """Drop what lies after a checkpoint of the run: continued from there, it has not been there yet."""
+    root, here = run / "checkpoints", _name(int(checkpoint.content["step"]))
     pointer = root / "best.json"
-    if pointer.is_file() and str(_read_json(pointer).get("folder")) > _name(step):
+    if pointer.is_file() and str(_read_json(pointer).get("folder")) > here:
         pointer.unlink()
-    atomic.write_json(root / "last.json", {"folder": _name(step)})
+    # Not by its step: a person may have kept it under a name of their own.
+    atomic.write_json(root / "last.json", {"folder": os.path.relpath(checkpoint.folder.resolve(), root.resolve())})
     for folder in root.glob("step-*"):
-        if folder.name > _name(step):
+        if folder.name > here:
             shutil.rmtree(folder, ignore_errors=True)
 
 

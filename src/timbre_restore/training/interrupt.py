@@ -51,9 +51,9 @@ def listening() -> Iterator[Ending]:
             signal.signal(number, handler)
 
 
-def agreed(accelerator: Any, wish: bool) -> bool:
-    """Whether any process wishes it: signals reach processes at different steps, and all must end at the same one."""
+def agreed(accelerator: Any, *wishes: bool) -> list[bool]:
+    """For each wish, whether any process has it: signals come at different steps, and all must end at the same one."""
     if accelerator.num_processes == 1:
-        return wish
-    wishes = torch.tensor([float(wish)], device=accelerator.device)
-    return bool(accelerator.reduce(wishes, reduction="sum").item() > 0)
+        return list(wishes)
+    joined = accelerator.reduce(torch.tensor(wishes, dtype=torch.float32, device=accelerator.device), reduction="sum")
+    return [count > 0 for count in joined.tolist()]

@@ -176,10 +176,12 @@ class _Run:
 
     def _between_steps(self) -> None:
         """End where that was asked for; save what has been done for long enough."""
-        if agreed(self.accelerator, self.ending.asked):
+        longest_s = 60.0 * self.settings.checkpoint_minutes
+        due = 0.0 < longest_s <= time.monotonic() - self.saved_at
+        asked, due = agreed(self.accelerator, self.ending.asked, due)
+        if asked:
             self._interrupt()
-        minutes = (time.monotonic() - self.saved_at) / 60.0
-        if self.settings.checkpoint_minutes and agreed(self.accelerator, minutes >= self.settings.checkpoint_minutes):
+        if due:
             self._save({}, best=False)
 
     def _interrupt(self) -> NoReturn:

@@ -49,7 +49,7 @@ def make_room(run: Path, checkpoint: Checkpoint | None, talk: Callable[[str], No
     if checkpoint is not None:
         talk(f"continuing from {checkpoint.folder} (step {checkpoint.content['step']})")
         if run.resolve() in checkpoint.folder.resolve().parents:
-            forget_later(run, int(checkpoint.content["step"]))
+            forget_later(run, checkpoint)
             return
     if not (run / "log.jsonl").exists():
         return

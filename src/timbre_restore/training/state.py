@@ -23,7 +23,7 @@ class Tally:
     open_items: int = 0
     open_steps: int = 0
     logged: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Each the mean over the epoch as far as it was logged: sums over all its items."""
+    """What of the epoch's mean of each is in the log: sums over the items before, divided by all of the epoch."""
 
 
 @dataclass
