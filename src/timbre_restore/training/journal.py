@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from timbre_restore import atomic
+from timbre_restore.training.findings import Finding
 
 
 class Journal:
@@ -32,9 +33,14 @@ class Journal:
     def write(self, kind: str, step: int, values: Mapping[str, float | int]) -> None:
         """One line, `{"kind", "step", …}`, and the same numbers as curves."""
         if self._accelerator.is_main_process:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            self._append({"kind": kind, "step": step, **values})
         self._accelerator.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+
+    def event(self, finding: Finding, *, action: str) -> None:
+        """What a monitor noticed, and what was done about it: `{"kind": "event", "step", "rule", …}`."""
+        if self._accelerator.is_main_process:
+            said = {"rule": finding.rule, "seen": finding.seen, "likely": finding.likely, "change": finding.change}
+            self._append({"kind": "event", "step": finding.step, **said, "action": action})
 
     def sounds(self, step: int, sounds: Mapping[str, torch.Tensor], sample_rate_hz: int) -> None:
         """Audio and spectrogram of named signals `[T]`."""
@@ -46,6 +52,10 @@ class Journal:
             writer.add_audio(name, wave.clamp(-1, 1)[None], step, sample_rate=sample_rate_hz)
             writer.add_image(name, spectrogram_image(wave), step, dataformats="HW")
         writer.flush()
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         self._accelerator.end_training()

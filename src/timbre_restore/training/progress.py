@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import rich.progress as bars
 from rich.console import Console
 
+from timbre_restore.training.bands import phase_of
+
 if TYPE_CHECKING:
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
@@ -55,18 +57,14 @@ class Progress:
         self._last = now
         self._bar.update(
             self._task, completed=state.epoch * self._epoch_steps + state.batch, epoch=state.epoch + 1,
-            phase=self._phase(state.epoch, gan), losses=_losses(means), rate=self._rate,
+            phase=phase_of(state.epoch, warmup_epochs=self._settings.warmup_epochs, gan=gan),
+            losses=_losses(means), rate=self._rate,
         )  # fmt: skip
 
     def epoch_done(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """A line that stays."""
         self._say(f"epoch {epoch}/{self._settings.epochs}: {_losses(metrics)}  {self._rate:.2f} batches/s")
         self._last = time.monotonic()
-
-    def _phase(self, epoch: int, gan: bool) -> str:
-        if gan:
-            return "GAN"
-        return "warm-up" if epoch < self._settings.warmup_epochs else "before GAN"
 
 
 def _losses(means: Mapping[str, float]) -> str:
