@@ -155,7 +155,7 @@ def test_resume_equals_an_uninterrupted_run(corpus: Path, tmp_path: Path) -> Non
 
 
 CUT = """
-import os, signal, sys
+import multiprocessing, os, signal, subprocess, sys, time
 from pathlib import Path
 from tests.test_training import settings
 from timbre_restore.errors import TrainingInterrupted
@@ -165,6 +165,10 @@ whole = loop.whole_step
 def cut(state, *args, **more):
     scalars = whole(state, *args, **more)
     if state.step + 1 == step:
+        if number == signal.SIGTERM:  # every process of the job, as a cluster does
+            for child in multiprocessing.active_children():
+                subprocess.run(["kill", str(child.pid)])  # torch lets a worker off that its parent ends
+            time.sleep(0.5)
         os.kill(0, number)  # the whole group, as a terminal does
     return scalars
 loop.whole_step = cut

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -194,9 +195,14 @@ def _next(answers: Iterator[Any]) -> Any:
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:
-    """A group of its own: a terminal sends what ends a run to the run's whole group, and the run ends its workers."""
+    """A group of its own: a terminal sends what ends a run to the run's whole group, and the run ends its workers.
+
+    Who ends every process of a job (a cluster, `pkill -f`) gets a worker that leaves: one that dies of the signal would
+    make torch raise in the run wherever that stands, and one that ignores it would stay.
+    """
     if hasattr(os, "setpgrp"):
         os.setpgrp()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def _as_it_is(answer: Any) -> Any:

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
-from timbre_restore.errors import TrainingInterrupted
+from timbre_restore.errors import TimbreRestoreError, TrainingInterrupted
 from timbre_restore.loading import EpochBatches, Loader
 from timbre_restore.training.checkpoint import begin_from, restore_state, save_checkpoint
 from timbre_restore.training.data import RunData
@@ -137,7 +137,7 @@ class _Run:
         batches, loader = self._stage()
         last = self.plan.last_batch(state.epoch, len(batches))
         batches.set_epoch(state.epoch, state.batch)
-        for signals, batch in zip(loader, range(state.batch, last), strict=False):
+        for signals, batch in zip(self._fed_by(loader), range(state.batch, last), strict=False):
             place = state.epoch + batch / len(batches)
             gan, ramp = self.plan.gan(place), self.plan.ramp(place)
             rate = set_learning_rates(state, settings, self.plan, place, len(batches))
@@ -172,6 +172,15 @@ class _Run:
         self.monitor.observe(state.step, means)
         self.progress.show(state, means, steps=tally.open_steps, gan=gan)
         state.tally = Tally(logged=tally.logged)
+
+    def _fed_by(self, loader: Loader) -> Iterator[list[torch.Tensor]]:
+        """Its batches. Where a signal ended the processes that read as well, it ends the run as it should."""
+        try:
+            yield from loader
+        except TimbreRestoreError:
+            if self.ending.asked and self.accelerator.num_processes == 1:
+                self._interrupt()
+            raise
 
     def _stage(self) -> tuple[EpochBatches, Loader]:
         return self.data.stage(long=self.state.epoch >= self.plan.long_start)
