@@ -227,7 +227,9 @@ def _joined_means(accelerator: Accelerator, tally: Tally) -> dict[str, float]:
 
 def _warnings(settings: TrainSettings, data: RunData) -> list[str]:
     """What is odd but allowed, in sentences."""
-    found = []
+    found: list[str] = []
+    if settings.recordings:
+        return found  # a trial is short by intent
     if settings.epochs < settings.warmup_epochs:
         found.append(
             f"training.epochs is {settings.epochs}, fewer than training.scheduler.warmup_epochs "
