@@ -14,7 +14,9 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from timbre_restore.errors import TrainingInterrupted
+from timbre_restore.training.changes import changed_keys
 from timbre_restore.training.checkpoint import restore_state, save_checkpoint
+from timbre_restore.training.code_state import code_state
 from timbre_restore.training.data import RunData
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.journal import Journal
@@ -75,12 +77,13 @@ def train(
         batch, changed = place_in_epoch(checkpoint, data.order())
         restore_state(checkpoint, state, settings)
         state.batch = batch
-        warnings += changed
+        warnings += changed + changed_keys(checkpoint, settings.record)
     for warning in warnings:
         talk(f"warning: {warning}")
     # Only now, when nothing can fail any more, is an older run touched.
     if accelerator.is_main_process:
         make_room(settings.output_dir, checkpoint, talk)
+        code_state()  # of now: what lies on the disk may change while the run goes on
     accelerator.wait_for_everyone()
     journal = Journal(settings.output_dir, accelerator, step=state.step)
     monitor = Monitor(settings.log_every_steps)
