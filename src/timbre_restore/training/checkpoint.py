@@ -29,7 +29,7 @@ from torch import nn
 from timbre_restore import atomic
 from timbre_restore.errors import CheckpointError
 from timbre_restore.models import Generator, GeneratorSettings, make_generator
-from timbre_restore.training.code_state import code_state
+from timbre_restore.training.checkout_state import code_state
 from timbre_restore.training.state import Tally
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from accelerate.utils import set_seed
 
 from timbre_restore.errors import TrainingInterrupted
 from timbre_restore.training.changes import changed_keys
+from timbre_restore.training.checkout_state import code_state
 from timbre_restore.training.checkpoint import restore_state, save_checkpoint
-from timbre_restore.training.code_state import code_state
+from timbre_restore.training.companions import companions
 from timbre_restore.training.data import RunData
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.journal import Journal
@@ -92,7 +93,7 @@ def train(
     started = time.monotonic()
     metrics: dict[str, float] = {}
     progress = Progress(settings, len(data.batches), state, talk, visible=accelerator.is_main_process)
-    with listening() as ending, progress:
+    with listening() as ending, progress, companions(accelerator):
         run = _Run(state, accelerator, settings, data, journal, monitor, progress, ending)
         try:
             while state.epoch < settings.epochs:

@@ -38,7 +38,8 @@ def place_in_epoch(checkpoint: Checkpoint, order: dict[str, Any]) -> tuple[int, 
             "run without --resume."
         )
     changed = [
-        f"{name} is {order[key]} and was {before[key]} in {checkpoint.folder}: the run goes on in another order."
+        f"{name} is {order[key]} and was {before[key]} in {checkpoint.folder}: the run goes on in another order, which "
+        f"{before[key]} would keep."
         for key, name in (("joined_batch", JOINED_BATCH), ("seed", "seed"))
         if before[key] != order[key]
     ]
