@@ -36,8 +36,9 @@ OPTIONS = (
 SCRIPT = """
 import hashlib, json, os, signal, sys, time
 from pathlib import Path
-out, step, *options = sys.argv[1:]
-rank, run = os.environ["RANK"], os.path.abspath(out)
+rank = os.environ["RANK"]
+out, step, *options = (word.replace("RANK", rank) for word in sys.argv[1:])
+run = os.path.abspath(out)
 written, seen = [], []
 
 def watch(event, args):
@@ -197,3 +198,15 @@ def test_one_process_with_another_joined_batch_says_so(runs: Runs, tmp_path: Pat
     said = capsys.readouterr().err
     assert "joined_batch (training.batch_size times processes) is 3 and was 6" in said
     assert "the run goes on in another order, which 6 would keep." in said
+
+
+def test_machines_that_see_unlike_checkpoints_refuse(runs: Runs, tmp_path: Path) -> None:
+    """The second process has no run in its folder, as on a machine that does not share the first one's disk."""
+    shutil.copytree(runs.killed, tmp_path / "run0")
+    done = two(tmp_path, runs.corpus, "runRANK", 0)
+    assert done.returncode != 0
+    assert "process 1 on " in done.stderr
+    assert "found step None instead of 2 of process 0" in done.stderr
+    assert "[rank1]: Traceback" not in done.stderr
+    assert not (tmp_path / "run1").exists()
+    assert lines(tmp_path / "run0", "train") == lines(runs.killed, "train")

@@ -48,7 +48,10 @@ def train(
         from timbre_restore.apps.trial import make_trial, overfit_one_batch
 
         told = train_settings(settings)
-        return make_trial(settings, told, json) if trial else overfit_one_batch(told, json)
+        if trial:
+            return make_trial(settings, told, json)
+        overfit_one_batch(told, json)
+        return 0
     from timbre_restore.training import train as run
 
     summary = run(train_settings(settings), resume=resume, say=note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from timbre_restore.apps.console import STDOUT, give_json, note, say, show
 from timbre_restore.config import Config
+from timbre_restore.errors import TrainingStopped
 
 if TYPE_CHECKING:
     from timbre_restore.audit import Report, Run
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 TRIAL_STEPS = 8
 """Steps of each kind that a prediction is made from, where they do not take too long."""
-FAILED_STATUS = 3
 
 
 def make_trial(config: Config, settings: TrainSettings, json: Path | None) -> int:
@@ -30,7 +31,7 @@ def make_trial(config: Config, settings: TrainSettings, json: Path | None) -> in
     report = _prediction(config, trial)
     aside = json == STDOUT
     show(_criteria_table(trial), aside=aside)
-    (note if aside else say)("\n".join(_prediction_lines(report)))
+    (note if aside else say)("\n".join(_prediction_lines(trial, report)))
     content = {
         "passed": trial.passed,
         "run": str(trial.run),
@@ -42,22 +43,22 @@ def make_trial(config: Config, settings: TrainSettings, json: Path | None) -> in
     }
     for path in (trial.run / MARKER, *([] if json is None else [json])):
         give_json(content, path)
-    return 0 if trial.passed else FAILED_STATUS
+    return 0 if trial.passed else TrainingStopped.exit_code
 
 
-def overfit_one_batch(settings: TrainSettings, json: Path | None) -> int:
-    """Overfit, and show each loss at the start and at the end; the exit status comes back."""
+def overfit_one_batch(settings: TrainSettings, json: Path | None) -> None:
+    """Overfit, and show each loss at the start and at the end. Raises `TrainingStopped` where it was not learned."""
     from timbre_restore.training import overfit
 
     found = overfit(settings, say=note)
     aside = json == STDOUT
     show(_losses_table(found), aside=aside)
     if json is not None:
-        give_json(asdict(found) | {"passed": found.passed}, json)
-    if found.passed:
-        return 0
-    note(f"error: {found.sentence}")
-    return FAILED_STATUS
+        # JSON has no number for what diverged.
+        ends = {name: value if math.isfinite(value) else None for name, value in found.end.items()}
+        give_json(asdict(found) | {"end": ends, "passed": found.passed}, json)
+    if not found.passed:
+        raise TrainingStopped(found.sentence)
 
 
 def run_on_machine(config: Config) -> Run:
@@ -94,7 +95,7 @@ def _prediction(config: Config, trial: Trial) -> Report:
 
 
 def _criteria_table(trial: Trial) -> Table:
-    table = Table(title=f"Small trial: {trial.steps} steps in {trial.run}", title_justify="left")
+    table = Table(title=f"Small trial, {trial.steps} steps", title_justify="left")
     for heading in ("criterion", "expected", "found", "verdict"):
         table.add_column(heading, overflow="fold")
     verdicts: dict[bool | None, str] = {True: "PASS", False: "FAIL", None: "–"}
@@ -103,9 +104,10 @@ def _criteria_table(trial: Trial) -> Table:
     return table
 
 
-def _prediction_lines(report: Report) -> list[str]:
+def _prediction_lines(trial: Trial, report: Report) -> list[str]:
     facts = [f"  {fact.name}: {fact.text}" for fact in report.facts]
-    return ["the whole run", *facts, *(f"warning: {warning}" for warning in report.warnings)]
+    warnings = [f"warning: {warning}" for warning in report.warnings]
+    return [f"the trial's run is kept in {trial.run}", "", "the whole run", *facts, *warnings]
 
 
 def _losses_table(found: Overfit) -> Table:

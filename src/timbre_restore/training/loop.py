@@ -17,7 +17,7 @@ from timbre_restore.errors import TrainingInterrupted
 from timbre_restore.training.changes import changed_keys
 from timbre_restore.training.checkout_state import code_state
 from timbre_restore.training.checkpoint import restore_state, save_checkpoint
-from timbre_restore.training.companions import companions
+from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.journal import Journal
@@ -72,6 +72,7 @@ def train(
     checkpoint = checkpoint_to_resume(settings, resume, talk)
     state = create_state(settings)
     data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
+    require_alike(accelerator, {"step": checkpoint and checkpoint.content["step"]} | data.order())
     place_state(state, accelerator)
     warnings = _warnings(settings, data)
     if checkpoint is not None:

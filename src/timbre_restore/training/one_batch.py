@@ -19,11 +19,11 @@ from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import create_state, place_state
 from timbre_restore.training.steps import whole_step
 
-STEPS = 300
+STEPS = 200
 """At most."""
 ITEMS = 4
 """At most: each of a few items can be learned by heart, and a step on a CPU is over soon."""
-SHARE = 0.9
+SHARE = 0.88
 """Of the first step's total, what has to be reached."""
 SAID_EVERY_STEPS = 25
 
