@@ -1,7 +1,7 @@
 """One batch, again and again: a network, a rate and losses that can learn at all learn this.
 
-It says nothing about a voice. It tells in a minute what else costs an evening: a frozen part, a rate of nothing, a loss
-that pulls elsewhere, targets that do not belong to their inputs.
+It says nothing about a voice. It tells in a minute what else costs an evening: a gate without a gradient, a rate of
+nothing, a loss that pulls elsewhere, targets that do not belong to their inputs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import create_state, place_state
 from timbre_restore.training.steps import whole_step
 
-STEPS = 200
+STEPS = 150
 """At most."""
 ITEMS = 4
 """At most: each of a few items can be learned by heart, and a step on a CPU is over soon."""
