@@ -189,7 +189,7 @@ def test_commit_and_changes_of_a_checkout(checkout: Path, monkeypatch: pytest.Mo
 
 
 def test_an_installed_package_says_nothing_of_the_repository_around_it(checkout: Path) -> None:
-    installed = checkout.parent.parent / "lib" / "site-packages" / "package"
+    installed = checkout.parent.parent / "lib" / "package"
     installed.mkdir(parents=True)
     assert checkout_state._checkout(installed) == (None, None)
 
