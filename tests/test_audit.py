@@ -21,7 +21,7 @@ from tests.voices import FloatArray, noise, voice
 from timbre_restore import audit as audit_room
 from timbre_restore.apps.cli import main
 from timbre_restore.audio import packed_name, resample
-from timbre_restore.audit import Expected, Report, Run, Trial, as_json, audit, require_sound, write_page
+from timbre_restore.audit import Expected, Report, Run, Timing, as_json, audit, require_sound, write_page
 from timbre_restore.audit.integrity import check_alignment
 from timbre_restore.audit.item import ITEM, flat_tops, look_at, peak_keys, phase_lag
 from timbre_restore.audit.listing import read_corpus
@@ -376,15 +376,18 @@ def test_the_number_of_workers_changes_nothing(corpus: Path, monkeypatch: pytest
 def test_a_trial_predicts_hours(made: Path) -> None:
     """8 items in steps of 4, 3 epochs: 2 without and 4 with the GAN, one batch of validation each."""
     run = Run(batch_size=4, epochs=3, gan_epochs=2, num_workers=0)
-    trial = Trial((0.5, 0.5, 0.5), (1.0, 3.0), 2.0, "cpu", 10**9)
+    trial = Timing((0.5, 0.5, 0.5), (1.0, 3.0), (0.0, 0.0, 0.1), (1.0, 0.0), 2.0, "cpu", 10**9)
     facts = as_json(audit(made, run=run, trial=lambda: trial))["facts"]["prediction"]
     assert facts["batches/s before the GAN"] == {"value": 2.0, "low": 2.0, "high": 2.0, "unit": "batches/s"}
     assert facts["3 epochs of 2 steps"]["value"] * 3600 == pytest.approx(2 * 0.5 + 4 * 2.0 + 3 * 2.0)
     assert facts["3 epochs of 2 steps"]["low"] * 3600 == pytest.approx(2 * 0.5 + 4 * 1.0 + 3 * 2.0)
+    waiting = facts["waiting for the loader"]
+    assert waiting["share"] == {"before the GAN": pytest.approx(0.1 / 1.5), "with the GAN": 0.25}
+    assert waiting["limit"] == {"before the GAN": "step", "with the GAN": "loader"}
 
 
 def test_a_trial_that_fails_is_said(made: Path) -> None:
-    def fails() -> Trial:
+    def fails() -> Timing:
         raise CorpusError("no torch here")
 
     report = audit(made, trial=fails)
@@ -395,7 +398,7 @@ def test_a_trial_that_fails_is_said(made: Path) -> None:
 def test_no_trial_of_a_broken_corpus(corpus: Path) -> None:
     (corpus / rows_of(corpus)[0]["clean"]).unlink()
 
-    def never() -> Trial:
+    def never() -> Timing:
         raise AssertionError
 
     assert not audit(corpus, trial=never).ready

@@ -533,7 +533,9 @@ def test_resuming_in_another_order_is_said(corpus: Path, tmp_path: Path) -> None
     train(settings(corpus, tmp_path / "run", epochs=1))
     fresh_state()
     summary = train(settings(corpus, tmp_path / "run", epochs=2, batch_size=2), resume="auto")
-    assert any("joined_batch is 2 and was 3" in warning for warning in summary.warnings)
+    assert any(
+        "joined_batch (training.batch_size times processes) is 2 and was 3" in warning for warning in summary.warnings
+    )
 
 
 def test_another_corpus_is_refused_and_the_same_elsewhere_is_not(corpus: Path, tmp_path: Path) -> None:

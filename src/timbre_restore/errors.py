@@ -67,6 +67,10 @@ class TrainingInterrupted(TimbreRestoreError):
         super().__init__(message)
 
 
+class ProcessLostError(TimbreRestoreError):
+    """Another process of the same run has ended, and this one can't go on alone."""
+
+
 class ExportError(TimbreRestoreError):
     """The exported file does not compute what the network computes."""
 

@@ -16,13 +16,12 @@ from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, s
 from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
 from timbre_restore.apps.prepare import corpus_spec
 from timbre_restore.apps.train import need_torch, train_settings
+from timbre_restore.apps.trial import TRIAL_STEPS, run_on_machine
 from timbre_restore.config import Config
 from timbre_restore.errors import SuppressorError
 
 if TYPE_CHECKING:
-    from timbre_restore.audit import Expected, Run, Trial
-
-TRIAL_STEPS = 8
+    from timbre_restore.audit import Expected, Timing
 
 
 def audit(
@@ -52,7 +51,7 @@ def audit(
         report = look_over(
             corpus,
             expected=_expected(settings) if compared else None,
-            run=_run(settings),
+            run=run_on_machine(settings),
             trial=None if no_trial or not trial else _trial(settings, corpus, trial),
             num_workers=settings.data.num_workers if num_workers is None else num_workers,
             progress=progress,
@@ -77,32 +76,16 @@ def _expected(config: Config) -> Expected:
     return Expected(config.data.segment, settings)
 
 
-def _run(config: Config) -> Run:
-    from timbre_restore.audit import Run
-
-    training, weights = config.training, config.training.loss_weights
-    gan = max(0, training.epochs - training.gan_start_epoch)
-    return Run(
-        batch_size=training.batch_size,
-        epochs=training.epochs,
-        gan_epochs=gan if weights.adversarial > 0 or weights.feature_matching > 0 else 0,
-        num_workers=config.data.num_workers,
-        segment=config.data.segment,
-        validation_batches=training.validation_batches,
-        output_dir=training.output_dir,
-    )
-
-
-def _trial(config: Config, corpus: Path, steps: int) -> Callable[[], Trial]:
+def _trial(config: Config, corpus: Path, steps: int) -> Callable[[], Timing]:
     """The trial in a process of its own: what training sets and keeps must not outlive it."""
 
-    def measure() -> Trial:
-        from timbre_restore.audit import Trial
+    def measure() -> Timing:
+        from timbre_restore.audit import Timing
 
         need_torch("a trial")
         try:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                return Trial(**pool.submit(_time_steps, config, corpus, steps).result())
+                return Timing(**pool.submit(_time_steps, config, corpus, steps).result())
         except BrokenProcessPool as exc:
             raise RuntimeError("its process ended without a word, most often for want of memory") from exc
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from timbre_restore.apps.console import note, say
-from timbre_restore.apps.options import ConfigFile, Overrides, configure
+from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
 from timbre_restore.apps.suppressing import suppressor_of
 from timbre_restore.audio import HOP_SAMPLES, read_mono
 from timbre_restore.config import Config
@@ -27,19 +27,38 @@ def train(
     skip_audit: Annotated[
         bool, typer.Option("--skip-audit", help="Train even on a corpus that breaks its promises.")
     ] = False,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="Judge a small run first: 10 recordings, 3 epochs, and what all will take.")
+    ] = False,
+    overfit: Annotated[
+        bool, typer.Option("--overfit", help="Only see whether one batch, again and again, can be learned.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what --trial or --overfit found; '-' is stdout.")
+    ] = None,
     overrides: Overrides = None,
-) -> None:
+) -> int:
     """Train generator and discriminators on a prepared corpus; also under torchrun."""
     settings = configure(config, overrides)
+    _check_ways(resume=resume is not None, trial=trial, overfit=overfit, json=json)
     need_torch("training")
     if not skip_audit:
         _require_sound(settings)
+    if trial or overfit:
+        from timbre_restore.apps.trial import make_trial, overfit_one_batch
+
+        told = train_settings(settings)
+        if trial:
+            return make_trial(settings, told, json)
+        overfit_one_batch(told, json)
+        return 0
     from timbre_restore.training import train as run
 
     summary = run(train_settings(settings), resume=resume, say=note)
     if os.environ.get("RANK", "0") == "0":
         minutes = summary.seconds / 60.0
         say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes")
+    return 0
 
 
 def export(
@@ -137,6 +156,20 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
         black_box_share=training.black_box_share,
         record=config.model_dump(mode="json"),
     )
+
+
+def _check_ways(*, resume: bool, trial: bool, overfit: bool, json: Path | None) -> None:
+    """Raise `ConfigError` for options that contradict each other."""
+    ways = {"--trial": trial, "--overfit": overfit, "--resume": resume}
+    given = [name for name, wanted in ways.items() if wanted]
+    small = trial or overfit
+    if len(given) > 1:
+        raise ConfigError([f"{' and '.join(given)}: expected one of them at a time; give one."])
+    if json is not None and not small:
+        raise ConfigError(["--json: goes with --trial or --overfit; a run leaves its figures in its folder."])
+    if small and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError([f"{given[0]}: is made by one process; start it without torchrun."])
+    check_targets({"--json": json})
 
 
 def _require_sound(config: Config) -> None:

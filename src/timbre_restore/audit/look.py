@@ -23,7 +23,7 @@ def audit(
     *,
     expected: sources.Expected | None = None,
     run: machine.Run | None = None,
-    trial: Callable[[], machine.Trial] | None = None,
+    trial: Callable[[], machine.Timing] | None = None,
     num_workers: int = 0,
     progress: Progress = lambda done, whole, name: None,
 ) -> Report:

@@ -22,6 +22,8 @@ from timbre_restore.errors import TimbreRestoreError
 SHARED_MEMORY = Path("/dev/shm")
 BATCHES_AHEAD = 2  # per worker, torch's own number
 DRAWS = 2000
+LOADER_SHARE = 0.1
+"""Of the time: where steps wait for longer, the loader limits the run."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Run:
     epochs: int = 60
     gan_epochs: int = 45
     """Of the epochs, those with discriminators."""
+    steps: int | None = None
+    """The run's length instead, whose phases keep the shares that they have of `epochs`; or `hours`."""
+    hours: float | None = None
     num_workers: int = 2
     segment: int = 48_000
     lead: int = 1440
@@ -41,18 +46,27 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A few steps, measured."""
+class Timing:
+    """A few steps, measured; the meanings are those of `training.StepTimes`."""
 
     plain_s: Sequence[float]
     """Seconds of each step without discriminators, loading included."""
     gan_s: Sequence[float]
     """Seconds of each step with them."""
+    plain_wait_s: Sequence[float]
+    """Of each step without discriminators, the seconds that it waited for its batch."""
+    gan_wait_s: Sequence[float]
     validation_s: float
     """Seconds of one batch of validation; 0 without any."""
     device: str
     memory_bytes: int
     """Highest resident memory of the process."""
+    device_memory_bytes: int = 0
+    """Highest memory of the GPU; 0 without one."""
+    checkpoints_bytes: int = 0
+    """Of all checkpoints that lie on the disk at one time, at most."""
+    not_finite: Sequence[str] = ()
+    """Losses that were no number."""
 
 
 def check_machine(corpus: Corpus, run: Run, report: Report) -> None:
@@ -90,7 +104,7 @@ def check_machine(corpus: Corpus, run: Run, report: Report) -> None:
             )
 
 
-def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Trial] | None, report: Report) -> None:
+def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None, report: Report) -> None:
     """Steps per second and hours of the run, from a trial; said and not failed where none can be made."""
     if trial is None:
         return
@@ -105,13 +119,9 @@ def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Trial] | None, 
         report.warn("trial", f"the trial could not be made: {reason}")
         return
     steps = -(-corpus.items["train"] // run.batch_size)
-    report.fact(
-        "prediction",
-        "trial",
-        f"{len(found.plain_s)} + {len(found.gan_s)} steps of {run.batch_size} items on "
-        f"{found.device}, one process; {_bytes(found.memory_bytes)} of memory at most",
-        {"device": found.device, "memory_bytes": found.memory_bytes},
-    )
+    _say_needs(run, found, report)
+    if found.not_finite:
+        report.warn("trial", f"in the trial's steps {', '.join(found.not_finite)} came out as no number")
     rng = np.random.default_rng(0)
     plain, gan = (_means(seconds, rng) for seconds in (found.plain_s, found.gan_s))
     for name, means in (("before the GAN", plain), ("with the GAN", gan)):
@@ -119,8 +129,58 @@ def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Trial] | None, 
     batches = -(-corpus.items["val"] // run.batch_size)
     batches = min(batches, run.validation_batches) if run.validation_batches else batches
     per_epoch = steps * np.stack([plain, gan]) + batches * found.validation_s
-    hours = ((run.epochs - run.gan_epochs) * per_epoch[0] + run.gan_epochs * per_epoch[1]) / 3600.0
-    _say_interval(report, f"{run.epochs} epochs of {steps} steps", hours, "hours")
+    with_gan = run.gan_epochs / run.epochs
+    epoch_s = (1.0 - with_gan) * per_epoch[0] + with_gan * per_epoch[1]
+    if run.hours is not None:
+        _say_interval(report, f"{run.hours:g} hours", run.hours * 3600.0 / epoch_s, "epochs")
+    elif run.steps is not None:
+        _say_interval(report, f"{run.steps} steps", run.steps / steps * epoch_s / 3600.0, "hours")
+    else:
+        _say_interval(report, f"{run.epochs} epochs of {steps} steps", run.epochs * epoch_s / 3600.0, "hours")
+    _say_waiting(found, report)
+
+
+def _say_needs(run: Run, found: Timing, report: Report) -> None:
+    """Memory and disk."""
+    on_device = f", {_bytes(found.device_memory_bytes)} of the GPU's" if found.device_memory_bytes else ""
+    report.fact(
+        "prediction",
+        "trial",
+        f"{len(found.plain_s)} + {len(found.gan_s)} steps of {run.batch_size} items on "
+        f"{found.device}, one process; {_bytes(found.memory_bytes)} of memory at most{on_device}",
+        {
+            "device": found.device,
+            "memory_bytes": found.memory_bytes,
+            "device_memory_bytes": found.device_memory_bytes,
+        },
+    )
+    need, free = found.checkpoints_bytes, _free(run.output_dir)
+    report.fact("prediction", "checkpoints on disk", f"{_bytes(need)} at most", need)
+    if free is not None and need > free:
+        report.warn(
+            "disk",
+            f"checkpoints need up to {_bytes(need)} and {_bytes(free)} are free where {run.output_dir} would lie: free "
+            "some, or choose another training.output_dir",
+        )
+
+
+def _say_waiting(found: Timing, report: Report) -> None:
+    """What a faster run would have to begin with."""
+    shares = {
+        name: sum(waited) / max(sum(whole), 1e-9)
+        for name, waited, whole in (
+            ("before the GAN", found.plain_wait_s, found.plain_s),
+            ("with the GAN", found.gan_wait_s, found.gan_s),
+        )
+    }
+    limits = {name: "loader" if share > LOADER_SHARE else "step" for name, share in shares.items()}
+    text = ", ".join(f"{100 * share:.1f} % of the time {name}" for name, share in shares.items())
+    if "loader" in limits.values():
+        names = " and ".join(name for name, limit in limits.items() if limit == "loader")
+        text += f"; the loader is what limits {names}: raise data.num_workers, or prepare with data.format=packed"
+    else:
+        text += "; the step is what limits"
+    report.fact("prediction", "waiting for the loader", text, {"share": shares, "limit": limits})
 
 
 def _means(seconds: Sequence[float], rng: np.random.Generator) -> NDArray[np.float64]:

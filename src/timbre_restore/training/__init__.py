@@ -2,16 +2,23 @@
 
 from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, load_generator
 from timbre_restore.training.loop import TrainSummary, train
+from timbre_restore.training.one_batch import Overfit, overfit
 from timbre_restore.training.settings import TrainSettings
-from timbre_restore.training.trial import StepTimes, time_steps
+from timbre_restore.training.timing import StepTimes, time_steps
+from timbre_restore.training.trial import Criterion, Trial, run_trial
 
 __all__ = [
     "Checkpoint",
+    "Criterion",
+    "Overfit",
     "StepTimes",
     "TrainSettings",
     "TrainSummary",
+    "Trial",
     "find_checkpoint",
     "load_generator",
+    "overfit",
+    "run_trial",
     "time_steps",
     "train",
 ]

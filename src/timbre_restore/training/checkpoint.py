@@ -29,6 +29,7 @@ from torch import nn
 from timbre_restore import atomic
 from timbre_restore.errors import CheckpointError
 from timbre_restore.models import Generator, GeneratorSettings, make_generator
+from timbre_restore.training.checkout_state import code_state
 from timbre_restore.training.state import Tally
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def save_checkpoint(
         "order": order,
         "planned": planned,
         "settings": settings.record,
+        "code": code_state(),
     }
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with our number
@@ -185,8 +187,8 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
     path = checkpoint.folder / "optimizers.pt"
     try:
         optimizers = torch.load(path, map_location="cpu", weights_only=True)
-        state.generator_optimizer.load_state_dict(optimizers["generator"])
-        state.discriminator_optimizer.load_state_dict(optimizers["discriminators"])
+        _load_optimizer(state.generator_optimizer, optimizers["generator"])
+        _load_optimizer(state.discriminator_optimizer, optimizers["discriminators"])
     except Exception as exc:  # torch.load raises whatever the unpickler met
         raise CheckpointError(f"{path}: can't be read ({exc}); resume from another checkpoint.") from exc
     content = checkpoint.content
@@ -216,6 +218,14 @@ def begin_from(path: Path, state: TrainState, settings: TrainSettings, talk: Cal
     if judged:
         load_weights(checkpoint, "discriminators", _unwrapped(state.discriminators))
     talk(f"beginning from {checkpoint.folder}{'' if judged else ' (its discriminators are others: new ones)'}")
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Its moments are the saved ones, its settings the configuration's: a changed beta or decay holds from here on."""
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
 
 
 def forget_later(run: Path, checkpoint: Checkpoint) -> None:

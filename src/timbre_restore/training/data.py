@@ -10,6 +10,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from timbre_restore.corpus.recordings import first_items
 from timbre_restore.errors import CorpusError
 from timbre_restore.loading import (
     BlackBox,
@@ -30,8 +31,9 @@ class RunData:
 
     def __init__(self, settings: TrainSettings, accelerator: Accelerator, *, with_hints: bool) -> None:
         rank, world = accelerator.process_index, accelerator.num_processes
-        stored = partial(TimbreRestoreDataset, with_noisy=True, with_hints=with_hints, segment=settings.segment)
-        self._list = stored(settings.corpus / "train.txt")
+        read = partial(TimbreRestoreDataset, with_noisy=True, with_hints=with_hints, segment=settings.segment)
+        most = first_items(settings.corpus, settings.recordings) if settings.recordings else {}
+        self._list = _first(read(settings.corpus / "train.txt"), most.get("train"))
         self._fingerprint = _fingerprint(settings.corpus)
         self._settings, self._device = settings, accelerator.device
         self.items = len(self._list)
@@ -43,12 +45,12 @@ class RunData:
             long = order(settings.long_batch_size, run=settings.long_run)
             self._long = long, self._loader(long)
         self.val: Loader | None = None
-        self.val_items = len(read_list(settings.corpus / "val.txt"))
+        self.val_items = len(read_list(settings.corpus / "val.txt")[: most.get("val")])
         if self.val_items:
-            val_set = stored(settings.corpus / "val.txt")
-            most = settings.validation_batches * settings.batch_size or len(val_set)
+            val_set = _first(read(settings.corpus / "val.txt"), most.get("val"))
+            count = min(settings.validation_batches * settings.batch_size or len(val_set), len(val_set))
             # Spread over the list, which is ordered by recording: the first items would be one speaker's.
-            chosen = [i * len(val_set) // min(most, len(val_set)) for i in range(min(most, len(val_set)))]
+            chosen = [i * len(val_set) // count for i in range(count)]
             own = FixedBatches(chosen[rank::world], settings.batch_size)
             self.val = Loader(val_set, own, device=accelerator.device)
             self.listened = [val_set[i] for i in chosen[:: max(1, len(chosen) // LISTENED_ITEMS)][:LISTENED_ITEMS]]
@@ -81,6 +83,14 @@ class RunData:
         return {
             "corpus": self._fingerprint, "items": self.items, "joined_batch": batches.joined, "seed": batches.seed,
         }  # fmt: skip
+
+
+def _first(dataset: TimbreRestoreDataset, items: int | None) -> TimbreRestoreDataset:
+    """The dataset without what follows its first `items`; None leaves it whole."""
+    dataset.pairs = dataset.pairs[:items]
+    if not dataset.pairs:
+        raise CorpusError(f"{dataset.list_path}: none of the first recordings is for training; prepare more of them.")
+    return dataset
 
 
 def _fingerprint(corpus: Path) -> str:

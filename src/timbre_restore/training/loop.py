@@ -15,7 +15,10 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from timbre_restore.errors import TimbreRestoreError, TrainingInterrupted
 from timbre_restore.loading import EpochBatches, Loader
+from timbre_restore.training.changes import changed_keys
+from timbre_restore.training.checkout_state import code_state
 from timbre_restore.training.checkpoint import begin_from, restore_state, save_checkpoint
+from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.journal import Journal
@@ -76,6 +79,7 @@ def train(
     if checkpoint is None and settings.start_from is not None:
         begin_from(settings.start_from, state, settings, talk)
     data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
+    require_alike(accelerator, {"step": checkpoint and checkpoint.content["step"]} | data.order(data.batches))
     place_state(state, accelerator)
     warnings = _warnings(settings, data)
     length = length_of(
@@ -91,12 +95,13 @@ def train(
         batch, changed = place_in_epoch(checkpoint, data.order(batches))
         restore_state(checkpoint, state, settings)
         state.batch = batch
-        warnings += changed
+        warnings += changed + changed_keys(checkpoint, settings.record)
     for warning in warnings:
         talk(f"warning: {warning}")
     # Only now, when nothing can fail any more, is an older run touched.
     if accelerator.is_main_process:
         make_room(settings.output_dir, checkpoint, talk)
+        code_state()  # of now: what lies on the disk may change while the run goes on
     accelerator.wait_for_everyone()
     journal = Journal(settings.output_dir, accelerator, step=state.step)
     monitor = Monitor(settings.log_every_steps)
@@ -105,7 +110,7 @@ def train(
     started = time.monotonic()
     metrics: dict[str, float] = {}
     progress = Progress(settings, plan, len(data.batches), state, talk, visible=accelerator.is_main_process)
-    with listening() as ending, progress:
+    with listening() as ending, progress, companions(accelerator):
         run = _Run(state, accelerator, settings, length, plan, data, journal, monitor, progress, ending)
         try:
             while state.epoch < plan.length:
@@ -260,7 +265,9 @@ def _joined_means(accelerator: Accelerator, tally: Tally) -> dict[str, float]:
 
 def _warnings(settings: TrainSettings, data: RunData) -> list[str]:
     """What is odd but allowed, in sentences."""
-    found = []
+    found: list[str] = []
+    if settings.recordings:
+        return found  # a trial is short by intent
     if settings.epochs < settings.warmup_epochs:
         found.append(
             f"training.epochs is {settings.epochs}, fewer than training.scheduler.warmup_epochs "

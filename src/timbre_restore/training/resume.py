@@ -11,6 +11,8 @@ from timbre_restore.errors import CheckpointError
 from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, forget_later
 from timbre_restore.training.settings import TrainSettings
 
+JOINED_BATCH = "joined_batch (training.batch_size times processes)"
+
 
 def checkpoint_to_resume(settings: TrainSettings, resume: str | None, talk: Callable[[str], None]) -> Checkpoint | None:
     """What `--resume` names: nothing, the last whole one of the run's own folder (`auto`), or that of a path."""
@@ -36,9 +38,10 @@ def place_in_epoch(checkpoint: Checkpoint, order: dict[str, Any]) -> tuple[int, 
             "run without --resume."
         )
     changed = [
-        f"{name} is {order[name]} and was {before[name]} in {checkpoint.folder}: the run goes on in another order."
-        for name in ("joined_batch", "seed")
-        if before[name] != order[name]
+        f"{name} is {order[key]} and was {before[key]} in {checkpoint.folder}: the run goes on in another order, which "
+        f"{before[key]} would keep."
+        for key, name in (("joined_batch", JOINED_BATCH), ("seed", "seed"))
+        if before[key] != order[key]
     ]
     # By items: a batch of another size would end elsewhere.
     return int(checkpoint.content["batch"]) * int(before["joined_batch"]) // order["joined_batch"], changed

@@ -67,6 +67,8 @@ class TrainSettings:
     segment: int = 48_000
     random_gain_db: float = 0.0
     black_box_share: float = 0.0
+    recordings: int = 0
+    """Only what the corpus's first so many recordings gave is trained and validated on; 0 takes everything."""
     record: dict[str, Any] = field(default_factory=dict)
 
     @property

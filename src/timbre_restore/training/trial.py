@@ -1,92 +1,143 @@
-"""A few steps of a run, measured on its own corpus: what a prediction of its hours is made from. Nothing is written."""
+"""A small trial before a long run: ten recordings, three epochs, judged; then some steps of the whole run, timed.
+
+The trial is the run's own start: same networks, losses, rates and loader, in a folder of its own beside the run's. What
+it can't reach, the GAN, at least takes its steps while they are timed.
+"""
 
 from __future__ import annotations
 
-import resource
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 
-from timbre_restore.training.data import RunData
+from timbre_restore.errors import CheckpointError, TimbreRestoreError, TrainingInterrupted
+from timbre_restore.training.loop import train
 from timbre_restore.training.settings import TrainSettings
-from timbre_restore.training.state import create_state, place_state
-from timbre_restore.training.steps import whole_step
-from timbre_restore.training.threads import threads_of_process
-from timbre_restore.training.validate import validate
+from timbre_restore.training.timing import StepTimes, time_steps
 
-WARM_STEPS = 1
-"""Of each kind, not counted: workers start, kernels are chosen."""
-FEWEST_STEPS = 2
-LONGEST_S = 60.0
-"""After so long no further step of a kind is begun, once there are `FEWEST_STEPS`."""
-VALIDATED_BATCHES = 2
+RECORDINGS = 10
+EPOCHS = 3
+LIMITS = {"l1": 0.1, "multi_stft": 1.0}
+"""What the last epoch's mean of each loss has to stay below."""
+MARKER = "trial.json"
+"""The judgement. It tells a trial's folder, which the next one replaces, from a run's."""
 
 
 @dataclass(frozen=True)
-class StepTimes:
-    """Seconds of each step, loading included, before the GAN and with it; of a batch of validation; memory at most."""
+class Criterion:
+    """One thing that is asked of the trial."""
 
-    plain_s: tuple[float, ...]
-    gan_s: tuple[float, ...]
-    validation_s: float
-    device: str
-    memory_bytes: int
+    name: str
+    expected: str
+    found: str
+    passed: bool | None
+    """None where it was not measured."""
 
 
-def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
-    """`steps` steps without discriminators and `steps` with them, from fresh weights, in one process.
+@dataclass(frozen=True)
+class Trial:
+    """How it went."""
 
-    Fewer where they take longer than a minute. Each step is waited for, so an accelerator that would run ahead of the
-    loader is shown a little too slow. Raises `CorpusError` for items that can't be read.
+    run: Path
+    steps: int
+    criteria: tuple[Criterion, ...]
+    metrics: dict[str, float]
+    """The last epoch's means; empty when none was done."""
+    times: StepTimes | None
+    """None where something failed before or in the timing."""
+    log_bytes_per_epoch: int
+    """Log, curves and sounds of one of its epochs."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether no criterion failed."""
+        return all(criterion.passed is not False for criterion in self.criteria)
+
+
+def run_trial(settings: TrainSettings, steps: int, *, say: Callable[[str], None] = lambda _: None) -> Trial:
+    """Train on the first recordings into `<output_dir>-trial`, then time `steps` steps of each kind on all of them.
+
+    Whatever would have ended a run is a criterion that failed. Only one process may do this. Raises `CheckpointError`
+    where the folder is another's, and `TrainingInterrupted`.
     """
-    if settings.threads:
-        torch.set_num_threads(threads_of_process(settings.threads))
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=settings.mixed_precision)
-    state = create_state(settings)
-    data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
-    place_state(state, accelerator)
-    batches = _endless(data)
-    seconds: dict[bool, list[float]] = {False: [], True: []}
-    for gan in (False, True):
-        while len(seconds[gan]) < WARM_STEPS + steps:
-            if len(seconds[gan]) >= WARM_STEPS + FEWEST_STEPS and sum(seconds[gan]) > LONGEST_S:
-                break
-            started = time.perf_counter()
-            batch, signals = next(batches)
-            scalars = whole_step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
-            float(scalars["total"])  # waits for the device
-            seconds[gan].append(time.perf_counter() - started)
-    validation = _validation_s(state, accelerator, data)
-    plain, with_gan = (tuple(seconds[gan][WARM_STEPS:]) for gan in (False, True))
-    return StepTimes(plain, with_gan, validation, str(accelerator.device), _memory_bytes())
+    run = Path(f"{settings.output_dir}-trial")
+    _make_empty(run)
+    # Every step is logged: there are few, and a number that is none is seen where it arose.
+    small = replace(
+        settings,
+        output_dir=run,
+        epochs=EPOCHS,
+        steps=None,
+        hours=None,
+        long_epochs=0,
+        recordings=RECORDINGS,
+        log_every_steps=1,
+    )
+    failure, times = "", None
+    try:
+        train(small, say=say)
+        say(f"timing up to {steps} steps of each kind on the whole corpus")
+        times = time_steps(settings, steps)
+    except TrainingInterrupted:
+        raise
+    except (TimbreRestoreError, MemoryError, torch.OutOfMemoryError) as exc:
+        failure = " ".join(str(exc).split()) or type(exc).__name__
+    lines = _log(run)
+    metrics = {name: value for name, value in (lines["epoch"] or [{}])[-1].items() if isinstance(value, float)}
+    not_finite = _not_finite(lines["train"] + lines["epoch"]) | set(times.not_finite if times else ())
+    criteria = (
+        Criterion("errors", "none", failure or "none", not failure),
+        Criterion("NaN", "none", ", ".join(sorted(not_finite)) or "none", not not_finite),
+        *(_below(metrics, name, limit) for name, limit in LIMITS.items()),
+    )
+    return Trial(run, len(lines["train"]), criteria, metrics, times, _log_bytes(run) // max(1, len(lines["epoch"])))
 
 
-def _endless(data: Any) -> Iterator[tuple[int, list[torch.Tensor]]]:
-    """Batches with their number in the epoch, epoch after epoch."""
-    epoch = 0
-    while True:
-        data.batches.set_epoch(epoch)
-        yield from enumerate(data.train)
-        epoch += 1
+def _below(metrics: dict[str, float], name: str, limit: float) -> Criterion:
+    """A loss of weight 0 is not computed in training; its validation stands in for it."""
+    found = next((key for key in (name, f"val_{name}") if key in metrics), None)
+    if found is None:
+        return Criterion(name, f"< {limit:g}", "not measured", None)
+    return Criterion(found, f"< {limit:g}", f"{metrics[found]:.4f}", metrics[found] < limit)
 
 
-def _validation_s(state: Any, accelerator: Any, data: Any) -> float:
-    """Seconds of one batch of validation; 0.0 where there is none."""
-    if data.val is None:
-        return 0.0
-    batches = list(islice(data.val, VALIDATED_BATCHES))
-    started = time.perf_counter()
-    validate(state, accelerator, batches)
-    return (time.perf_counter() - started) / len(batches)
+def _make_empty(run: Path) -> None:
+    """An older trial goes; anything else that is there stays, and nothing is tried."""
+    if run.exists() and not (run / MARKER).is_file():
+        raise CheckpointError(
+            f"{run}: is there and is no trial's folder; move it, or choose another training.output_dir."
+        )
+    try:
+        if run.exists():
+            shutil.rmtree(run)
+        run.mkdir(parents=True)
+        (run / MARKER).write_text("{}\n", encoding="utf-8")
+    except OSError as exc:
+        raise CheckpointError(
+            f"{run}: the trial's folder can't be made ({exc}); choose another training.output_dir."
+        ) from exc
 
 
-def _memory_bytes() -> int:
-    """Highest resident memory of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _log(run: Path) -> dict[str, list[dict[str, float]]]:
+    path = run / "log.jsonl"
+    found: dict[str, list[dict[str, float]]] = {"train": [], "epoch": []}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        entry = json.loads(line)
+        if entry["kind"] in found:
+            found[entry["kind"]].append(entry)
+    return found
+
+
+def _not_finite(entries: list[dict[str, float]]) -> set[str]:
+    return {k for entry in entries for k, v in entry.items() if isinstance(v, float) and not math.isfinite(v)}
+
+
+def _log_bytes(run: Path) -> int:
+    """What is not checkpoints."""
+    files = [path for path in run.rglob("*") if path.is_file() and "checkpoints" not in path.relative_to(run).parts]
+    return sum(path.stat().st_size for path in files)

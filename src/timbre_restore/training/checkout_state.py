@@ -1,0 +1,54 @@
+"""Which code a run is made by: kept in every checkpoint, so that a figure can be traced to what computed it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from timbre_restore import __version__
+
+LONGEST_S = 5.0
+"""A folder on a slow disk must not hold up a run."""
+
+
+@cache
+def code_state() -> dict[str, Any]:
+    """Versions, and of a checkout the commit and whether the package differs from it; None where git can't say.
+
+    What is imported stays as it was when the run began, so the first answer is the one that holds.
+    """
+    commit, changed = _checkout(Path(__file__).resolve().parent.parent)
+    return {
+        "version": __version__,
+        "commit": commit,
+        "uncommitted_changes": changed,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _checkout(package: Path) -> tuple[str | None, bool | None]:
+    """Commit, and whether a file of `package` is changed or new; None for both where it lies in no checkout."""
+    root = package.parent.parent
+    # An installed package may lie in somebody else's repository, whose commit says nothing about it.
+    if package.parent.name != "src" or not (root / ".git").exists():
+        return None, None
+    # Nothing of the surroundings may point git elsewhere, and it may not write its index.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(package), "status", "--porcelain=v2", "--branch", "--", "."]
+    try:
+        said = subprocess.run(
+            command, capture_output=True, text=True, timeout=LONGEST_S, check=True,
+            env=plain | {"GIT_OPTIONAL_LOCKS": "0"}, stdin=subprocess.DEVNULL,
+        ).stdout.splitlines()  # fmt: skip
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None, None
+    heads = [line.split()[-1] for line in said if line.startswith("# branch.oid ")]
+    commit = heads[0] if heads and heads[0] != "(initial)" else None
+    return commit, any(not line.startswith("#") for line in said)
