@@ -56,6 +56,34 @@ class Rate:
         }
 
 
+class Series:
+    """A subject's rounds so far."""
+
+    def __init__(self, subject: Subject, device: torch.device) -> None:
+        """The subject's first step is not counted, and its second one says how many make a round."""
+        self.subject = subject
+        self.device = device
+        self.values: list[float] = []
+        """Items per second of each round."""
+        self._device_bytes: list[int] = []
+        subject.step()
+        self._steps = steps_of_round(seconds_of(subject.step, 1, device), subject.fewest_steps)
+
+    def round(self) -> None:
+        """One more."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        seconds = seconds_of(self.subject.step, self._steps, self.device)
+        self.values.append(self._steps * self.subject.items / seconds)
+        if self.device.type == "cuda":
+            self._device_bytes.append(torch.cuda.max_memory_allocated(self.device))
+
+    def rate(self) -> Rate:
+        """Of all rounds so far."""
+        steps = self._steps * len(self.values)
+        return Rate(self.subject.items, tuple(self.values), steps, max(self._device_bytes, default=None))
+
+
 def measure_rates(
     subjects: Sequence[Subject],
     rounds: int,
@@ -64,36 +92,19 @@ def measure_rates(
     longest_s: float = math.inf,
     progress: Callable[[int, int, object], None] = lambda done, total, name: None,
 ) -> dict[str, Rate]:
-    """Rates by name. Each subject's first step is not counted, and its second one says how many make a round.
-
-    After `longest_s` no further round is begun, once there are two.
-    """
+    """Rates by name. After `longest_s` no further round is begun, once there are two."""
     started = time.monotonic()
-    counts = {}
+    all_series = []
     for subject in subjects:
         progress(0, rounds, subject.name)
-        subject.step()
-        counts[subject.name] = steps_of_round(seconds_of(subject.step, 1, device), subject.fewest_steps)
-    values: dict[str, list[float]] = {subject.name: [] for subject in subjects}
-    most: dict[str, int | None] = dict.fromkeys(values)
+        all_series.append(Series(subject, device))
     for done in range(rounds):
         if done >= FEWEST_ROUNDS and time.monotonic() - started > longest_s:
             break
-        for subject in subjects:
-            progress(done, rounds, subject.name)
-            count = counts[subject.name]
-            _forget_peak(device)
-            values[subject.name].append(count * subject.items / seconds_of(subject.step, count, device))
-            most[subject.name] = _higher(most[subject.name], device_peak(device))
-    return {
-        subject.name: Rate(
-            subject.items,
-            tuple(values[subject.name]),
-            counts[subject.name] * len(values[subject.name]),
-            most[subject.name],
-        )
-        for subject in subjects
-    }
+        for series in all_series:
+            progress(done, rounds, series.subject.name)
+            series.round()
+    return {series.subject.name: series.rate() for series in all_series}
 
 
 def steps_of_round(seconds: float, fewest: int) -> int:
@@ -112,23 +123,9 @@ def seconds_of(step: Callable[[], None], count: int, device: torch.device) -> fl
     return time.perf_counter() - started
 
 
-def device_peak(device: torch.device) -> int | None:
-    """Most bytes that a CUDA device held since it was last asked to forget; None elsewhere."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-
-
-def _forget_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
 def _wait(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize()
-
-
-def _higher(one: int | None, other: int | None) -> int | None:
-    return max((value for value in (one, other) if value is not None), default=None)
 
 
 def _rounded(value: float) -> float:
