@@ -313,6 +313,8 @@ def test_a_report_holds_what_is_promised(made: Path) -> None:
     names = {measure.PLAIN, measure.GAN, measure.REFERENCE, measure.LOADER}
     assert set(report["measured"]) == names <= set(seen)
     assert all(rate["steps"] >= 2 for rate in report["measured"].values())
+    items = {name: rate["items_per_step"] for name, rate in report["measured"].items()}
+    assert items == {measure.PLAIN: 2, measure.GAN: 2, measure.REFERENCE: 2, measure.LOADER: 64}
     assert (report["device"], report["torch"], report["threads"]) == ("cpu", torch.__version__, torch.get_num_threads())
     assert report["peak_memory_bytes"] > 1e8
     console = Console(width=120, record=True, quiet=False, file=StringIO())
