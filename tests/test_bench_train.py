@@ -221,6 +221,7 @@ def event(name: str, start: float, end: float, parent: Any = None, number: int =
     inner = more.pop("inner", 0.0)
     span = SimpleNamespace(start=start, end=end, elapsed_us=lambda: end - start)
     values = {"device_type": SimpleNamespace(name="CPU"), "kernels": [], "self_cpu_time_total": end - start - inner}
+    values["is_user_annotation"] = name.startswith(MARK)
     return SimpleNamespace(name=name, time_range=span, cpu_parent=parent, sequence_nr=number, **(values | more))
 
 
@@ -254,11 +255,12 @@ def test_backward_goes_to_the_part_whose_forward_it_undoes() -> None:
 def test_on_cuda_a_part_is_its_kernels_and_the_loader_what_it_was_waited_for() -> None:
     step = event(f"{MARK}step", 0, 9_000)
     loader = event(f"{MARK}loader", 0, 3_000, step)
-    op = event("op", 3_000, 3_010, event(f"{MARK}a", 3_000, 3_020, step), 1, kernels=[SimpleNamespace(duration=4_000)])
+    a = event(f"{MARK}a", 3_000, 3_020, step, kernels=[SimpleNamespace(name=f"{MARK}a", duration=4_500)])
+    op = event("op", 3_000, 3_010, a, 1, kernels=[SimpleNamespace(name="gemm", duration=4_000)])
     kernel = event("kernel", 3_020, 7_020, device_type=SimpleNamespace(name="CUDA"))
     # What runs on the device's own thread has no parent.
-    undone = event(f"{NODE}: A", 5_000, 5_010, None, 1, kernels=[SimpleNamespace(duration=2_000)])
-    parts = _sorted_out([step, loader, op.cpu_parent, op, kernel, undone], 1, on_cuda=True).parts
+    undone = event(f"{NODE}: A", 5_000, 5_010, None, 1, kernels=[SimpleNamespace(name="gemm", duration=2_000)])
+    parts = _sorted_out([step, loader, a, op, kernel, undone], 1, on_cuda=True).parts
     assert parts["a"] == {"forward_ms": 4.0, "backward_ms": 2.0}
     assert parts["loader"] == {"forward_ms": 3.0}
 

@@ -157,6 +157,15 @@ def _wrapped(owner: Any, attribute: str, name: str, inner: Callable[..., Any]) -
         setattr(owner, attribute, inner)
 
 
+def _kernels_us(event: Any) -> float:
+    """Device time of what an event itself set off. A mark lies on the device, too, as long as all that is in it."""
+    return sum(
+        float(kernel.duration)
+        for kernel in event.kernels
+        if not (event.is_user_annotation and kernel.name == event.name)
+    )
+
+
 def _sorted_out(events: Iterable[Any], count: int, *, on_cuda: bool) -> Profile:
     """Each event's own time goes to the part that it lies in, or whose forward it is the backward of."""
     made_by: dict[int, str] = {}
@@ -181,7 +190,7 @@ def _sorted_out(events: Iterable[Any], count: int, *, on_cuda: bool) -> Profile:
         places[id(event)] = place
         own_us = event.self_cpu_time_total
         if on_cuda and place[0] != LOADER:
-            own_us = sum(kernel.duration for kernel in event.kernels)
+            own_us = _kernels_us(event)
         sums[place[0]][place[1]] += own_us / 1000.0 / count
     sums[OTHER] = sums.pop(OTHER, sums[OTHER])  # last in the table
     return Profile({part: dict(times) for part, times in sums.items()}, whole / 1000.0 / count)
