@@ -23,12 +23,13 @@ from accelerate import Accelerator
 
 from timbre_restore import losses
 from timbre_restore.loading import EpochBatches, Loader, TimbreRestoreDataset
+from timbre_restore.losses import Sound
 from timbre_restore.metrics import DEFAULT_SET, item_gain, score_pair
 from timbre_restore.models import GeneratorSettings
 from timbre_restore.training.schedule import learning_rate_factor
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state
-from timbre_restore.training.steps import generator_step, update_ema
+from timbre_restore.training.steps import learn_generator, update_ema
 
 BATCH = 8
 RATE = 1e-3
@@ -61,7 +62,7 @@ def validation(state: TrainState, items: list[tuple[torch.Tensor, ...]]) -> floa
     values = []
     for item in items:
         gain = losses.item_gain(item[1][None])
-        values.append(float(state.multi_stft(restored(state, item)[None] * gain, item[1][None] * gain)))
+        values.append(float(state.objective.multi_stft(restored(state, item)[None] * gain, item[1][None] * gain)))
     return float(np.mean(values))
 
 
@@ -102,10 +103,11 @@ def train(variant: str, corpus: Path, minutes: float) -> dict[str, Any]:
                 group["lr"] = rate
             gain = losses.item_gain(clean)
             out = state.generator(degraded, *given) * gain
-            generator_step(
-                state, accelerator, out, clean * gain,
-                items=len(clean), weights=settings.loss_weights, gan=False, kind="hinge", clip=settings.gradient_clip,
-            )  # fmt: skip
+            terms = state.objective(Sound(out), Sound(clean * gain))
+            learn_generator(
+                state, accelerator, terms, settings.loss_weights, items=len(clean), clip=settings.gradient_clip
+            )
+            state.generator_optimizer.step()
             update_ema(state, state.generator, 0.99)
             state.step += 1
             used += time.process_time() - started

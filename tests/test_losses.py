@@ -11,6 +11,9 @@ import torch
 from timbre_restore.losses import (
     CompressedSpectrum,
     MultiResolutionSTFT,
+    MultiScaleMel,
+    Objective,
+    Sound,
     discriminator_fake,
     discriminator_real,
     feature_matching,
@@ -18,6 +21,7 @@ from timbre_restore.losses import (
     item_gain,
     l1,
 )
+from timbre_restore.losses.mel import mel_filters
 
 
 def waves(items: int = 3, samples: int = 4800, seed: int = 0) -> torch.Tensor:
@@ -85,6 +89,71 @@ def test_compressed_losses_equal_their_written_out_definitions() -> None:
         expected = 0.7 * np.mean(missing**2) + 0.3 * np.mean(np.abs(whole) ** 2)
         assert values["compressed"][item].item() == pytest.approx(expected, rel=1e-4)
         assert values["over_attenuation"][item].item() == pytest.approx(np.mean(np.maximum(missing, 0) ** 2), rel=1e-4)
+
+
+def test_silence_punishes_what_sounds_where_the_reference_holds_nothing() -> None:
+    loss, half = CompressedSpectrum(), 4800
+    voice = waves(1, half)
+    reference = torch.cat([voice, torch.zeros(1, 1, half)], dim=-1)
+    noise = 0.01 * torch.randn(1, 1, half, generator=torch.Generator().manual_seed(9))
+    under_voice = reference + torch.cat([noise, torch.zeros_like(noise)], dim=-1)
+    in_silence = reference + torch.cat([torch.zeros_like(noise), noise], dim=-1)
+    both = [loss(x, reference, ("silence",))["silence"].item() for x in (under_voice, in_silence, 0.1 * reference)]
+    assert both[1] > 1e-3
+    assert both[0] < both[1] / 20  # the frame that reaches across the border
+    assert both[2] == 0.0
+    # Written out: cells below -80 dB of a full-scale sine, too much only, to the power of 0.3.
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(960) / 960)
+    e, r = (
+        np.array([np.abs(np.fft.rfft(x[0, 0].double().numpy()[at : at + 960] * window)) for at in range(0, 8641, 480)])
+        / 240
+        for x in (in_silence, reference)
+    )
+    more = np.maximum(np.sqrt(e**2 + 1e-12) ** 0.3 - np.sqrt(r**2 + 1e-12) ** 0.3, 0) ** 2 * (r < 1e-4)
+    assert both[1] == pytest.approx(more.mean(), rel=1e-4)
+
+
+def test_mel_filters_hear_each_tone_in_the_band_that_holds_it() -> None:
+    for window, bands in ((2048, 320), (512, 80), (32, 5)):
+        filters = mel_filters(window, bands)
+        assert torch.allclose(filters.sum(dim=1), torch.ones(bands), atol=1e-6)
+        centres = (filters @ torch.linspace(0, 24_000, window // 2 + 1)).tolist()
+        assert centres == sorted(centres)
+        mel = [2595 * math.log10(1 + hz / 700) for hz in centres]
+        steps = np.diff(mel[bands // 2 :])  # where a band is wider than a bin they are even
+        assert steps.std() < 0.25 * steps.mean()
+
+
+def test_mel_costs_a_change_of_level_its_bels_and_hears_where() -> None:
+    loss, reference = MultiScaleMel(), waves(2, 9600)
+    assert loss(reference, reference).abs().max() == 0
+    assert loss(0.1 * reference, reference)[0].item() == pytest.approx(1.0, rel=0.02)
+    t = torch.arange(9600) / 48_000
+    low, near, far = (torch.sin(2 * math.pi * hz * t)[None, None] for hz in (1000.0, 1030.0, 6000.0))
+    assert 0 < loss(near, low).item() < loss(far, low).item() / 2
+
+
+def test_objective_gives_each_loss_that_has_a_weight_by_its_name() -> None:
+    estimate, reference = waves(2, 9600, 1), waves(2, 9600, 2)
+    values = Objective({"l1": 1.0, "multi_stft": 1.0, "mel": 1.0, "silence": 2.0, "adversarial": 1.0})(
+        Sound(estimate), Sound(reference)
+    )
+    assert list(values) == ["l1", "multi_stft", "mel", "silence"]
+    assert torch.equal(values["l1"], l1(estimate, reference))
+    assert torch.equal(values["multi_stft"], MultiResolutionSTFT()(estimate, reference))
+    assert torch.equal(values["mel"], MultiScaleMel()(estimate, reference))
+
+
+def test_a_cut_sound_has_the_spectra_of_the_cut_wave() -> None:
+    sound, window, odd = Sound(waves(3, 9600)), torch.hann_window(1024), torch.hann_window(960)
+    sound.spectrum(window, 256)
+    sound.spectrum(odd, 480)
+    part = sound.cut([0, 512, 2560], 4096)
+    plain = Sound(torch.stack([sound.wave[i, :, at : at + 4096] for i, at in enumerate((0, 512, 2560))]))
+    assert torch.equal(part.wave, plain.wave)
+    assert list(part.quarter_hop_spectra) == [1024]  # 512 is no hop of 480
+    for w, hop in ((window, 256), (odd, 480)):
+        assert torch.allclose(part.spectrum(w, hop), plain.spectrum(w, hop), atol=1e-5)
 
 
 def test_over_attenuation_punishes_only_what_is_missing() -> None:

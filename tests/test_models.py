@@ -377,3 +377,24 @@ def test_each_discriminator_answers_with_features() -> None:
 def test_unknown_discriminator_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown discriminator 'mdp'"):
         Discriminators(DiscriminatorSettings(names=("mdp",)))
+
+
+@pytest.mark.parametrize("name", ["spectral", "unet", "reference"])
+def test_spans_one_after_another_are_the_whole(name: str) -> None:
+    """A long segment in spans, each from the memory that the one before left, is the segment in one."""
+    hints = "+hints" if name == "spectral" else ""
+    net = make_generator(GeneratorSettings(name, "tiny", f"degraded+noisy{hints}"))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))  # an open gate, so that a wrong state would be heard
+        noisy = 0.1 * torch.randn(2, 1, 20 * 480 + 1440)
+        degraded, known = 0.5 * noisy[..., : 20 * 480], torch.rand(2, 20, 225)
+        known[1, :7] = torch.nan
+        whole = net(degraded, noisy, known)
+        memory, parts = None, []
+        for span in ((0, 3), (3, 4), (4, 13), (13, 20)):
+            part, memory = net(degraded, noisy, known, span=span, memory=memory)
+            parts.append(part)
+    assert (whole - degraded).abs().max() > 1e-3
+    assert torch.allclose(torch.cat(parts, dim=-1), whole, atol=1e-6)

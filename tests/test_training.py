@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,23 +21,31 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from tests.voices import noise, voice
-from timbre_restore import losses
 from timbre_restore.audio import write_audio
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
-from timbre_restore.losses import item_gain
+from timbre_restore.loading import EpochBatches
+from timbre_restore.loading.draws import draw_cut
+from timbre_restore.losses import Sound, item_gain, objective
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, loop, train
 from timbre_restore.training.checkpoint import forget_later, save_checkpoint
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.resume import place_in_epoch
-from timbre_restore.training.schedule import ema_decay, learning_rate_factor, set_learning_rates
+from timbre_restore.training.schedule import ema_decay, learning_rate_factor, plan_of, set_learning_rates
 from timbre_restore.training.state import TrainState, create_state
-from timbre_restore.training.steps import discriminator_step, generator_step
+from timbre_restore.training.steps import (
+    discriminator_terms,
+    generator_terms,
+    judged,
+    learn_discriminators,
+    learn_generator,
+    whole_step,
+)
 
 SEGMENT = 9600
 WEIGHTS = {
     "l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0,
-    "compressed": 1.0, "over_attenuation": 1.0,
+    "compressed": 1.0, "over_attenuation": 1.0, "silence": 1.0, "mel": 1.0,
 }  # fmt: skip
 
 
@@ -282,40 +291,106 @@ def test_an_empty_training_list_is_an_error(tmp_path: Path) -> None:
 
 
 def test_each_trainable_tensor_moves_and_only_in_its_own_step() -> None:
+    """Each optimiser alone takes its step: its network moves, every tensor of it, and the other one does not."""
     torch.manual_seed(0)
-    run = settings(Path(), Path(), learning_rate=1e-3)
-    state, accelerator = create_state(run), Accelerator(cpu=True)
+    state, accelerator = create_state(settings(Path(), Path(), learning_rate=1e-3)), Accelerator(cpu=True)
     noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
     clean = 0.1 * torch.randn(2, 1, SEGMENT)
     gain = item_gain(clean)
-    restored = state.generator(noisy[..., :SEGMENT] * 0.5, noisy) * gain
+    ours, theirs = Sound(state.generator(noisy[..., :SEGMENT] * 0.5, noisy) * gain), Sound(clean * gain)
+    verdicts = judged(state, accelerator, settings(Path(), Path()), ours, theirs, learning=True)
     nets = {"generator": state.generator, "discriminators": state.discriminators}
     before = {name: copy.deepcopy(net.state_dict()) for name, net in nets.items()}
-    discriminator_step(state, accelerator, restored, clean * gain, items=2, kind="hinge", clip=5.0)
+    learn_discriminators(state, accelerator, discriminator_terms(*verdicts, "hinge"), items=2, clip=5.0)
+    assert all(p.grad is None for p in state.generator.parameters())
+    judged_before = {name: p.grad.clone() for name, p in state.discriminators.named_parameters()}
+    terms = state.objective(ours, theirs) | generator_terms(*verdicts, "hinge", WEIGHTS)
+    learn_generator(state, accelerator, terms, WEIGHTS, items=2, clip=5.0)
+    for name, p in state.discriminators.named_parameters():
+        assert torch.equal(p.grad, judged_before[name]), "the generator's loss taught a discriminator"
+    state.discriminator_optimizer.step()
     assert unmoved(before["discriminators"], state.discriminators) == []
     assert len(unmoved(before["generator"], state.generator)) == len(list(state.generator.parameters()))
     between = copy.deepcopy(state.discriminators.state_dict())
-    generator_step(
-        state, accelerator, restored, clean * gain, items=2, weights=WEIGHTS, gan=True, kind="hinge", clip=5.0
-    )
+    state.generator_optimizer.step()
     assert unmoved(before["generator"], state.generator) == []
     assert len(unmoved(between, state.discriminators)) == len(list(state.discriminators.parameters()))
-    assert all(p.requires_grad for p in state.discriminators.parameters())
 
 
 def unmoved(before: dict[str, torch.Tensor], net: torch.nn.Module) -> list[str]:
     return [name for name, p in net.named_parameters() if torch.equal(before[name], p)]
 
 
-def test_a_loss_at_weight_zero_is_not_computed() -> None:
-    state, accelerator = create_state(settings(Path(), Path())), Accelerator(cpu=True)
-    noisy = 0.1 * torch.randn(1, 1, SEGMENT + 1440)
-    restored = state.generator(noisy[..., :SEGMENT], noisy)
-    weights = WEIGHTS | {"multi_stft": 0.0, "feature_matching": 0.0, "over_attenuation": 0.0}
-    scalars = generator_step(
-        state, accelerator, restored, noisy[..., :SEGMENT], items=1, weights=weights, gan=True, kind="hinge", clip=5.0
+def a_step(run: TrainSettings, state: TrainState, *, gan: bool = True, **more: Any) -> dict[str, torch.Tensor]:
+    """One step of two made items."""
+    torch.manual_seed(state.step)
+    noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
+    signals = (0.5 * noisy[..., :SEGMENT], noisy[..., :SEGMENT], noisy)
+    return whole_step(state, Accelerator(cpu=True), run, EpochBatches(2, 2, seed=0), 0, signals, gan=gan, **more)
+
+
+def test_a_loss_at_weight_zero_is_neither_built_nor_computed() -> None:
+    weights = WEIGHTS | {"multi_stft": 0.0, "feature_matching": 0.0, "over_attenuation": 0.0, "mel": 0.0}
+    run = settings(Path(), Path(), loss_weights=weights)
+    state = create_state(run)
+    scalars = a_step(run, state)
+    scored = {"d_real", "d_fake", "score_real", "score_fake", "discriminator_gradient_norm"}
+    assert set(scalars) == {"l1", "adversarial", "compressed", "silence", "total", "gradient_norm"} | scored
+    assert not hasattr(state.objective, "mel")
+
+
+def test_a_step_runs_each_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generator once, each discriminator once per voice: what feature matching needs is there already."""
+    run = settings(Path(), Path())
+    state, calls = create_state(run), Counter[str]()
+    nets = {"generator": state.generator, **dict(state.discriminators.members.items())}
+    for name, net in nets.items():
+        net.register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
+    plain = torch.stft
+    monkeypatch.setattr(
+        torch, "stft", lambda x, size, *a, **k: calls.update([f"stft {size}"]) or plain(x, size, *a, **k)
     )
-    assert set(scalars) == {"l1", "adversarial", "compressed", "total", "gradient_norm"}
+    a_step(run, state)
+    members = dict.fromkeys(state.discriminators.members, 2)
+    assert calls == {"generator": 1, **members, **{f"stft {size}": 2 for size in (2048, 1024, 512)}}
+
+
+def test_discriminators_learn_in_every_nth_step_and_teach_in_each() -> None:
+    run = settings(Path(), Path(), discriminator_every=2)
+    state = create_state(run)
+    for state.step, learns in ((0, True), (1, False), (2, True)):
+        before = {name: copy.deepcopy(net.state_dict()) for name, net in nets_of(state).items()}
+        scalars = a_step(run, state)
+        assert (unmoved(before["discriminators"], state.discriminators) == []) == learns
+        assert unmoved(before["generator"], state.generator) == []
+        assert ("d_real" in scalars) == learns
+        assert all(p.requires_grad for p in state.discriminators.parameters())
+
+
+def nets_of(state: TrainState) -> dict[str, torch.nn.Module]:
+    return {"generator": state.generator, "discriminators": state.discriminators}
+
+
+def test_the_ramp_scales_the_game_alone() -> None:
+    run = settings(Path(), Path())
+    totals = {ramp: a_step(run, create_state(run), ramp=ramp)["total"].item() for ramp in (0.0, 0.5, 1.0)}
+    plain = a_step(run, create_state(run), gan=False)["total"].item()
+    assert totals[0.0] == pytest.approx(plain, rel=1e-6)
+    assert totals[0.5] == pytest.approx((totals[0.0] + totals[1.0]) / 2, rel=1e-5)
+    assert totals[1.0] > plain
+
+
+def test_what_the_discriminators_hear_is_cut_by_seed_epoch_and_item() -> None:
+    batches = EpochBatches(4, 2, seed=3)
+    halves = [EpochBatches(4, 1, seed=3, rank=rank, world=2) for rank in (0, 1)]
+    joined = dict(zip(batches.indices(0), batches.cuts(0, 48_000, 24_576), strict=True))
+    apart = {half.indices(0)[0]: half.cuts(0, 48_000, 24_576)[0] for half in halves}
+    assert joined == apart
+    assert all(start % 512 == 0 and 0 <= start <= 48_000 - 24_576 for start in joined.values())
+    batches.set_epoch(1)
+    assert len({tuple(batches.cuts(0, 48_000, 24_576)), tuple(joined.values())}) == 2
+    starts = {draw_cut(0, epoch, 0, 48_000, 24_576) for epoch in range(300)}
+    assert len(starts) == (48_000 - 24_576) // 512 + 1
 
 
 GRADIENTS = """
@@ -324,8 +399,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from tests.test_training import settings, SEGMENT, WEIGHTS
 from timbre_restore.loading import EpochBatches
-from timbre_restore import losses
-from timbre_restore.losses import item_gain
+from timbre_restore.losses import objective
 from timbre_restore.training.state import create_state, place_state
 from timbre_restore.training.steps import whole_step
 torch.set_num_threads(1)
@@ -416,8 +490,8 @@ def test_a_leap_at_the_border_of_two_epochs_is_seen(
     """The level of the last epoch is remembered in the next one, and by a resumed run."""
     train(settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=9))
     fresh_state()
-    plain = losses.l1
-    monkeypatch.setattr(losses, "l1", lambda estimate, reference: 1000 * plain(estimate, reference))
+    plain = objective.l1
+    monkeypatch.setattr(objective, "l1", lambda estimate, reference: 1000 * plain(estimate, reference))
     with pytest.raises(TrainingStopped, match=r"l1 is .* over 10 times its recent level"):
         train(settings(corpus, tmp_path / "run", epochs=3, gan_start_epoch=9), resume="auto")
 
@@ -540,7 +614,7 @@ def test_discriminators_start_with_their_whole_rate() -> None:
     state = create_state(run)
     rates = []
     for state.epoch, batch in ((0, 0), (8, 0), (9, 9)):
-        set_learning_rates(state, run, epoch_steps=10, batch=batch)
+        set_learning_rates(state, run, plan_of(run), state.epoch + batch / 10, epoch_steps=10)
         rates.append((rate_of(state.generator_optimizer), rate_of(state.discriminator_optimizer)))
     assert rates[1][0] < 0.2
     assert rates[1][1] == 0.5

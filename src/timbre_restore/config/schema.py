@@ -178,6 +178,14 @@ class Discriminators(_Section):
     channels: Annotated[int, Field(ge=4, multiple_of=4)] = 32
     """Width of the first layer; the later ones follow from it."""
     loss: Literal["hinge", "lsgan"] = "hinge"
+    segment: Annotated[int, Field(ge=0)] = 24576
+    """They judge so many samples of an item, from a place drawn anew in every epoch; 0 for all of it."""
+    every: Annotated[int, Field(ge=1)] = 1
+    """They learn in every so-manieth step with the GAN; the generator learns from them in each."""
+    precision: Literal["same", "bf16"] = "same"
+    """bf16 for them alone, or the same as `training.mixed_precision`."""
+    layout: Literal["channels_last", "contiguous"] = "channels_last"
+    """How their maps lie in memory: a matter of speed alone."""
 
 
 class LossWeights(_Section):
@@ -191,12 +199,17 @@ class LossWeights(_Section):
     """On the complex spectrum with magnitudes to the power of 0.3."""
     over_attenuation: Annotated[float, Field(ge=0)] = 0.0
     """On what is missing in that spectrum, and not on what is too much."""
+    silence: Annotated[float, Field(ge=0)] = 0.0
+    """On what is too much in that spectrum where the clean voice is silent: the counterweight of the one before."""
+    mel: Annotated[float, Field(ge=0)] = 0.0
+    """On mel bands at seven resolutions."""
 
     @model_validator(mode="after")
     def _something_before_the_gan(self) -> LossWeights:
-        if self.l1 == 0 and self.multi_stft == 0 and self.compressed == 0:
+        if self.l1 == 0 and self.multi_stft == 0 and self.compressed == 0 and self.mel == 0:
             raise ValueError(
-                "l1, multi_stft and compressed are all 0, which leaves nothing to learn from; put one of them above 0"
+                "l1, multi_stft, compressed and mel are all 0, which leaves nothing to learn from; put one of them "
+                "above 0"
             )
         return self
 
@@ -215,6 +228,8 @@ class Training(_Section):
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Items per process and step."""
     gan_start_epoch: Annotated[int, Field(ge=0)] = 15
+    gan_ramp_epochs: Annotated[float, Field(ge=0)] = 1.0
+    """In so many epochs the weights of the adversarial losses rise to their values; 0 begins with all of them."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     discriminator_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     betas: tuple[Momentum, Momentum] = (0.8, 0.99)
@@ -257,8 +272,12 @@ class Config(_Section):
     @classmethod
     def _windows_fit(cls, value: Discriminators, info: ValidationInfo) -> Discriminators:
         data = info.data.get("data")
-        if data is not None and max(value.windows) > data.segment:
+        if data is None:
+            return value
+        heard = min(value.segment or data.segment, data.segment)
+        if max(value.windows) > heard:
             raise ValueError(
-                f"windows: expected none longer than data.segment ({data.segment}), got {max(value.windows)}"
+                f"windows: expected none longer than the {heard} samples that they judge (the shorter of segment and "
+                f"data.segment), got {max(value.windows)}"
             )
         return value

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.loading.draws import draw_cut
 
 
 class Batches(Protocol):
@@ -45,6 +48,7 @@ class EpochBatches:
         self.world = world
         self.epoch = 0
         self.start_batch = 0
+        self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Choose the epoch, and the first of its batches, that the next iteration gives.
@@ -62,11 +66,21 @@ class EpochBatches:
         return -(-self.length // self.joined)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        for start in range(self.start_batch * self.joined, self.length, self.joined):
-            joined = order[start : start + self.joined]
-            own = joined[self.rank :: self.world]
-            yield (own if len(own) else joined[:1]).tolist()
+        for batch in range(self.start_batch, len(self)):
+            yield self.indices(batch)
+
+    def indices(self, batch: int) -> list[int]:
+        """Items of this process in joined batch `batch`."""
+        if self._order is None or self._order[0] != self.epoch:
+            self._order = self.epoch, np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        joined = self._order[1][batch * self.joined : (batch + 1) * self.joined]
+        own = joined[self.rank :: self.world]
+        chosen: list[int] = (own if len(own) else joined[:1]).tolist()
+        return chosen
+
+    def cuts(self, batch: int, segment: int, length: int) -> list[int]:
+        """Where to cut `length` samples of each of these items of `segment` samples; drawn by (seed, epoch, item)."""
+        return [draw_cut(self.seed, self.epoch, index, segment, length) for index in self.indices(batch)]
 
     def joined_items(self, batch: int) -> int:
         """Items of joined batch `batch` over all processes."""

@@ -11,7 +11,9 @@ from timbre_restore.audio import from_db
 CEILING = 0.99
 """Of full scale; what preparing keeps to as well."""
 # These tell the draws from one another, and from the epoch's order, which has the same seed.
-_GAIN, _BLACK_BOX = 0x6761696E, 0x626F78
+_GAIN, _BLACK_BOX, _CUT = 0x6761696E, 0x626F78, 0x637574
+CUT_GRID = 512
+"""Cuts begin at multiples of it: the hop of the longest usual window, so that spectra can be cut by frames."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,9 @@ class BlackBox:
     def draw(self, epoch: int, index: int) -> bool:
         """Whether this item's hints are withheld in this epoch."""
         return bool(np.random.default_rng([self.seed, epoch, index, _BLACK_BOX]).random() < self.share)
+
+
+def draw_cut(seed: int, epoch: int, index: int, segment: int, length: int) -> int:
+    """Where `length` samples of an item of `segment` begin, on the grid; from (seed, epoch, item) alone."""
+    places = max(0, segment - length) // CUT_GRID + 1
+    return int(np.random.default_rng([seed, epoch, index, _CUT]).integers(places)) * CUT_GRID

@@ -11,11 +11,18 @@ from timbre_restore.losses.adversarial import (
     generator_adversarial,
 )
 from timbre_restore.losses.compressed import CompressedSpectrum
+from timbre_restore.losses.mel import MultiScaleMel
+from timbre_restore.losses.objective import RECONSTRUCTION, Objective
 from timbre_restore.losses.reconstruction import MultiResolutionSTFT, item_gain, l1
+from timbre_restore.losses.sound import Sound
 
 __all__ = [
+    "RECONSTRUCTION",
     "CompressedSpectrum",
     "MultiResolutionSTFT",
+    "MultiScaleMel",
+    "Objective",
+    "Sound",
     "discriminator_fake",
     "discriminator_real",
     "feature_matching",

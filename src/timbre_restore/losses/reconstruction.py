@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from timbre_restore.losses.sound import Sound, sound_of
+
 SILENT_RMS = 0.05
 
 
@@ -46,24 +48,23 @@ class MultiResolutionSTFT(nn.Module):
         for size in self.windows:
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
-    def magnitudes(self, x: Tensor) -> list[Tensor]:
+    def magnitudes(self, x: Tensor | Sound) -> list[Tensor]:
         """`[B, 1, T]` to magnitudes `[B, F, N]` per resolution, where a full-scale sine peaks at 1."""
-        out = []
+        out, sound = [], sound_of(x)
         for size in self.windows:
-            window = self.get_buffer(f"window_{size}")
-            spectrum = torch.stft(x[:, 0], size, size // 4, window=window, center=False, return_complex=True)
+            spectrum = sound.spectrum(self.get_buffer(f"window_{size}"), size // 4)
             # The square root of a sum with a tiny constant: the gradient of |z| at 0 is not a number.
             power = spectrum.real.square() + spectrum.imag.square()
             out.append(torch.sqrt(power + 1e-14) / (size / 4))
         return out
 
-    def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        total = estimate.new_zeros(estimate.shape[0])
+    def forward(self, estimate: Tensor | Sound, reference: Tensor | Sound) -> Tensor:
+        values = []
         for e, r in zip(self.magnitudes(estimate), self.magnitudes(reference), strict=True):
             convergence = _norm(r - e) / _norm(r).clamp_min(_noise_norm(r.shape[-1]))
             distance = (torch.log10(r + self.floor) - torch.log10(e + self.floor)).abs().mean(dim=(1, 2))
-            total = total + convergence + distance
-        return total / len(self.windows)
+            values.append(convergence + distance)
+        return torch.stack(values).mean(dim=0)
 
 
 def _noise_norm(frames: int) -> float:

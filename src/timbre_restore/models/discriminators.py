@@ -7,7 +7,7 @@ UnivNet (Jang et al. 2021, §2.2). The layout of widths and strides here is our 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -68,7 +68,7 @@ class PeriodDiscriminator(_Judge):
         x = F.pad(x, (0, missing))
         return x.reshape(x.shape[0], 1, -1, self.period)
 
-    def forward(self, x: Tensor) -> Verdict:
+    def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> Verdict:
         return self.judge(self.fold(x))
 
 
@@ -84,11 +84,14 @@ class SpectrumDiscriminator(_Judge):
         self.size = window
         self.register_buffer("window", torch.hann_window(window), persistent=False)
 
-    def forward(self, x: Tensor) -> Verdict:
-        spectrum = torch.stft(
-            x[:, 0], self.size, self.size // 4, window=self.window, center=False, normalized=True, return_complex=True
-        )
-        return self.judge(torch.stack([spectrum.real, spectrum.imag], dim=1))
+    def forward(self, x: Tensor, spectra: Mapping[int, Tensor]) -> Verdict:
+        spectrum = spectra.get(self.size)
+        if spectrum is None:
+            spectrum = torch.stft(
+                x[:, 0].float(), self.size, self.size // 4, window=self.window, center=False, return_complex=True
+            )
+        scale = self.size**-0.5  # white noise then has the variance of its waveform, half of it in each part
+        return self.judge(torch.stack([spectrum.real * scale, spectrum.imag * scale], dim=1))
 
 
 class ScaleDiscriminator(_Judge):
@@ -100,7 +103,7 @@ class ScaleDiscriminator(_Judge):
         super().__init__(layers, nn.Conv1d(channels * 8, 1, 3, padding=1))
         self.scale = scale
 
-    def forward(self, x: Tensor) -> Verdict:
+    def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> Verdict:
         return self.judge(F.avg_pool1d(x, self.scale) if self.scale > 1 else x)
 
 
@@ -112,8 +115,9 @@ class Discriminators(nn.Module):
         self.settings = settings
         self.members = nn.ModuleDict(dict(_members(settings)))
 
-    def forward(self, x: Tensor) -> list[Verdict]:
-        return [member(x) for member in self.members.values()]
+    def forward(self, x: Tensor, spectra: Mapping[int, Tensor] | None = None) -> list[Verdict]:
+        """`x` `[B, 1, T]`; `spectra` are complex ones of it that are at hand, by window (Hann, hop = window / 4)."""
+        return [member(x, spectra or {}) for member in self.members.values()]
 
 
 def _members(settings: DiscriminatorSettings) -> Iterator[tuple[str, nn.Module]]:

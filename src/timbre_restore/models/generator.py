@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from torch import Tensor
 
 from timbre_restore.audio import HOP_SAMPLES
 
 State = dict[str, Tensor]
+Span = tuple[int, int]
+"""Of a signal: its first hop, and the one after its last."""
 
 CONDITIONINGS = ("degraded", "degraded+noisy", "degraded+noisy+hints")
 SIZES = ("tiny", "small", "base")
@@ -52,8 +54,25 @@ class Generator(Protocol):
     takes_hints: bool
     """Whether what a corpus keeps of the suppressor makes a difference to it."""
 
+    @overload
     def __call__(self, degraded: Tensor, noisy: Tensor | None = None, hints: Tensor | None = None) -> Tensor:
         """Restored `[B, 1, T]` of a segment from a zero state; T whole hops, noisy 1440 longer, hints a row per hop."""
+        ...
+
+    @overload
+    def __call__(
+        self,
+        degraded: Tensor,
+        noisy: Tensor | None = None,
+        hints: Tensor | None = None,
+        *,
+        span: Span,
+        memory: State | None = None,
+    ) -> tuple[Tensor, State]:
+        """The same of one span of the segment alone, and what the next span needs to go on from there.
+
+        Without `memory` the span is the segment's first. Spans one after another give what the whole gives.
+        """
         ...
 
     def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
@@ -94,6 +113,17 @@ def wave_inputs(settings: GeneratorSettings, hops: int) -> dict[str, tuple[int, 
     length = hops * HOP_SAMPLES
     noisy = {"noisy": (1, 1, length + LOOKAHEAD_SAMPLES)} if settings.uses_noisy else {}
     return {"degraded": (1, 1, length), **noisy}
+
+
+def forward_in_waves(
+    generator: Any, degraded: Tensor, noisy: Tensor | None, span: Span | None, memory: State | None
+) -> Any:
+    """`Generator.__call__` of a generator whose `stream` takes waves."""
+    first, stop = (HOP_SAMPLES * hop for hop in span or (0, degraded.shape[-1] // HOP_SAMPLES))
+    later = None if noisy is None else noisy[..., first : stop + LOOKAHEAD_SAMPLES]
+    chunk = wave_chunk(generator.settings, degraded[..., first:stop], later)
+    out, memory = generator.stream(chunk, memory or generator.initial_state(degraded))
+    return out["restored"] if span is None else (out["restored"], memory)
 
 
 def wave_chunk(settings: GeneratorSettings, degraded: Tensor, noisy: Tensor | None) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.audio.frames import BINS, ERB_BANDS, NEUTRAL_SNR_DB
-from timbre_restore.models.generator import GeneratorSettings, State
+from timbre_restore.models.generator import LOOKAHEAD_SAMPLES, GeneratorSettings, Span, State
 from timbre_restore.models.spectrum import Frames
 from timbre_restore.models.streaming import (
     AllBandsGRU,
@@ -146,23 +146,38 @@ class Spectral(nn.Module):
             shapes["hints"] = (1, hops, ERB_BANDS + 1)
         return shapes
 
-    def forward(self, degraded: Tensor, noisy: Tensor | None = None, hints: Tensor | None = None) -> Tensor:
-        """Restored waves `[B, 1, T]` of a segment, from a zero state.
+    def forward(
+        self,
+        degraded: Tensor,
+        noisy: Tensor | None = None,
+        hints: Tensor | None = None,
+        *,
+        span: Span | None = None,
+        memory: State | None = None,
+    ) -> Any:
+        """Restored waves `[B, 1, T]` of a segment, from a zero state; or of a span, and what the next one needs.
 
         `hints` `[B, T / 480, 225]` are what a corpus keeps of the suppressor: with them the spectrum is its own.
         Without them, or where they are NaN, it is the analysis of the degraded wave, as behind a black box.
         """
-        spectra = self.frames.analyse(F.pad(degraded, (0, HOP_SAMPLES)))
+        first, stop = span or (0, degraded.shape[-1] // HOP_SAMPLES)
+        begin, end = first * HOP_SAMPLES, stop * HOP_SAMPLES
+        spectra = self.frames.analyse(F.pad(degraded, (0, HOP_SAMPLES))[..., begin : end + HOP_SAMPLES])
         given = None
+        hints = None if hints is None else hints[:, first:stop]
         if self.uses_noisy:
             if noisy is None:
                 raise ValueError(f"this generator is conditioned on {self.settings.conditioning}: noisy is missing")
-            given = self.frames.analyse(noisy)
+            given = self.frames.analyse(noisy[..., begin : end + LOOKAHEAD_SAMPLES])
             if hints is not None:
                 spectra = self.frames.suppressed(given[:, :, :-LOOKAHEAD_FRAMES], hints, spectra)
         known = None if hints is None or not self.uses_hints else hints[..., : ERB_BANDS + 1]
-        residual, *_ = self.residual(spectra, given, known)
-        return degraded + self.frames.synthesise(residual)
+        out, state = self._from(memory, spectra, given, known)
+        residual = out["residual"]
+        if memory is not None:
+            residual = torch.cat([memory["residual"], residual], dim=2)
+        restored = degraded[..., begin:end] + self.frames.synthesise(residual)[..., -(end - begin) :]
+        return restored if span is None else (restored, state | {"residual": residual[:, :, -1:]})
 
     def residual(
         self, degraded: Tensor, noisy: Tensor | None = None, hints: Tensor | None = None
@@ -172,16 +187,23 @@ class Spectral(nn.Module):
         `noisy` `[B, 2, N + 2, 481]` begins with the frame of the first degraded one. A stream hears its first two
         frames before there is any degraded one; so does this.
         """
-        ahead = LOOKAHEAD_FRAMES if self.uses_noisy else 0
+        out, _ = self._from(None, degraded, noisy, hints)
+        return out["residual"], out["gate"]
+
+    def _from(
+        self, memory: State | None, degraded: Tensor, noisy: Tensor | None, hints: Tensor | None
+    ) -> tuple[dict[str, Tensor], State]:
+        """Named outputs of these frames, `residual`'s, from what an earlier span left, or from the beginning."""
+        ahead = LOOKAHEAD_FRAMES if self.uses_noisy and memory is None else 0
         chunk = {"degraded": F.pad(degraded, (0, 0, ahead, 0))}
         if noisy is not None:
-            chunk["noisy"] = noisy
+            chunk["noisy"] = noisy if memory is None else noisy[:, :, LOOKAHEAD_FRAMES:]
         if self.uses_hints:
             neutral = _neutral_hints(chunk["degraded"])
             known = neutral[:, ahead:] if hints is None else hints.where(~hints.isnan(), neutral[:, ahead:])
             chunk["hints"] = torch.cat([neutral[:, :ahead], known], dim=1)
-        out, _ = self.stream(chunk, self.initial_state(degraded))
-        return out["residual"][:, :, ahead:], out["gate"][:, :, ahead:]
+        out, state = self.stream(chunk, memory or self.initial_state(degraded))
+        return {name: frames[:, :, ahead:] for name, frames in out.items()}, state
 
     def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
         """`residual` and `gate` of the next frames, and the state that those after them need.

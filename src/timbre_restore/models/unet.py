@@ -19,7 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from timbre_restore.models.generator import LOOKAHEAD_SAMPLES, GeneratorSettings, State, wave_chunk, wave_inputs
+from timbre_restore.models.generator import (
+    LOOKAHEAD_SAMPLES,
+    GeneratorSettings,
+    Span,
+    State,
+    forward_in_waves,
+    wave_inputs,
+)
 from timbre_restore.models.streaming import (
     HOP_SAMPLES,
     BlockUpsample,
@@ -156,10 +163,17 @@ class UNet(nn.Module):
         """Shapes of what `stream` takes for so many hops of one signal."""
         return wave_inputs(self.settings, hops)
 
-    def forward(self, degraded: Tensor, noisy: Tensor | None = None, hints: Tensor | None = None) -> Tensor:
-        """Restored `[B, 1, T]` of one long chunk from a zero state; hints are not looked at."""
-        chunk = wave_chunk(self.settings, degraded, noisy)
-        return self.stream(chunk, self.initial_state(degraded))[0]["restored"]
+    def forward(
+        self,
+        degraded: Tensor,
+        noisy: Tensor | None = None,
+        hints: Tensor | None = None,
+        *,
+        span: Span | None = None,
+        memory: State | None = None,
+    ) -> Any:
+        """Restored `[B, 1, T]` of one long chunk from a zero state, or of a span; hints are not looked at."""
+        return forward_in_waves(self, degraded, noisy, span, memory)
 
     def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
         """One chunk of whole hops, and the state that the next chunk needs.

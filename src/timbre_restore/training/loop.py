@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from timbre_restore.errors import TrainingInterrupted
 from timbre_restore.training.checkpoint import restore_state, save_checkpoint
@@ -21,7 +21,7 @@ from timbre_restore.training.journal import Journal
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.progress import Progress
 from timbre_restore.training.resume import checkpoint_to_resume, make_room, place_in_epoch
-from timbre_restore.training.schedule import set_learning_rates
+from timbre_restore.training.schedule import Plan, plan_of, set_learning_rates
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import Tally, TrainState, create_state, place_state
 from timbre_restore.training.steps import Scalars, whole_step
@@ -63,6 +63,8 @@ def train(
         mixed_precision=settings.mixed_precision,
         log_with="tensorboard",
         project_dir=str(settings.output_dir),
+        # Buffers are windows and filterbanks, the same everywhere: nothing to send at each pass.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     talk = say if accelerator.is_main_process else (lambda _: None)
     set_seed(settings.seed)
@@ -90,7 +92,7 @@ def train(
     metrics: dict[str, float] = {}
     progress = Progress(settings, len(data.batches), state, talk, visible=accelerator.is_main_process)
     with listening() as ending, progress:
-        run = _Run(state, accelerator, settings, data, journal, monitor, progress, ending)
+        run = _Run(state, accelerator, settings, plan_of(settings), data, journal, monitor, progress, ending)
         try:
             while state.epoch < settings.epochs:
                 metrics = run.epoch()
@@ -111,6 +113,7 @@ class _Run:
     state: TrainState
     accelerator: Accelerator
     settings: TrainSettings
+    plan: Plan
     data: RunData
     journal: Journal
     monitor: Monitor
@@ -121,11 +124,12 @@ class _Run:
     def epoch(self) -> dict[str, float]:
         """What is left of an epoch, its validation and its checkpoint."""
         state, settings, batches = self.state, self.settings, self.data.batches
-        gan = settings.gan_active(state.epoch)
         batches.set_epoch(state.epoch, state.batch)
         for batch, signals in enumerate(self.data.train, start=state.batch):
-            rate = set_learning_rates(state, settings, len(batches), batch)
-            scalars = whole_step(state, self.accelerator, settings, batches, batch, signals, gan=gan)
+            place = state.epoch + batch / len(batches)
+            gan, ramp = self.plan.gan(place), self.plan.ramp(place)
+            rate = set_learning_rates(state, settings, self.plan, place, len(batches))
+            scalars = whole_step(state, self.accelerator, settings, batches, batch, signals, gan=gan, ramp=ramp)
             state.step += 1
             state.batch += 1
             _count(state.tally, scalars, batches.joined_items(batch))

@@ -1,8 +1,9 @@
-"""The learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
+"""What a run does when, as a pure function of the place in it, so that a resumed run needs no scheduler state."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,18 +24,51 @@ def learning_rate_factor(step: int, *, total_steps: int, warmup_steps: int, fina
     return final_factor + (1.0 - final_factor) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def set_learning_rates(state: TrainState, settings: TrainSettings, epoch_steps: int, batch: int) -> float:
-    """Set both optimisers' rates for this batch of the epoch; the generator's is returned.
+@dataclass(frozen=True)
+class Plan:
+    """When what happens in a run. Places are counted in epochs from its begin, so another batch size changes none."""
 
-    The place in the run is counted in epochs, so that a run resumed with another batch size keeps its curve.
+    length: float
+    warmup: float
+    gan_start: float
+    """Infinite without a game."""
+    gan_ramp: float
+    final_factor: float
+
+    def gan(self, place: float) -> bool:
+        """Whether discriminators take part."""
+        return place >= self.gan_start
+
+    def ramp(self, place: float) -> float:
+        """Share of their weights that the adversarial losses have, in [0, 1]."""
+        if place < self.gan_start:
+            return 0.0
+        return min(1.0, (place - self.gan_start) / self.gan_ramp) if self.gan_ramp else 1.0
+
+
+def plan_of(settings: TrainSettings) -> Plan:
+    """The plan that the settings describe."""
+    return Plan(
+        length=float(settings.epochs),
+        warmup=float(settings.warmup_epochs),
+        gan_start=float(settings.gan_start_epoch) if settings.has_game else math.inf,
+        gan_ramp=settings.gan_ramp_epochs,
+        final_factor=settings.final_factor,
+    )
+
+
+def set_learning_rates(state: TrainState, settings: TrainSettings, plan: Plan, place: float, epoch_steps: int) -> float:
+    """Set both optimisers' rates for the step at this place; the generator's is returned.
+
     The discriminators' cosine begins with the GAN, or they would start with what the generator's has left.
     """
-    total, begin = settings.epochs * epoch_steps, settings.gan_start_epoch * epoch_steps
-    warmup, final = settings.warmup_epochs * epoch_steps, settings.final_factor
-    place = state.epoch * epoch_steps + batch
-    factor = learning_rate_factor(place, total_steps=total, warmup_steps=warmup, final_factor=final)
+    total, step = round(plan.length * epoch_steps), round(place * epoch_steps)
+    factor = learning_rate_factor(
+        step, total_steps=total, warmup_steps=round(plan.warmup * epoch_steps), final_factor=plan.final_factor
+    )
+    begin = round(min(plan.gan_start, plan.length) * epoch_steps)
     judges = learning_rate_factor(
-        max(0, place - begin), total_steps=max(1, total - begin), warmup_steps=0, final_factor=final
+        max(0, step - begin), total_steps=max(1, total - begin), warmup_steps=0, final_factor=plan.final_factor
     )
     for optimizer, rate in (
         (state.generator_optimizer, settings.learning_rate * factor),

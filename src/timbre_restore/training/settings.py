@@ -18,6 +18,10 @@ class TrainSettings:
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     adversarial_loss: str = "hinge"
+    discriminator_segment: int = 24_576
+    discriminator_every: int = 1
+    discriminator_precision: str = "same"
+    discriminator_layout: str = "channels_last"
     loss_weights: dict[str, float] = field(
         default_factory=lambda: {
             "l1": 3.0,
@@ -26,12 +30,15 @@ class TrainSettings:
             "feature_matching": 2.0,
             "compressed": 0.0,
             "over_attenuation": 0.0,
+            "silence": 0.0,
+            "mel": 0.0,
         }
     )
     seed: int = 0
     epochs: int = 60
     batch_size: int = 16
     gan_start_epoch: int = 15
+    gan_ramp_epochs: float = 1.0
     warmup_epochs: int = 5
     final_factor: float = 0.02
     learning_rate: float = 5e-4
@@ -52,7 +59,7 @@ class TrainSettings:
     black_box_share: float = 0.0
     record: dict[str, Any] = field(default_factory=dict)
 
-    def gan_active(self, epoch: int) -> bool:
-        """Whether epoch `epoch` (from 0) trains with discriminators."""
-        weights = self.loss_weights
-        return epoch >= self.gan_start_epoch and (weights["adversarial"] > 0 or weights["feature_matching"] > 0)
+    @property
+    def has_game(self) -> bool:
+        """Whether discriminators have a say at all."""
+        return self.loss_weights["adversarial"] > 0 or self.loss_weights["feature_matching"] > 0

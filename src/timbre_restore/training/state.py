@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from timbre_restore.losses import CompressedSpectrum, MultiResolutionSTFT
+from timbre_restore.losses import Objective
 from timbre_restore.models import Discriminators, make_generator
 from timbre_restore.training.settings import TrainSettings
 
@@ -36,8 +36,7 @@ class TrainState:
     """The averaged generator, a `models.Generator`."""
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
-    multi_stft: MultiResolutionSTFT
-    compressed_spectrum: CompressedSpectrum
+    objective: Objective
     epoch: int = 0
     """Epochs that are done, with their validation."""
     batch: int = 0
@@ -53,6 +52,8 @@ def create_state(settings: TrainSettings) -> TrainState:
         torch.manual_seed(settings.seed)
         generator: Any = make_generator(settings.generator)
         discriminators = Discriminators(settings.discriminators)
+    if settings.discriminator_layout == "channels_last":
+        discriminators.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = copy.deepcopy(generator).requires_grad_(False).eval()
     return TrainState(
         generator=generator,
@@ -60,8 +61,7 @@ def create_state(settings: TrainSettings) -> TrainState:
         ema=ema,
         generator_optimizer=_adamw(generator, settings.learning_rate, settings),
         discriminator_optimizer=_adamw(discriminators, settings.discriminator_learning_rate, settings),
-        multi_stft=MultiResolutionSTFT(),
-        compressed_spectrum=CompressedSpectrum(),
+        objective=Objective(settings.loss_weights),
     )
 
 
@@ -76,5 +76,5 @@ def place_state(state: TrainState, accelerator: Any) -> None:
         state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer
     )
     state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer = prepared
-    for module in (state.ema, state.multi_stft, state.compressed_spectrum):
+    for module in (state.ema, state.objective):
         module.to(accelerator.device)

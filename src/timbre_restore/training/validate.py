@@ -28,7 +28,7 @@ def validate(state: TrainState, accelerator: Any, batches: Iterable[list[torch.T
             values = [
                 measure(estimate * gain, clean * gain).sum()
                 for estimate in (restored, degraded)
-                for measure in (losses.l1, state.multi_stft)
+                for measure in (losses.l1, state.objective.multi_stft)
             ]
             sums += torch.stack([*values, torch.tensor(float(len(clean)), device=sums.device)])
     sums = accelerator.reduce(sums, reduction="sum")

@@ -1,0 +1,45 @@
+"""The losses on the voice itself, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from timbre_restore.losses import compressed
+from timbre_restore.losses.compressed import CompressedSpectrum
+from timbre_restore.losses.mel import MultiScaleMel
+from timbre_restore.losses.reconstruction import MultiResolutionSTFT, l1
+from timbre_restore.losses.sound import Sound
+
+RECONSTRUCTION = ("l1", "multi_stft", "mel", *compressed.NAMES)
+"""Every loss that compares waveforms; the game's are `adversarial` and `feature_matching`."""
+
+
+class Objective(nn.Module):
+    """The losses that have a weight; one without is neither built nor computed.
+
+    `multi_stft` is there in any case: validation speaks of it.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.multi_stft = MultiResolutionSTFT()
+        self._names = tuple(name for name in RECONSTRUCTION if weights.get(name, 0.0) > 0)
+        self._compressed = tuple(name for name in self._names if name in compressed.NAMES)
+        if "mel" in self._names:
+            self.mel = MultiScaleMel()
+        if self._compressed:
+            self.compressed = CompressedSpectrum()
+
+    def forward(self, estimate: Sound, reference: Sound) -> dict[str, Tensor]:
+        """Each loss by its name, a value per item `[B]`."""
+        own: dict[str, Callable[[], Tensor]] = {
+            "l1": lambda: l1(estimate.wave, reference.wave),
+            "multi_stft": lambda: self.multi_stft(estimate, reference),
+            "mel": lambda: self.mel(estimate, reference),
+        }
+        values = {name: own[name]() for name in self._names if name in own}
+        if self._compressed:
+            values |= self.compressed(estimate, reference, self._compressed)
+        return values
