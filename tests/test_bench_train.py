@@ -18,12 +18,14 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from rich.console import Console
 
+from timbre_restore import losses
 from timbre_restore.apps import bench_train
 from timbre_restore.apps.cli import main
 from timbre_restore.apps.train import train_settings
 from timbre_restore.audio import read_list
 from timbre_restore.config import load_config
 from timbre_restore.loading import TimbreRestoreDataset
+from timbre_restore.losses import objective
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings, make_generator
 from timbre_restore.training import TrainSettings
 from timbre_restore.training.bench import bench_training, measure, rounds
@@ -125,11 +127,11 @@ def test_the_plain_recipe_learns() -> None:
         plain.generator.heads.conv.bias[0] = 1.0
     t = torch.arange(4800) / 48_000
     clean = (0.2 * torch.sin(2 * torch.pi * 440 * t) + 0.1 * torch.sin(2 * torch.pi * 3000 * t)).reshape(1, 1, -1)
-    losses = [plain_step(plain, 0.3 * clean, clean, contextlib.nullcontext) for _ in range(9)]
-    assert losses[0]["d_real"] > 0.5  # of untrained scores, about 0
-    assert losses[-1]["multi_stft"] < 0.8 * losses[0]["multi_stft"]
-    assert losses[-1]["l1"] < losses[0]["l1"]
-    assert losses[-1]["d_real"] + losses[-1]["d_fake"] < 0.7 * (losses[0]["d_real"] + losses[0]["d_fake"])
+    values = [plain_step(plain, 0.3 * clean, clean, contextlib.nullcontext) for _ in range(9)]
+    assert values[0]["d_real"] > 0.5  # of untrained scores, about 0
+    assert values[-1]["multi_stft"] < 0.8 * values[0]["multi_stft"]
+    assert values[-1]["l1"] < values[0]["l1"]
+    assert values[-1]["d_real"] + values[-1]["d_fake"] < 0.7 * (values[0]["d_real"] + values[0]["d_fake"])
 
 
 def test_rounds_take_turns_and_leave_out_the_first_step() -> None:
@@ -181,6 +183,12 @@ def test_the_reference_takes_what_fits_half_a_minute(seconds: float, most: int, 
     assert measure.fitting_items(seconds, most) == items
 
 
+@pytest.mark.parametrize(("every", "steps"), [(1, 2), (2, 2), (3, 3)])
+def test_a_round_has_whole_turns_of_the_discriminators(every: int, steps: int, made: Path) -> None:
+    settings = replace(tiny_settings(made), discriminator_every=every)
+    assert measure.OwnStep(settings, measure.open_accelerator(settings)).subject("x", gan=True).fewest_steps == steps
+
+
 def test_a_reference_that_does_not_fit_the_device_takes_fewer_items(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +222,7 @@ def test_rates_follow_from_items() -> None:
     assert report["loader_items_per_s"] == 1000.5
     assert report["measured"][measure.PLAIN]["items_per_s_highest"] == 90.0
     assert (report["batch_size"], report["reference_batch_size_measured"], report["rounds"]) == (16, 2, 3)
+    assert report["profile"]["steps"] == 1
     assert (report["profile"]["sum_ms"], report["profile"]["step_ms"]) == (3.0, 1000.0)
 
 
@@ -269,18 +278,26 @@ def test_a_profile_names_the_step_and_leaves_no_trace(made: Path) -> None:
     settings = tiny_settings(made)
     accelerator = measure.open_accelerator(settings)
     own = measure.OwnStep(settings, accelerator)
-    clip = accelerator.clip_grad_norm_
+    clip, whole = accelerator.clip_grad_norm_, (losses.l1, objective.l1, losses.Sound.spectrum)
     profile = profile_steps(own.state, accelerator, own.load, lambda batch: own.step(batch, gan=True), count=1)
     parts = profile.parts
-    for name in ("generator", "discriminator mpd_2", "discriminator mrd_512", "loss l1", "loss feature_matching"):
+    for name in ("generator", "discriminator mpd_2", "discriminator mrd_512", "loss l1", "loss multi_stft", "spectra"):
         assert parts[name]["forward_ms"] > 0, name
         assert parts[name]["backward_ms"] > 0, name
-    for name in ("loader", "loss multi_stft", "generator's optimiser", "discriminators' optimiser", "EMA", "clipping"):
+    for name in (
+        "loader",
+        "loss feature_matching",
+        "generator's optimiser",
+        "discriminators' optimiser",
+        "EMA",
+        "clipping",
+    ):
         assert parts[name]["forward_ms"] > 0, name
     assert profile.sum_ms == pytest.approx(profile.profiled_step_ms, rel=0.01)
     assert sum(parts["other"].values()) < 0.4 * profile.sum_ms
     assert accelerator.clip_grad_norm_ == clip
     assert not own.state.generator._forward_hooks
+    assert (losses.l1, objective.l1, losses.Sound.spectrum) == whole
     assert own.state.step == 1  # what is done in every n-th step has its turn
     again = profile_steps(own.state, accelerator, own.load, lambda batch: own.step(batch, gan=False), count=1)
     assert not any(name.startswith("discriminator") for name in again.parts)

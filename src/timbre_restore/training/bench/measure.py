@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import resource
 import sys
@@ -26,9 +27,8 @@ REFERENCE_ROUND_S = 30.0
 """A step of the reference on a batch may take so long; a smaller batch is measured where it would take longer."""
 LONGEST_S = 420.0
 """After so long no further round is begun."""
-PROFILED_STEPS = 2
-STEPS = 2
-"""Of a round at least, so that what is done in every other step is met."""
+FEWEST_STEPS = 2
+"""Of a round, and of the profile."""
 
 Numbered = tuple[int, list[torch.Tensor]]
 
@@ -44,6 +44,12 @@ class OwnStep:
         place_state(self.state, accelerator)
         self._batches = self._endless()
 
+    @property
+    def turn(self) -> int:
+        """Steps after which all has had its share that is done in every n-th step alone; at least two."""
+        every = self.settings.discriminator_every
+        return every * math.ceil(FEWEST_STEPS / every)
+
     def load(self) -> Numbered:
         """The next batch, and its number in the epoch."""
         return next(self._batches)
@@ -56,7 +62,7 @@ class OwnStep:
 
     def subject(self, name: str, *, gan: bool) -> Subject:
         """Loading and one update, to be timed."""
-        return Subject(name, self.settings.batch_size, lambda: self.step(self.load(), gan=gan), STEPS)
+        return Subject(name, self.settings.batch_size, lambda: self.step(self.load(), gan=gan), self.turn)
 
     def _endless(self) -> Iterator[Numbered]:
         epoch = 0
@@ -131,9 +137,7 @@ def bench_training(
     ]
     rates = measure_rates(subjects, rounds, accelerator.device, longest_s=LONGEST_S, progress=progress)
     progress(rounds, rounds, "profile")
-    parts = profile_steps(
-        own.state, accelerator, own.load, lambda batch: own.step(batch, gan=True), count=PROFILED_STEPS
-    )
+    parts = profile_steps(own.state, accelerator, own.load, lambda batch: own.step(batch, gan=True), count=own.turn)
     return report(settings, accelerator.device, rates, parts)
 
 
@@ -152,7 +156,7 @@ def report(settings: TrainSettings, device: torch.device, rates: dict[str, Rate]
         "reference_batch_size_measured": rates[REFERENCE].items,
         "rounds": len(rates[GAN].items_per_s),
         "measured": {name: rate.record() for name, rate in rates.items()},
-        "profile": parts.record() | {"step_ms": round(1000.0 / gan, 3), "steps": PROFILED_STEPS},
+        "profile": parts.record() | {"step_ms": round(1000.0 / gan, 3)},
         **describe_machine(settings, device),
     }
 

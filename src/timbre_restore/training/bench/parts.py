@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -42,6 +43,9 @@ class Profile:
     profiled_step_ms: float = 0.0
     """The whole step while it was watched, which costs something."""
 
+    steps: int = 1
+    """That these are the means of."""
+
     @property
     def sum_ms(self) -> float:
         """Of all parts."""
@@ -55,6 +59,7 @@ class Profile:
         }
         return {
             "parts": parts,
+            "steps": self.steps,
             "sum_ms": round(self.sum_ms, 3),
             "profiled_step_ms": round(self.profiled_step_ms, 3),
         }
@@ -98,12 +103,25 @@ def named_parts(state: TrainState, accelerator: Any) -> Iterator[None]:
             before, after = _marks(name)
             for handle in (inner.register_step_pre_hook(before), inner.register_step_post_hook(after)):
                 stack.callback(handle.remove)
-        for name, function in inspect.getmembers(losses, inspect.isfunction):
-            stack.enter_context(_wrapped(losses, name, f"loss {name}", function))
+        for owner, name, function in _loss_functions():
+            stack.enter_context(_wrapped(owner, name, f"loss {name}", function))
+        stack.enter_context(_wrapped(losses.Sound, "spectrum", "spectra", losses.Sound.spectrum))
         stack.enter_context(_wrapped(steps_module, "update_ema", "EMA", steps_module.update_ema))
         clip = accelerator.clip_grad_norm_
         stack.enter_context(_wrapped(accelerator, "clip_grad_norm_", "clipping", clip))
         yield
+
+
+def _loss_functions() -> list[tuple[Any, str, Callable[..., Any]]]:
+    """The public ones, wherever in their room they are called by name."""
+    public = {name: value for name in losses.__all__ if inspect.isfunction(value := getattr(losses, name))}
+    room = [module for name, module in sys.modules.items() if name.startswith(losses.__name__) and module]
+    return [
+        (module, name, function)
+        for module in room
+        for name, function in public.items()
+        if vars(module).get(name) is function and module.__name__ != function.__module__
+    ]
 
 
 def _modules(state: TrainState, accelerator: Any) -> Iterator[tuple[str, nn.Module]]:
@@ -115,7 +133,8 @@ def _modules(state: TrainState, accelerator: Any) -> Iterator[tuple[str, nn.Modu
     networks = (state.generator, state.discriminators, state.ema)
     for name, value in vars(state).items():
         if isinstance(value, nn.Module) and all(value is not network for network in networks):
-            yield f"loss {name}", value
+            yield f"{name}, in common", value
+            yield from ((f"loss {child}", module) for child, module in value.named_children())
 
 
 def _marks(name: str) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -193,4 +212,4 @@ def _sorted_out(events: Iterable[Any], count: int, *, on_cuda: bool) -> Profile:
             own_us = _kernels_us(event)
         sums[place[0]][place[1]] += own_us / 1000.0 / count
     sums[OTHER] = sums.pop(OTHER, sums[OTHER])  # last in the table
-    return Profile({part: dict(times) for part, times in sums.items()}, whole / 1000.0 / count)
+    return Profile({part: dict(times) for part, times in sums.items()}, whole / 1000.0 / count, count)
