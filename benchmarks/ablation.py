@@ -29,7 +29,7 @@ from timbre_restore.models import GeneratorSettings
 from timbre_restore.training.schedule import learning_rate_factor
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state
-from timbre_restore.training.steps import learn_generator, update_ema
+from timbre_restore.training.steps import charge, move, update_ema
 
 BATCH = 8
 RATE = 1e-3
@@ -104,10 +104,9 @@ def train(variant: str, corpus: Path, minutes: float) -> dict[str, Any]:
             gain = losses.item_gain(clean)
             out = state.generator(degraded, *given) * gain
             terms = state.objective(Sound(out), Sound(clean * gain))
-            learn_generator(
-                state, accelerator, terms, settings.loss_weights, items=len(clean), clip=settings.gradient_clip
-            )
-            state.generator_optimizer.step()
+            state.generator_optimizer.zero_grad(set_to_none=True)
+            charge(accelerator, state.generator, terms, settings.loss_weights, len(clean))
+            move(accelerator, state.generator, state.generator_optimizer, settings.gradient_clip)
             update_ema(state, state.generator, 0.99)
             state.step += 1
             used += time.process_time() - started

@@ -11,7 +11,7 @@ import typer
 from timbre_restore.apps.console import note, say
 from timbre_restore.apps.options import ConfigFile, Overrides, configure
 from timbre_restore.apps.suppressing import suppressor_of
-from timbre_restore.audio import read_mono
+from timbre_restore.audio import HOP_SAMPLES, read_mono
 from timbre_restore.config import Config
 from timbre_restore.errors import ConfigError, CorpusError, MissingExtraError
 
@@ -90,6 +90,7 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
     from timbre_restore.training import TrainSettings
 
     training, model, judges = config.training, config.model, config.discriminators
+    long = training.long_segments
     return TrainSettings(
         corpus=corpus or config.data.output_dir,
         output_dir=training.output_dir,
@@ -105,9 +106,17 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
         loss_weights=training.loss_weights.model_dump(),
         seed=config.seed,
         epochs=training.epochs,
+        steps=training.steps,
+        hours=training.hours,
         batch_size=training.batch_size,
         gan_start_epoch=training.gan_start_epoch,
         gan_ramp_epochs=training.gan_ramp_epochs,
+        long_epochs=long.epochs,
+        long_run=max(1, round(long.seconds * config.data.sample_rate / config.data.segment)),
+        long_batch_size=long.batch_size,
+        window=max(1, round(long.window_s * config.data.sample_rate / HOP_SAMPLES)) * HOP_SAMPLES,
+        freeze=tuple(training.freeze),
+        start_from=training.start_from,
         warmup_epochs=training.scheduler.warmup_epochs,
         final_factor=training.scheduler.final_factor,
         learning_rate=training.learning_rate,

@@ -221,10 +221,27 @@ class Scheduler(_Section):
     final_factor: Annotated[float, Field(gt=0, le=1)] = 0.02
 
 
+class LongSegments(_Section):
+    """The last epochs, on segments of many items: what a stream knows after a while is learned there."""
+
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """So many, the last ones of the run."""
+    seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Length of a segment: as many items as fit, one after another as the list has them."""
+    batch_size: Annotated[int, Field(ge=1)] = 2
+    """Segments per process and step."""
+    window_s: Annotated[float, Field(gt=0)] = 5.0
+    """Gradients reach so far back; the state is carried on."""
+
+
 class Training(_Section):
     """The run."""
 
     epochs: Annotated[int, Field(ge=1)] = 60
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """The run's length in steps instead; its phases keep the shares that they have of `epochs`."""
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """Or in hours, which are turned into steps once, from measured speed."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Items per process and step."""
     gan_start_epoch: Annotated[int, Field(ge=0)] = 15
@@ -240,6 +257,11 @@ class Training(_Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     loss_weights: LossWeights = LossWeights()
     scheduler: Scheduler = Scheduler()
+    long_segments: LongSegments = LongSegments()
+    start_from: Path | None = None
+    """A run or checkpoint whose averaged generator the run begins with; null for fresh weights."""
+    freeze: list[str] = []
+    """Names of the generator's tensors that stay as they are, `*` allowed: `enter.*`, `by_band.*`."""
     mixed_precision: Literal["no", "bf16"] = "no"
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads, shared by the training processes of one machine; 0 leaves the choice to torch."""
@@ -251,6 +273,12 @@ class Training(_Section):
     log_every_steps: Annotated[int, Field(ge=1)] = 10
     validation_batches: Annotated[int, Field(ge=0)] = 0
     """At most so many batches of validation per epoch; 0 takes all."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if self.steps is not None and self.hours is not None:
+            raise ValueError("steps and hours are both given; give one of them")
+        return self
 
     @field_validator("mixed_precision", mode="before")
     @classmethod

@@ -22,7 +22,7 @@ from timbre_restore.errors import CorpusError, TimbreRestoreError
 from timbre_restore.loading.batches import Batches
 from timbre_restore.loading.dataset import TimbreRestoreDataset
 from timbre_restore.loading.draws import BlackBox, RandomGain
-from timbre_restore.loading.store import Int16Array, Slots, hints_tensor, split, to_tensor
+from timbre_restore.loading.store import Int16Array, Slots, hints_tensor, joined, split, to_tensor
 
 PREFETCHED = 2
 """Batches per worker that are read ahead."""
@@ -30,10 +30,11 @@ PREFETCHED = 2
 
 @dataclass(frozen=True)
 class _Request:
-    """A batch to read, and where to put it."""
+    """A batch to read, and where to put it; `run` items at a time share their draws."""
 
     epoch: int
     indices: list[int]
+    run: int
     slot: int
 
 
@@ -50,8 +51,9 @@ class _Answer:
 class Loader:
     """The batches of an epoch: a list of float32 tensors `[B, 1, T]` on `device`, one per signal of the dataset.
 
-    Hints are the last one, `[B, N, 225]`, where the dataset gives them. Each is the same, bit for bit, for any number
-    of workers, which live as long as the loader. `gain` draws one gain for all signals of an item, and for the low bins
+    Hints are the last one, `[B, N, 225]`, where the dataset gives them. Items that make one segment (`Batches.run`)
+    come joined, and share their draws. Each is the same, bit for bit, for any number of workers, which live as long as
+    the loader. `gain` draws one gain for all signals of an item, and for the low bins
     of its hints; None leaves them as stored. `black_box` withholds the hints of some items. Raises the `CorpusError` of
     an item that can't be read. Only one iteration may go on at a time.
     """
@@ -74,7 +76,7 @@ class Loader:
         slots = None
         if num_workers and method == "fork":
             # One more than can be asked for: this one is being converted when the next is asked for.
-            slots = Slots(num_workers * prefetched + 1, batches.batch_size, stored_lengths(dataset))
+            slots = Slots(num_workers * prefetched + 1, batches.most_items, stored_lengths(dataset))
         self._slots = slots
         self._with_hints = dataset.with_hints
         self._answers: DataLoader[Any] = DataLoader(
@@ -107,11 +109,11 @@ class Loader:
             assert self._slots is not None
             signals = self._slots.signals(answer.request.slot, len(answer.request.indices))
         scale = torch.from_numpy((answer.gains / FULL_SCALE).astype(np.float32)).reshape(-1, 1, 1)
-        if not self._with_hints:
-            return [to_tensor(signal, scale, self.device) for signal in signals]
-        *waves, hints = signals
+        waves = signals[:-1] if self._with_hints else signals
         tensors = [to_tensor(wave, scale, self.device) for wave in waves]
-        return [*tensors, hints_tensor(hints, scale * FULL_SCALE, self.device)]
+        if self._with_hints:
+            tensors.append(hints_tensor(signals[-1], scale * FULL_SCALE, self.device))
+        return joined(tensors, self.batches.run)
 
 
 def stored_lengths(dataset: TimbreRestoreDataset) -> tuple[int, ...]:
@@ -132,7 +134,7 @@ class _Requests:
     def __iter__(self) -> Iterator[_Request]:
         epoch = self.batches.epoch
         for number, indices in enumerate(self.batches):
-            yield _Request(epoch, indices, number % self.slots)
+            yield _Request(epoch, indices, self.batches.run, number % self.slots)
 
 
 class _Reader(Dataset[_Answer | CorpusError]):
@@ -152,7 +154,7 @@ class _Reader(Dataset[_Answer | CorpusError]):
             signals = split(np.empty(items * sum(lengths), dtype=np.int16), items, lengths)
         else:
             signals = self.slots.signals(request.slot, items)
-        gains = np.ones(items)
+        peaks = np.zeros(items)
         for row, index in enumerate(request.indices):
             own = [signal[row] for signal in signals[: len(self.dataset.lengths)]]
             hints = signals[-1][row].view(np.float16) if self.dataset.with_hints else np.empty(0, np.float16)
@@ -160,11 +162,19 @@ class _Reader(Dataset[_Answer | CorpusError]):
                 self.dataset.read_into(index, own, hints)
             except CorpusError as exc:
                 return exc
-            if self.black_box is not None and self.black_box.draw(request.epoch, index):
+            if self.black_box is not None and self.black_box.draw(request.epoch, index - row % request.run):
                 hints[:] = np.nan
-            if self.gain is not None:
-                gains[row] = self.gain.draw(request.epoch, index, max(map(_peak, own)))
-        return _Answer(request, gains, signals if self.slots is None else None)
+            peaks[row] = max(map(_peak, own)) if self.gain is not None else 0.0
+        return _Answer(request, self._gains(request, peaks), signals if self.slots is None else None)
+
+    def _gains(self, request: _Request, peaks: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One per item, the same within a segment, none of whose items gets past the ceiling."""
+        firsts = request.indices[:: request.run]
+        if self.gain is None:
+            return np.ones(len(peaks))
+        loudest = peaks.reshape(len(firsts), request.run).max(axis=1)
+        drawn = [self.gain.draw(request.epoch, first, peak) for first, peak in zip(firsts, loudest, strict=True)]
+        return np.repeat(drawn, request.run)
 
 
 def _peak(samples: Int16Array) -> float:

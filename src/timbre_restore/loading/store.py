@@ -55,6 +55,24 @@ def to_tensor(stored: Int16Array, scale: torch.Tensor, device: torch.device) -> 
     return samples.to(device) * scale.to(device)
 
 
+def joined(tensors: list[torch.Tensor], run: int) -> list[torch.Tensor]:
+    """Segments of `run` items each, one after another in the batch: `[B·run, …]` to `[B, …]`, `run` times as long.
+
+    The noisy signal, which goes on beyond its item, goes on beyond the last of them.
+    """
+    if run == 1:
+        return tensors
+    length, out = tensors[0].shape[-1], []
+    for x in tensors:
+        by_segment = x.reshape(-1, run, *x.shape[1:])
+        if x.shape[1] != 1:  # hints [B·run, N, 225]
+            out.append(by_segment.flatten(1, 2))
+        else:
+            whole = by_segment[..., :length].flatten(1).unsqueeze(1)
+            out.append(torch.cat([whole, by_segment[:, -1, :, length:]], dim=-1))
+    return out
+
+
 def hints_tensor(stored: Int16Array, gain: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Hints `[B, N·225]` stored as float16, as float32 `[B, N, 225]` on `device`.
 

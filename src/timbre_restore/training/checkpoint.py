@@ -58,10 +58,12 @@ def save_checkpoint(
     *,
     best: bool,
     order: dict[str, Any],
+    planned: dict[str, float] | None = None,
 ) -> Path:
     """Write the state between two steps; move `last`, and `best` if told; drop what is no longer needed.
 
-    `order` holds what the order of the items follows from, to be compared on resuming.
+    `order` holds what the order of the items follows from, to be compared on resuming; `planned` the length of the run
+    where that was measured.
     """
     root = run / "checkpoints"
     folder = root / _name(state.step)
@@ -76,6 +78,7 @@ def save_checkpoint(
         "metrics": metrics,
         "model": _model_record(settings),
         "order": order,
+        "planned": planned,
         "settings": settings.record,
     }
     try:
@@ -171,14 +174,7 @@ def _whole_checkpoint(folder: Path) -> Checkpoint:
 
 def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSettings) -> None:
     """Bring `state` to the moment of the checkpoint. Refuses another model's."""
-    ours, theirs = _model_record(settings), checkpoint.content["model"]
-    differences = [
-        f"{part}.{key}: checkpoint {theirs.get(part, {}).get(key)!r}, configuration {value!r}"
-        for part in ours
-        for key, value in ours[part].items()
-        if theirs.get(part, {}).get(key) != value
-    ]
-    if differences:
+    if differences := _differences(checkpoint, settings, ("generator", "discriminators")):
         raise CheckpointError(
             f"{checkpoint.folder}: is of another model than the configuration's ({'; '.join(differences)}); give the "
             "checkpoint's values with --set, or start a new run without --resume."
@@ -200,6 +196,26 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
     open_sums = {name: torch.tensor(value) for name, value in tally["open"].items()}
     state.tally = Tally(open_sums, tally["open_items"], tally["open_steps"])
     state.tally.logged.update(tally["logged"])
+
+
+def begin_from(path: Path, state: TrainState, settings: TrainSettings, talk: Callable[[str], None]) -> None:
+    """Give a new run's generator the averaged weights of another run or checkpoint, its discriminators theirs.
+
+    Discriminators of other settings begin anew. Raises `CheckpointError` where the generator is another.
+    """
+    pointed = any((root / "best.json").is_file() for root in (path, path / "checkpoints"))
+    checkpoint = find_checkpoint(path, "best" if pointed else "last", talk=talk)
+    if differences := _differences(checkpoint, settings, ("generator",)):
+        raise CheckpointError(
+            f"{checkpoint.folder}: training.start_from is of another generator than the configuration's "
+            f"({'; '.join(differences)}); give its values with --set, or another checkpoint."
+        )
+    for generator in (_unwrapped(state.generator), state.ema):
+        load_weights(checkpoint, "ema", generator)
+    judged = not _differences(checkpoint, settings, ("discriminators",))
+    if judged:
+        load_weights(checkpoint, "discriminators", _unwrapped(state.discriminators))
+    talk(f"beginning from {checkpoint.folder}{'' if judged else ' (its discriminators are others: new ones)'}")
 
 
 def forget_later(run: Path, checkpoint: Checkpoint) -> None:
@@ -238,6 +254,17 @@ def load_weights(checkpoint: Checkpoint, name: str, module: nn.Module | Generato
         raise CheckpointError(
             f"{path}: its tensors are not those of the model in checkpoint.json ({' '.join(str(exc).split())})."
         ) from exc
+
+
+def _differences(checkpoint: Checkpoint, settings: TrainSettings, parts: tuple[str, ...]) -> list[str]:
+    """Where the checkpoint's networks are not those of the settings."""
+    ours, theirs = _model_record(settings), checkpoint.content["model"]
+    return [
+        f"{part}.{key}: checkpoint {theirs.get(part, {}).get(key)!r}, configuration {value!r}"
+        for part in parts
+        for key, value in ours[part].items()
+        if theirs.get(part, {}).get(key) != value
+    ]
 
 
 def _model_record(settings: TrainSettings) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from timbre_restore.errors import CorpusError
 from timbre_restore.loading import (
     BlackBox,
     EpochBatches,
@@ -30,17 +31,17 @@ class RunData:
     def __init__(self, settings: TrainSettings, accelerator: Accelerator, *, with_hints: bool) -> None:
         rank, world = accelerator.process_index, accelerator.num_processes
         stored = partial(TimbreRestoreDataset, with_noisy=True, with_hints=with_hints, segment=settings.segment)
-        train_set = stored(settings.corpus / "train.txt")
+        self._list = stored(settings.corpus / "train.txt")
         self._fingerprint = _fingerprint(settings.corpus)
-        self.batches = EpochBatches(len(train_set), settings.batch_size, seed=settings.seed, rank=rank, world=world)
-        self.train = Loader(
-            train_set,
-            self.batches,
-            num_workers=settings.num_workers,
-            gain=RandomGain(settings.random_gain_db, settings.seed) if settings.random_gain_db else None,
-            black_box=BlackBox(settings.black_box_share, settings.seed) if settings.black_box_share else None,
-            device=accelerator.device,
-        )
+        self._settings, self._device = settings, accelerator.device
+        self.items = len(self._list)
+        order = partial(EpochBatches, len(self._list), seed=settings.seed, rank=rank, world=world)
+        self.batches = order(settings.batch_size)
+        self.train = self._loader(self.batches)
+        self._long: tuple[EpochBatches, Loader] | None = None
+        if settings.long_epochs:
+            long = order(settings.long_batch_size, run=settings.long_run)
+            self._long = long, self._loader(long)
         self.val: Loader | None = None
         self.val_items = len(read_list(settings.corpus / "val.txt"))
         if self.val_items:
@@ -52,11 +53,33 @@ class RunData:
             self.val = Loader(val_set, own, device=accelerator.device)
             self.listened = [val_set[i] for i in chosen[:: max(1, len(chosen) // LISTENED_ITEMS)][:LISTENED_ITEMS]]
 
-    def order(self) -> dict[str, Any]:
+    def _loader(self, batches: EpochBatches) -> Loader:
+        settings = self._settings
+        return Loader(
+            self._list,
+            batches,
+            num_workers=settings.num_workers,
+            gain=RandomGain(settings.random_gain_db, settings.seed) if settings.random_gain_db else None,
+            black_box=BlackBox(settings.black_box_share, settings.seed) if settings.black_box_share else None,
+            device=self._device,
+        )
+
+    def stage(self, *, long: bool) -> tuple[EpochBatches, Loader]:
+        """The order of an epoch and its batches: of items, or of long segments."""
+        if not long:
+            return self.batches, self.train
+        assert self._long is not None
+        if not len(self._long[0]):
+            raise CorpusError(
+                f"{self._settings.corpus / 'train.txt'}: lists {self.items} items and training.long_segments.seconds "
+                f"takes {self._settings.long_run} for one segment; lower it."
+            )
+        return self._long
+
+    def order(self, batches: EpochBatches) -> dict[str, Any]:
         """What the order of the items follows from; `corpus` is of the list, wherever the corpus lies."""
-        batches = self.batches
         return {
-            "corpus": self._fingerprint, "items": batches.length, "joined_batch": batches.joined, "seed": batches.seed,
+            "corpus": self._fingerprint, "items": self.items, "joined_batch": batches.joined, "seed": batches.seed,
         }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,10 +14,12 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from timbre_restore.errors import TrainingInterrupted
-from timbre_restore.training.checkpoint import restore_state, save_checkpoint
+from timbre_restore.loading import EpochBatches, Loader
+from timbre_restore.training.checkpoint import begin_from, restore_state, save_checkpoint
 from timbre_restore.training.data import RunData
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.journal import Journal
+from timbre_restore.training.length import Length, length_of
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.progress import Progress
 from timbre_restore.training.resume import checkpoint_to_resume, make_room, place_in_epoch
@@ -25,6 +27,7 @@ from timbre_restore.training.schedule import Plan, plan_of, set_learning_rates
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import Tally, TrainState, create_state, place_state
 from timbre_restore.training.steps import Scalars, whole_step
+from timbre_restore.training.threads import threads_of_process
 from timbre_restore.training.validate import listen, validate
 
 
@@ -70,11 +73,22 @@ def train(
     set_seed(settings.seed)
     checkpoint = checkpoint_to_resume(settings, resume, talk)
     state = create_state(settings)
+    if checkpoint is None and settings.start_from is not None:
+        begin_from(settings.start_from, state, settings, talk)
     data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
     place_state(state, accelerator)
     warnings = _warnings(settings, data)
+    length = length_of(
+        settings,
+        checkpoint,
+        epoch_steps=len(data.batches),
+        validation_batches=len(data.val) if data.val is not None else 0,
+        talk=talk,
+    )
+    plan = plan_of(settings, length.epochs)
     if checkpoint is not None:
-        batch, changed = place_in_epoch(checkpoint, data.order())
+        batches, _ = data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)
+        batch, changed = place_in_epoch(checkpoint, data.order(batches))
         restore_state(checkpoint, state, settings)
         state.batch = batch
         warnings += changed
@@ -90,20 +104,15 @@ def train(
         monitor.remember(entry)
     started = time.monotonic()
     metrics: dict[str, float] = {}
-    progress = Progress(settings, len(data.batches), state, talk, visible=accelerator.is_main_process)
+    progress = Progress(settings, plan, len(data.batches), state, talk, visible=accelerator.is_main_process)
     with listening() as ending, progress:
-        run = _Run(state, accelerator, settings, plan_of(settings), data, journal, monitor, progress, ending)
+        run = _Run(state, accelerator, settings, length, plan, data, journal, monitor, progress, ending)
         try:
-            while state.epoch < settings.epochs:
+            while state.epoch < plan.length:
                 metrics = run.epoch()
         finally:
             journal.close()
     return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
-
-
-def threads_of_process(threads: int) -> int:
-    """This process's share of the machine's threads, at least one: processes with more than cores only wait."""
-    return max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclass
@@ -113,6 +122,7 @@ class _Run:
     state: TrainState
     accelerator: Accelerator
     settings: TrainSettings
+    length: Length
     plan: Plan
     data: RunData
     journal: Journal
@@ -123,9 +133,11 @@ class _Run:
 
     def epoch(self) -> dict[str, float]:
         """What is left of an epoch, its validation and its checkpoint."""
-        state, settings, batches = self.state, self.settings, self.data.batches
+        state, settings = self.state, self.settings
+        batches, loader = self._stage()
+        last = self.plan.last_batch(state.epoch, len(batches))
         batches.set_epoch(state.epoch, state.batch)
-        for batch, signals in enumerate(self.data.train, start=state.batch):
+        for signals, batch in zip(loader, range(state.batch, last), strict=False):
             place = state.epoch + batch / len(batches)
             gan, ramp = self.plan.gan(place), self.plan.ramp(place)
             rate = set_learning_rates(state, settings, self.plan, place, len(batches))
@@ -133,7 +145,7 @@ class _Run:
             state.step += 1
             state.batch += 1
             _count(state.tally, scalars, batches.joined_items(batch))
-            if state.step % settings.log_every_steps == 0 or state.batch == len(batches):
+            if state.step % settings.log_every_steps == 0 or state.batch == last:
                 self._log(rate, gan=gan)
             self._between_steps()
         metrics = dict(state.tally.logged)
@@ -152,12 +164,17 @@ class _Run:
     def _log(self, rate: float, *, gan: bool) -> None:
         state, tally = self.state, self.state.tally
         means = _joined_means(self.accelerator, tally)
+        batches, _ = self._stage()
+        items = min(batches.length, self.plan.last_batch(state.epoch, len(batches)) * batches.joined)
         for name, mean in means.items():
-            tally.logged[name] += mean * tally.open_items / self.data.batches.length
+            tally.logged[name] += mean * tally.open_items / items
         self.journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1})
         self.monitor.observe(state.step, means)
         self.progress.show(state, means, steps=tally.open_steps, gan=gan)
         state.tally = Tally(logged=tally.logged)
+
+    def _stage(self) -> tuple[EpochBatches, Loader]:
+        return self.data.stage(long=self.state.epoch >= self.plan.long_start)
 
     def _validated(self) -> dict[str, float]:
         state = self.state
@@ -192,8 +209,8 @@ class _Run:
         self._save({}, best=False)
         state = self.state
         raise TrainingInterrupted(
-            f"interrupted after step {state.step} (batch {state.batch} of {len(self.data.batches)} in epoch "
-            f"{state.epoch + 1} of {self.settings.epochs}); a checkpoint is written, go on with --resume auto.",
+            f"interrupted after step {state.step} (batch {state.batch} of {len(self._stage()[0])} in epoch "
+            f"{state.epoch + 1} of {math.ceil(self.plan.length)}); a checkpoint is written, go on with --resume auto.",
             self.ending.signal,
         )
 
@@ -202,7 +219,10 @@ class _Run:
         state.tally.open = _joined_sums(self.accelerator, state.tally)
         self.monitor.refuse_nan(state.step, {name: float(value) for name, value in state.tally.open.items()})
         if self.accelerator.is_main_process:
-            save_checkpoint(self.settings.output_dir, state, self.settings, metrics, best=best, order=self.data.order())
+            order, planned = self.data.order(self._stage()[0]), self.length.planned
+            save_checkpoint(
+                self.settings.output_dir, state, self.settings, metrics, best=best, order=order, planned=planned
+            )
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
 

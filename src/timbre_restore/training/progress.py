@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from rich.console import Console
 from timbre_restore.training.bands import phase_of
 
 if TYPE_CHECKING:
+    from timbre_restore.training.schedule import Plan
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
 
@@ -21,15 +23,23 @@ class Progress:
     """Steps done, phase, losses, batches per second, time left."""
 
     def __init__(
-        self, settings: TrainSettings, epoch_steps: int, state: TrainState, say: Callable[[str], None], *, visible: bool
+        self,
+        settings: TrainSettings,
+        plan: Plan,
+        epoch_steps: int,
+        state: TrainState,
+        say: Callable[[str], None],
+        *,
+        visible: bool,
     ) -> None:
         self._settings = settings
+        self._plan = plan
         self._say = say
         self._epoch_steps = epoch_steps
         self._last = time.monotonic()
         self._rate = 0.0
         self._bar = bars.Progress(
-            bars.TextColumn("epoch {task.fields[epoch]}/" + str(settings.epochs) + " {task.fields[phase]}"),
+            bars.TextColumn("epoch {task.fields[epoch]}/" + str(math.ceil(plan.length)) + " {task.fields[phase]}"),
             bars.BarColumn(),
             bars.TextColumn("{task.fields[losses]}"),
             bars.TextColumn("{task.fields[rate]:.2f} batches/s"),
@@ -38,7 +48,7 @@ class Progress:
             disable=not (visible and sys.stderr.isatty()),
         )
         self._task = self._bar.add_task(
-            "train", total=settings.epochs * epoch_steps, completed=state.epoch * epoch_steps + state.batch,
+            "train", total=round(plan.length * epoch_steps), completed=state.epoch * epoch_steps + state.batch,
             epoch=state.epoch + 1, phase="", losses="", rate=0.0,
         )  # fmt: skip
 
@@ -57,13 +67,13 @@ class Progress:
         self._last = now
         self._bar.update(
             self._task, completed=state.epoch * self._epoch_steps + state.batch, epoch=state.epoch + 1,
-            phase=phase_of(state.epoch, warmup_epochs=self._settings.warmup_epochs, gan=gan),
+            phase=phase_of(state.epoch, warmup_epochs=self._plan.warmup, gan=gan),
             losses=_losses(means), rate=self._rate,
         )  # fmt: skip
 
     def epoch_done(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """A line that stays."""
-        self._say(f"epoch {epoch}/{self._settings.epochs}: {_losses(metrics)}  {self._rate:.2f} batches/s")
+        self._say(f"epoch {epoch}/{math.ceil(self._plan.length)}: {_losses(metrics)}  {self._rate:.2f} batches/s")
         self._last = time.monotonic()
 
 

@@ -29,11 +29,18 @@ class Plan:
     """When what happens in a run. Places are counted in epochs from its begin, so another batch size changes none."""
 
     length: float
+    """Where it ends, perhaps within an epoch."""
     warmup: float
     gan_start: float
     """Infinite without a game."""
     gan_ramp: float
     final_factor: float
+    long_start: float
+    """The epoch from which on segments are long ones; infinite without them."""
+
+    def last_batch(self, epoch: int, epoch_steps: int) -> int:
+        """How many of an epoch's batches the run goes through."""
+        return max(0, min(epoch_steps, round((self.length - epoch) * epoch_steps)))
 
     def gan(self, place: float) -> bool:
         """Whether discriminators take part."""
@@ -46,14 +53,21 @@ class Plan:
         return min(1.0, (place - self.gan_start) / self.gan_ramp) if self.gan_ramp else 1.0
 
 
-def plan_of(settings: TrainSettings) -> Plan:
-    """The plan that the settings describe."""
+def plan_of(settings: TrainSettings, length: float | None = None) -> Plan:
+    """The plan that the settings describe, for a run of so many epochs.
+
+    A run of another length than `settings.epochs` keeps its shape: each phase has the same share of it.
+    """
+    length = float(settings.epochs) if length is None else length
+    share = length / settings.epochs
+    long_epochs = max(1, round(share * settings.long_epochs)) if settings.long_epochs else 0
     return Plan(
-        length=float(settings.epochs),
-        warmup=float(settings.warmup_epochs),
-        gan_start=float(settings.gan_start_epoch) if settings.has_game else math.inf,
-        gan_ramp=settings.gan_ramp_epochs,
+        length=length,
+        warmup=share * settings.warmup_epochs,
+        gan_start=share * settings.gan_start_epoch if settings.has_game else math.inf,
+        gan_ramp=share * settings.gan_ramp_epochs,
         final_factor=settings.final_factor,
+        long_start=max(0, math.ceil(length) - long_epochs) if long_epochs else math.inf,
     )
 
 

@@ -36,9 +36,19 @@ class TrainSettings:
     )
     seed: int = 0
     epochs: int = 60
+    steps: int | None = None
+    hours: float | None = None
     batch_size: int = 16
     gan_start_epoch: int = 15
     gan_ramp_epochs: float = 1.0
+    long_epochs: int = 0
+    long_run: int = 30
+    """Items that make a long segment."""
+    long_batch_size: int = 2
+    window: int = 0
+    """Samples of a window that gradients stay in; 0 for a whole segment."""
+    freeze: tuple[str, ...] = ()
+    start_from: Path | None = None
     warmup_epochs: int = 5
     final_factor: float = 0.02
     learning_rate: float = 5e-4

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from timbre_restore.errors import ConfigError
 from timbre_restore.losses import Objective
 from timbre_restore.models import Discriminators, make_generator
 from timbre_restore.training.settings import TrainSettings
@@ -55,6 +58,7 @@ def create_state(settings: TrainSettings) -> TrainState:
     if settings.discriminator_layout == "channels_last":
         discriminators.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = copy.deepcopy(generator).requires_grad_(False).eval()
+    _freeze(generator, settings.freeze)
     return TrainState(
         generator=generator,
         discriminators=discriminators,
@@ -63,6 +67,23 @@ def create_state(settings: TrainSettings) -> TrainState:
         discriminator_optimizer=_adamw(discriminators, settings.discriminator_learning_rate, settings),
         objective=Objective(settings.loss_weights),
     )
+
+
+def _freeze(generator: nn.Module, patterns: Sequence[str]) -> None:
+    """Keep the tensors of these names as they are. Raises `ConfigError` for a pattern that names none."""
+    names = [name for name, _ in generator.named_parameters()]
+    idle = [pattern for pattern in patterns if not fnmatch.filter(names, pattern)]
+    parts = ", ".join(dict.fromkeys(f"{name.split('.')[0]}*" for name in names))
+    problems = [
+        f"training.freeze: '{pattern}' names no tensor of the generator; its parts are {parts}." for pattern in idle
+    ]
+    frozen = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+    if len(frozen) == len(names):
+        problems.append("training.freeze: names every tensor of the generator, which leaves nothing to train.")
+    if problems:
+        raise ConfigError(problems)
+    for name, tensor in generator.named_parameters():
+        tensor.requires_grad_(name not in frozen)
 
 
 def _adamw(module: nn.Module, learning_rate: float, settings: TrainSettings) -> torch.optim.AdamW:

@@ -12,13 +12,14 @@ they make the gradient of one process with the joined batch, also when their num
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from timbre_restore import losses
+from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.losses import Sound
 from timbre_restore.models import Verdict
 from timbre_restore.training.schedule import ema_decay
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
 
+GAME = ("adversarial", "feature_matching")
 Scalars = dict[str, Tensor]
 PerItem = dict[str, Tensor]
 """Losses by name, a value per item `[B]`."""
@@ -44,35 +46,46 @@ def whole_step(
     gan: bool,
     ramp: float = 1.0,
 ) -> Scalars:
-    """One batch, degraded, clean, noisy and perhaps hints; `ramp` in [0, 1] scales the weights of the game."""
+    """One batch, degraded, clean, noisy and perhaps hints; `ramp` in [0, 1] scales the weights of the game.
+
+    A segment longer than `settings.window` is gone through in windows: the generator goes on in each from what the one
+    before left, gradients stay within a window and add up, and the networks move once (truncated backpropagation
+    through time, Williams & Peng 1990, without overlap).
+    """
     degraded, clean, *given = (x.to(accelerator.device, non_blocking=True) for x in signals)
     items = batches.joined_items(batch) / batches.world
     if batches.own_items(batch) == 0:
         items = float("inf")  # a stand-in item weighs nothing
-    with accelerator.autocast():
-        restored = state.generator(degraded, *given)
-    gain = losses.item_gain(clean)
-    ours, theirs = Sound(restored.float() * gain), Sound(clean * gain)
-    terms, weights = state.objective(ours, theirs), dict(settings.loss_weights)
+    clean = clean * (gain := losses.item_gain(clean))
+    learning = gan and state.step % settings.discriminator_every == 0
+    state.generator_optimizer.zero_grad(set_to_none=True)
+    if learning:
+        state.discriminator_optimizer.zero_grad(set_to_none=True)
+    windows, memory = _windows(degraded.shape[-1], settings.window), None
     scalars: Scalars = {}
-    if gan:
-        length = settings.discriminator_segment
-        if 0 < length < clean.shape[-1]:
-            starts = batches.cuts(batch, clean.shape[-1], length)
-            ours, theirs = ours.cut(starts, length), theirs.cut(starts, length)
-        learning = state.step % settings.discriminator_every == 0
-        restored_verdicts, clean_verdicts = judged(state, accelerator, settings, ours, theirs, learning=learning)
-        if learning:
-            charges = discriminator_terms(restored_verdicts, clean_verdicts, settings.adversarial_loss)
-            scalars = learn_discriminators(state, accelerator, charges, items=items, clip=settings.gradient_clip)
-        wanted = {name: weights[name] for name in ("adversarial", "feature_matching") if weights[name] > 0}
-        terms |= generator_terms(restored_verdicts, clean_verdicts, settings.adversarial_loss, wanted)
-        weights |= {name: ramp * weight for name, weight in wanted.items()}
-        scalars |= _mean_scores(restored_verdicts, clean_verdicts, items)
-    scalars |= learn_generator(state, accelerator, terms, weights, items=items, clip=settings.gradient_clip)
-    if gan and learning:
-        state.discriminator_optimizer.step()
-    state.generator_optimizer.step()
+    for window in windows:
+        with _reduced(state, accelerator, window is windows[-1]):
+            restored, memory = _restored(state, accelerator, (degraded, *given), window, len(windows) > 1, memory)
+            ours, theirs = Sound(restored.float() * gain), Sound(clean[..., slice(*window)])
+            terms, weights = state.objective(ours, theirs), dict(settings.loss_weights)
+            shares: Scalars = {}
+            if gan:
+                ours, theirs = _cut(settings, batches, batch, window, ours, theirs)
+                verdicts = judged(state, accelerator, settings, ours, theirs, learning=learning)
+                shares = _mean_scores(*verdicts, items * len(windows))
+                if learning:
+                    charges = discriminator_terms(*verdicts, settings.adversarial_loss)
+                    shares |= charge(accelerator, state.discriminators, charges, {}, items * len(windows), keep=True)[1]
+                wanted = {name: ramp * weights[name] for name in GAME if weights[name] > 0}
+                terms |= generator_terms(*verdicts, settings.adversarial_loss, wanted)
+                weights |= wanted
+            total, own = charge(accelerator, state.generator, terms, weights, items * len(windows))
+            for name, value in (shares | own | {"total": total}).items():
+                scalars[name] = scalars[name] + value if name in scalars else value
+    if learning:
+        norm = move(accelerator, state.discriminators, state.discriminator_optimizer, settings.gradient_clip)
+        scalars["discriminator_gradient_norm"] = norm
+    scalars["gradient_norm"] = move(accelerator, state.generator, state.generator_optimizer, settings.gradient_clip)
     update_ema(state, accelerator.unwrap_model(state.generator), settings.ema_decay)
     return scalars
 
@@ -109,32 +122,30 @@ def generator_terms(restored: list[Verdict], clean: list[Verdict], kind: str, na
     return terms
 
 
-def learn_discriminators(state: TrainState, accelerator: Any, terms: PerItem, *, items: float, clip: float) -> Scalars:
-    """Gradients of the discriminators' loss, in the discriminators alone. The graph stays for the generator's."""
-    state.discriminator_optimizer.zero_grad(set_to_none=True)
+def charge(
+    accelerator: Any,
+    network: nn.Module,
+    terms: PerItem,
+    weights: Mapping[str, float],
+    items: float,
+    *,
+    keep: bool = False,
+) -> tuple[Tensor, Scalars]:
+    """Add to the network's gradients, and to no other's, those of the weighted sum of `terms`.
+
+    A weight is 1 unless given. That sum comes back, and the means of the terms. `keep` leaves the graph for another.
+    """
     scalars = {name: values.sum() / items for name, values in terms.items()}
-    own = _trainable(state.discriminators)
-    accelerator.backward(torch.stack(list(scalars.values())).sum(), inputs=own, retain_graph=True)
-    norm = accelerator.clip_grad_norm_(own, clip)
-    return {name: value.detach() for name, value in scalars.items()} | {
-        "discriminator_gradient_norm": torch.as_tensor(norm)
-    }
+    total = torch.stack([weights.get(name, 1.0) * value for name, value in scalars.items()]).sum()
+    accelerator.backward(total, inputs=_trainable(network), retain_graph=keep)
+    return total.detach(), {name: value.detach() for name, value in scalars.items()}
 
 
-def learn_generator(
-    state: TrainState, accelerator: Any, terms: PerItem, weights: Mapping[str, float], *, items: float, clip: float
-) -> Scalars:
-    """Gradients of the weighted sum of `terms`, in the generator alone."""
-    state.generator_optimizer.zero_grad(set_to_none=True)
-    scalars = {name: values.sum() / items for name, values in terms.items()}
-    total = torch.stack([weights[name] * value for name, value in scalars.items()]).sum()
-    own = _trainable(state.generator)
-    accelerator.backward(total, inputs=own)
-    norm = accelerator.clip_grad_norm_(own, clip)
-    return {name: value.detach() for name, value in scalars.items()} | {
-        "total": total.detach(),
-        "gradient_norm": torch.as_tensor(norm),
-    }
+def move(accelerator: Any, network: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
+    """One step of the network's optimiser; the gradient's norm before clipping comes back."""
+    norm = accelerator.clip_grad_norm_(_trainable(network), clip)
+    optimizer.step()
+    return torch.as_tensor(norm)
 
 
 def update_ema(state: TrainState, generator: nn.Module, decay: float) -> None:
@@ -142,6 +153,52 @@ def update_ema(state: TrainState, generator: nn.Module, decay: float) -> None:
     keep = ema_decay(state.step, decay)
     with torch.no_grad():
         torch._foreach_lerp_(list(state.ema.parameters()), list(generator.parameters()), 1.0 - keep)
+
+
+def _windows(samples: int, longest: int) -> list[tuple[int, int]]:
+    """First sample, and the one after the last, of each window of a segment; one window where it is short enough."""
+    if not 0 < longest < samples:
+        return [(0, samples)]
+    return [(at, min(samples, at + longest)) for at in range(0, samples, longest)]
+
+
+def _restored(
+    state: TrainState,
+    accelerator: Any,
+    signals: Sequence[Tensor],
+    window: tuple[int, int],
+    goes_on: bool,
+    memory: dict[str, Tensor] | None,
+) -> tuple[Tensor, dict[str, Tensor] | None]:
+    """The generator's output in the window, and what the next window needs, without its past."""
+    with accelerator.autocast():
+        if not goes_on:
+            return state.generator(*signals), None
+        first, stop = (at // HOP_SAMPLES for at in window)
+        restored, memory = state.generator(*signals, span=(first, stop), memory=memory)
+    assert memory is not None
+    return restored, {name: tensor.detach() for name, tensor in memory.items()}
+
+
+def _cut(
+    settings: TrainSettings, batches: EpochBatches, batch: int, window: tuple[int, int], ours: Sound, theirs: Sound
+) -> tuple[Sound, Sound]:
+    """What the discriminators hear of a window."""
+    heard, length = ours.wave.shape[-1], settings.discriminator_segment
+    if not 0 < length < heard:
+        return ours, theirs
+    starts = batches.cuts(batch, heard, length, item=window[0] // settings.segment)
+    return ours.cut(starts, length), theirs.cut(starts, length)
+
+
+@contextmanager
+def _reduced(state: TrainState, accelerator: Any, last: bool) -> Iterator[None]:
+    """Processes add up their gradients once per step: with those of the last window."""
+    with ExitStack() as stack:
+        if not last:
+            for network in (state.generator, state.discriminators):
+                stack.enter_context(accelerator.no_sync(network))
+        yield
 
 
 def _trainable(module: nn.Module) -> list[nn.Parameter]:

@@ -14,10 +14,10 @@ import torch
 from accelerate import Accelerator
 
 from timbre_restore.training.data import RunData
-from timbre_restore.training.loop import threads_of_process
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import create_state, place_state
 from timbre_restore.training.steps import whole_step
+from timbre_restore.training.threads import threads_of_process
 from timbre_restore.training.validate import validate
 
 WARM_STEPS = 1

@@ -1,0 +1,78 @@
+"""How long a run is, in epochs, as everything in it is counted; whether it was given so, in steps or in hours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+
+from timbre_restore.training.checkpoint import Checkpoint
+from timbre_restore.training.settings import TrainSettings
+from timbre_restore.training.trial import StepTimes, time_steps
+
+TIMED_STEPS = 8
+"""Of each kind; fewer where they take long."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """So many epochs; `planned` is what a checkpoint keeps of a length that was measured."""
+
+    epochs: float
+    planned: dict[str, float] | None = None
+
+
+def length_of(
+    settings: TrainSettings,
+    checkpoint: Checkpoint | None,
+    *,
+    epoch_steps: int,
+    validation_batches: int,
+    talk: Callable[[str], None],
+    measure: Callable[[TrainSettings, int], StepTimes] = time_steps,
+) -> Length:
+    """The length of the run.
+
+    Hours become steps once, from measured speed; a run that goes on keeps what was planned.
+    """
+    if settings.steps is not None:
+        return Length(settings.steps / epoch_steps)
+    if settings.hours is None:
+        return Length(float(settings.epochs))
+    planned: dict[str, float] | None = checkpoint.content.get("planned") if checkpoint is not None else None
+    if planned is not None:
+        if planned["hours"] != settings.hours:
+            talk(
+                f"warning: training.hours is {settings.hours:g} and was {planned['hours']:g} when the run was planned: "
+                f"its length stays {planned['epochs']:.3g} epochs."
+            )
+        return Length(planned["epochs"], planned)
+    times = measure(settings, TIMED_STEPS)
+    epochs = epochs_in(settings, times, epoch_steps=epoch_steps, validation_batches=validation_batches)
+    # Each process has measured its own steps; all must end at the same one.
+    (epochs,) = broadcast_object_list([epochs])
+    talk(
+        f"training.hours {settings.hours:g} is planned as {round(epochs * epoch_steps)} steps ({epochs:.3g} epochs): "
+        f"{_mean(times.plain_s):.3g} s a step before the GAN, {_mean(times.gan_s):.3g} s with it."
+    )
+    return Length(epochs, {"hours": settings.hours, "epochs": epochs})
+
+
+def epochs_in(settings: TrainSettings, times: StepTimes, *, epoch_steps: int, validation_batches: int) -> float:
+    """Epochs that fit into `settings.hours`, each with its validation, at least one step's worth."""
+    assert settings.hours is not None
+    before = min(1.0, settings.gan_start_epoch / settings.epochs) if settings.has_game else 1.0
+    step_s = before * _mean(times.plain_s) + (1.0 - before) * _mean(times.gan_s)
+    epoch_s = epoch_steps * step_s
+    whole, rest = divmod(settings.hours * 3600.0, epoch_s + validation_batches * times.validation_s)
+    # The last epoch, cut short, is validated too.
+    cut = max(0.0, rest - validation_batches * times.validation_s) / epoch_s
+    steps = math.floor((whole + min(1.0, cut)) * epoch_steps)
+    return max(1, steps) / epoch_steps
+
+
+def _mean(seconds: Any) -> float:
+    return float(sum(seconds) / len(seconds))
