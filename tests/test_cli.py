@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,20 @@ FULL_DISK = "error: /d/x.wav: the disk is full (No space left); free some space 
 POSITIONALS = {"restore": ["in.wav"], "export": ["run"]}
 
 
+def commands_of(program: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb, those of a verb by two words, and its parameters."""
+    for name, command in program.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
 def options() -> list[tuple[str, str, bool]]:
     """(verb, option, whether it takes a value) of everything that has a '-' inside its name."""
-    commands: Any = getattr(get_command(build_app()), "commands")  # noqa: B009
     return [
         (verb, name, not parameter.is_flag)
-        for verb, command in commands.items()
+        for verb, command in commands_of(get_command(build_app()))
         for parameter in command.params
         for name in parameter.opts
         if name.startswith("--") and "-" in name[2:]
@@ -84,19 +92,19 @@ def test_every_option_is_accepted_with_either_dash(
     verb: str, option: str, takes_value: bool, dash: str, capsys: Capture
 ) -> None:
     spelled = "--" + option[2:].replace("-", dash)
-    assert main([verb, *POSITIONALS.get(verb, []), spelled, *(["1"] if takes_value else []), "--help"]) == 0
+    assert main([*verb.split(), *POSITIONALS.get(verb, []), spelled, *(["1"] if takes_value else []), "--help"]) == 0
     assert "Usage:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, "bench train"])
 def test_every_verb_takes_config_and_set(verb: str, capsys: Capture) -> None:
-    assert main([verb, "--help"]) == 0
+    assert main([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert "--set KEY=VALUE" in text
     assert "--config FILE" in text
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, "bench train"])
 def test_every_verb_reports_a_misspelled_key_before_any_work(verb: str, capsys: Capture, tmp_path: Path) -> None:
     needed = {
         "restore": ["in.wav", "-o", "out.wav"],
@@ -104,7 +112,7 @@ def test_every_verb_reports_a_misspelled_key_before_any_work(verb: str, capsys: 
         "check": ["default"],
         "demo": ["--out", str(tmp_path)],
     }
-    assert main([verb, *needed.get(verb, []), "--set", "training.epoch=3", "--set", "sed=1"]) == 2
+    assert main([*verb.split(), *needed.get(verb, []), "--set", "training.epoch=3", "--set", "sed=1"]) == 2
     error = capsys.readouterr().err
     assert "training.epoch: unknown key; did you mean 'epochs'?" in error
     assert "sed: unknown key; did you mean 'seed'?" in error

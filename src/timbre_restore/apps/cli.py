@@ -10,13 +10,14 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from timbre_restore import __version__
-from timbre_restore.apps import audit, bench, check, demo, evaluate, prepare, restore, train
+from timbre_restore.apps import audit, bench_frame, bench_train, check, demo, evaluate, prepare, restore, train
 from timbre_restore.apps.console import note, say
 from timbre_restore.apps.entry import INTERRUPTED_STATUS, interrupted
 from timbre_restore.errors import TimbreRestoreError
@@ -24,7 +25,9 @@ from timbre_restore.errors import TimbreRestoreError
 PROGRAM = "timbre-restore"
 USAGE_STATUS = 2
 
-VERBS: dict[str, Callable[..., int | None]] = {
+Verb = Callable[..., int | None]
+
+VERBS: dict[str, Verb | dict[str, Verb]] = {
     "prepare": prepare.prepare,
     "audit": audit.audit,
     "train": train.train,
@@ -32,10 +35,13 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "export": train.export,
     "restore": restore.restore,
     "check": check.check,
-    "bench": bench.bench,
     "demo": demo.demo,
+    "bench": {"frame": bench_frame.frame, "train": bench_train.train},
 }
-"""Verb → function, in the order of the help. A function's parameters are its options."""
+"""Verb → function, in the order of the help. A function's parameters are its options.
+
+Where a verb has several, by a second word, the first one is meant when there is none.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,8 +81,28 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_program)
     for name, verb in VERBS.items():
-        app.command(name)(verb)
+        if isinstance(verb, dict):
+            app.add_typer(_several(verb), name=name)
+        else:
+            app.command(name)(verb)
     return app
+
+
+class _FirstUnlessNamed(TyperGroup):
+    """Verbs of a verb: a line that names none is the first one's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0].startswith("-"):
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
+def _several(verbs: dict[str, Verb]) -> typer.Typer:
+    first = next(iter(verbs.values()))
+    group = typer.Typer(cls=_FirstUnlessNamed, help=first.__doc__)
+    for name, verb in verbs.items():
+        group.command(name)(verb)
+    return group
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""Verb `bench`: what the restorer and the suppressor cost per frame, on one core, in the same run.
+"""Verb `bench`, or `bench frame`: what restorer and suppressor cost per frame, on one core, in the same run.
 
 The restorer is timed hop by hop in a stream, as it runs behind a suppressor. The suppressor's runtime takes whole
 signals and opens its model for each, so it is timed over a stretch, less the time of an almost empty one, and its
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from timbre_restore.apps.console import STDOUT, give_json, progress_bar, show
-from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, configure
+from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, check_targets, configure
 from timbre_restore.apps.suppressing import suppressor_of
 
 if TYPE_CHECKING:
@@ -40,15 +40,16 @@ class Cost:
     """What one measurement is."""
 
 
-def bench(
+def frame(
     rounds: Annotated[int, typer.Option(min=2, help="Stretches of three seconds to measure.")] = 20,
     model: ModelFile = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON; '-' is stdout.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Measure what a frame costs on one core."""
+    """Measure what a frame costs, or training ('bench train')."""
     settings = configure(config, overrides)
+    check_targets({"--json": json})
     import numpy as np
 
     from timbre_restore.runtime import Restorer
