@@ -13,10 +13,10 @@ import torch
 
 from tests.corpora import Run, contents, spec_of
 from tests.test_training import SEGMENT, fresh_state, make_corpus, settings
-from timbre_restore import losses
 from timbre_restore.apps.cli import main
 from timbre_restore.corpus.recordings import first_items
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingInterrupted
+from timbre_restore.losses import objective
 from timbre_restore.models import DiscriminatorSettings
 from timbre_restore.training import TrainSettings, overfit, run_trial, timing, trial
 from timbre_restore.training.one_batch import SHARE, STEPS
@@ -126,8 +126,8 @@ def test_a_loss_that_is_not_trained_on_is_judged_by_its_validation(corpus: Path,
 
 
 def test_nan_in_training_fails_with_its_name(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = losses.l1
-    monkeypatch.setattr(losses, "l1", lambda estimate, reference: math.nan * plain(estimate, reference))
+    plain = objective.l1
+    monkeypatch.setattr(objective, "l1", lambda estimate, reference: math.nan * plain(estimate, reference))
     found = run_trial(settings(corpus, tmp_path / "run", **SMALLEST), 1)
     assert not found.passed
     assert verdicts(found) == {"errors": False, "NaN": False, "l1": None, "multi_stft": None}
