@@ -13,6 +13,7 @@ import torch
 
 from tests.corpora import Run, contents, spec_of
 from tests.test_training import SEGMENT, fresh_state, make_corpus, settings
+from timbre_restore import losses
 from timbre_restore.apps.cli import main
 from timbre_restore.corpus.recordings import first_items
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingInterrupted
