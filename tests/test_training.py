@@ -27,6 +27,7 @@ from timbre_restore.losses import item_gain
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, loop, train
 from timbre_restore.training.checkpoint import forget_later, save_checkpoint
+from timbre_restore.training.journal import TIMES
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.resume import place_in_epoch
 from timbre_restore.training.schedule import ema_decay, learning_rate_factor, set_learning_rates
@@ -89,9 +90,9 @@ def settings(corpus: Path, out: Path, **changes: object) -> TrainSettings:
 
 
 def lines(run: Path, kind: str) -> list[dict[str, float]]:
-    return [
-        entry for text in (run / "log.jsonl").read_text().splitlines() if (entry := json.loads(text))["kind"] == kind
-    ]
+    """Of the log, without what two equal runs may differ in."""
+    entries = [json.loads(text) for text in (run / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in e.items() if k not in TIMES} for e in entries if e["kind"] == kind]
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:

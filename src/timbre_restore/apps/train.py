@@ -32,6 +32,9 @@ def train(
     """Train generator and discriminators on a prepared corpus; also under torchrun."""
     settings = configure(config, overrides)
     need_torch("training")
+    from timbre_restore.training import require_trackers
+
+    require_trackers(settings.training.trackers)
     if not skip_audit:
         _require_sound(settings)
     from timbre_restore.training import train as run
@@ -39,7 +42,7 @@ def train(
     summary = run(train_settings(settings), resume=resume, say=note)
     if os.environ.get("RANK", "0") == "0":
         minutes = summary.seconds / 60.0
-        say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes")
+        say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes; see run.html there")
 
 
 def export(
@@ -121,7 +124,9 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
         segment=config.data.segment,
         random_gain_db=config.data.random_gain_db,
         black_box_share=training.black_box_share,
+        trackers=tuple(training.trackers),
         record=config.model_dump(mode="json"),
+        defaults=Config().model_dump(mode="json"),
     )
 
 

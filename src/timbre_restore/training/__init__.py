@@ -2,7 +2,9 @@
 
 from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, load_generator
 from timbre_restore.training.loop import TrainSummary, train
+from timbre_restore.training.page import write_page
 from timbre_restore.training.settings import TrainSettings
+from timbre_restore.training.trackers import require_trackers
 from timbre_restore.training.trial import StepTimes, time_steps
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "TrainSummary",
     "find_checkpoint",
     "load_generator",
+    "require_trackers",
     "time_steps",
     "train",
+    "write_page",
 ]

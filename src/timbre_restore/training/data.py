@@ -19,6 +19,7 @@ from timbre_restore.loading import (
     TimbreRestoreDataset,
     read_list,
 )
+from timbre_restore.training.listened import choose
 from timbre_restore.training.settings import TrainSettings
 
 LISTENED_ITEMS = 2
@@ -50,7 +51,7 @@ class RunData:
             chosen = [i * len(val_set) // min(most, len(val_set)) for i in range(min(most, len(val_set)))]
             own = FixedBatches(chosen[rank::world], settings.batch_size)
             self.val = Loader(val_set, own, device=accelerator.device)
-            self.listened = [val_set[i] for i in chosen[:: max(1, len(chosen) // LISTENED_ITEMS)][:LISTENED_ITEMS]]
+            self.listened = [val_set[i] for i in choose(val_set, chosen, LISTENED_ITEMS)]
 
     def order(self) -> dict[str, Any]:
         """What the order of the items follows from; `corpus` is of the list, wherever the corpus lies."""

@@ -5,26 +5,30 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import ProjectConfiguration, set_seed
 
 from timbre_restore.errors import TrainingInterrupted
 from timbre_restore.training.checkpoint import restore_state, save_checkpoint
+from timbre_restore.training.clock import Clock
 from timbre_restore.training.data import RunData
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.journal import Journal
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.progress import Progress
+from timbre_restore.training.record import begin_record, ending_kept
 from timbre_restore.training.resume import checkpoint_to_resume, make_room, place_in_epoch
 from timbre_restore.training.schedule import set_learning_rates
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import Tally, TrainState, create_state, place_state
 from timbre_restore.training.steps import Scalars, whole_step
+from timbre_restore.training.trackers import require_trackers, start_trackers
 from timbre_restore.training.validate import listen, validate
 
 
@@ -55,14 +59,15 @@ def train(
     bit. `say` gets what a person should read. Raises `TrainingInterrupted`, with a checkpoint behind it, after SIGTERM
     or Ctrl-C.
     """
+    require_trackers(settings.trackers)
     if settings.threads:
         torch.set_num_threads(threads_of_process(settings.threads))
     accelerator = Accelerator(
         # Without the flag, processes without an accelerator would each train alone instead of together.
         cpu=not torch.accelerator.is_available(),
         mixed_precision=settings.mixed_precision,
-        log_with="tensorboard",
-        project_dir=str(settings.output_dir),
+        log_with=list(settings.trackers),
+        project_config=ProjectConfiguration(str(settings.output_dir), str(settings.output_dir / "tensorboard")),
     )
     talk = say if accelerator.is_main_process else (lambda _: None)
     set_seed(settings.seed)
@@ -86,11 +91,17 @@ def train(
     monitor = Monitor(settings.log_every_steps)
     for entry in journal.before:
         monitor.remember(entry)
-    started = time.monotonic()
+    number = ""
+    keeping: AbstractContextManager[None] = nullcontext()
+    if accelerator.is_main_process:
+        number = begin_record(settings, state, data.order(), len(data.batches), processes=accelerator.num_processes)
+        keeping = ending_kept(settings.output_dir, state, talk)
+    start_trackers(accelerator, settings.output_dir, number=number, settings=settings.record)
     metrics: dict[str, float] = {}
-    progress = Progress(settings, len(data.batches), state, talk, visible=accelerator.is_main_process)
-    with listening() as ending, progress:
-        run = _Run(state, accelerator, settings, data, journal, monitor, progress, ending)
+    started, clock = time.monotonic(), Clock(journal.before)
+    progress = Progress(settings, len(data.batches), state, clock, talk, visible=accelerator.is_main_process)
+    with keeping, listening() as ending, progress:
+        run = _Run(state, accelerator, settings, data, journal, monitor, progress, ending, clock)
         try:
             while state.epoch < settings.epochs:
                 metrics = run.epoch()
@@ -116,6 +127,7 @@ class _Run:
     monitor: Monitor
     progress: Progress
     ending: Ending
+    clock: Clock
     saved_at: float = field(default_factory=time.monotonic)
 
     def epoch(self) -> dict[str, float]:
@@ -128,21 +140,26 @@ class _Run:
             scalars = whole_step(state, self.accelerator, settings, batches, batch, signals, gan=gan)
             state.step += 1
             state.batch += 1
+            self.clock.step_done()
             _count(state.tally, scalars, batches.joined_items(batch))
             if state.step % settings.log_every_steps == 0 or state.batch == len(batches):
                 self._log(rate, gan=gan)
             self._between_steps()
         metrics = dict(state.tally.logged)
         if self.data.val is not None:
-            metrics |= self._validated()
+            with self.clock.beside():
+                metrics |= self._validated()
         state.epoch, state.batch, state.tally = state.epoch + 1, 0, Tally()
-        self.journal.write("epoch", state.step, metrics | {"epoch": state.epoch})
-        self.progress.epoch_done(state.epoch, metrics)
+        times = {"seconds": round(self.clock.seconds, 3)}
+        self.journal.write("epoch", state.step, metrics | {"epoch": state.epoch} | times)
+        self.clock.epoch_done()
+        self.progress.epoch_done(state, metrics, gan=gan)
         name = settings.best_metric
         judged = metrics.get(name, metrics.get(name.removeprefix("val_"), metrics["total"]))
         best = judged < state.best
         state.best = min(judged, state.best)
-        self._save(metrics, best=best)
+        with self.clock.beside():
+            self._save(metrics, best=best)
         return metrics
 
     def _log(self, rate: float, *, gan: bool) -> None:
@@ -150,9 +167,10 @@ class _Run:
         means = _joined_means(self.accelerator, tally)
         for name, mean in means.items():
             tally.logged[name] += mean * tally.open_items / self.data.batches.length
-        self.journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1})
+        times = self.clock.interval(gan=gan)
+        self.journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1} | times)
         self.monitor.observe(state.step, means)
-        self.progress.show(state, means, steps=tally.open_steps, gan=gan)
+        self.progress.show(state, means, batches_per_s=times["batches_per_s"], gan=gan)
         state.tally = Tally(logged=tally.logged)
 
     def _validated(self) -> dict[str, float]:
@@ -182,7 +200,8 @@ class _Run:
         if asked:
             self._interrupt()
         if due:
-            self._save({}, best=False)
+            with self.clock.beside():
+                self._save({}, best=False)
 
     def _interrupt(self) -> NoReturn:
         self._save({}, best=False)

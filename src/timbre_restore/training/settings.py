@@ -50,7 +50,10 @@ class TrainSettings:
     segment: int = 48_000
     random_gain_db: float = 0.0
     black_box_share: float = 0.0
+    trackers: tuple[str, ...] = ("tensorboard",)
     record: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What `record` would be without a word of the person's; none to compare with where it is empty."""
 
     def gan_active(self, epoch: int) -> bool:
         """Whether epoch `epoch` (from 0) trains with discriminators."""
