@@ -52,8 +52,8 @@ def _plots(report: Report) -> str:
     if report.spectra:
         hz = [value / 1000.0 for value in report.spectra[0].tops_hz]
         lines = [Line(spectrum.name, hz, spectrum.level_db) for spectrum in report.spectra]
-        ends = {"across": (0.0, hz[-1]), "up": (SHOWN_DB, 0.0)}
-        figures.insert(0, curves("Mean spectrum of clean, by source", lines, ("kHz", "dB"), **ends))
+        title, ends = "Mean spectrum of clean, by source", ((0.0, hz[-1]), (SHOWN_DB, 0.0))
+        figures.insert(0, curves(title, lines, ("kHz", "dB"), across=ends[0], up=ends[1]))
     rows = [[escape(d.name), *(f"{value:.4g}" for value in d.quantiles), escape(d.unit)] for d in report.distributions]
     numbers = table(["", "lowest", "5 %", "median", "95 %", "highest", ""], rows)
     return f'<h2>Distributions</h2>\n<div class="plots">{"".join(figures)}</div>\n{numbers}'

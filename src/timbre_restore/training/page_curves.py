@@ -73,7 +73,7 @@ def _bands(account: Account, names: list[str]) -> list[Area]:
 
 
 def _ends(values: list[float], areas: list[Area], logarithmic: bool) -> tuple[float, float]:
-    """From under the lowest to over the highest of values and bands; a plain axis begins at 0 where nothing is below."""
+    """From under the lowest to over the highest of values and bands; a plain axis goes through 0."""
     shown = values + [value for area in areas for value in area.y]
     low, high = min(shown, default=0.0), max(shown, default=1.0)
     if logarithmic:

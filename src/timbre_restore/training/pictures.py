@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ RANGE_DB = 80.0
 
 
 def spectrograms(waves: Mapping[str, torch.Tensor], sample_rate_hz: int) -> NDArray[np.uint8]:
-    """Picture `[H, W, 3]` of named signals `[T]`: time to the right, frequency upwards, 0 dB the loudest cell of all."""
+    """Picture `[H, W, 3]` of named signals `[T]`: time to the right, frequency upwards; 0 dB is the loudest cell."""
     # Only when a run draws, or each start of a program would wait for matplotlib.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ def spectrograms(waves: Mapping[str, torch.Tensor], sample_rate_hz: int) -> NDAr
     levels = {name: _level_db(wave) for name, wave in waves.items()}
     loudest = max(float(level.max()) for level in levels.values())
     figure = Figure(figsize=(3.2 * len(levels) + 0.8, 3.2), dpi=90, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(levels), sharey=True, squeeze=False)[0]
     for panel, (name, level) in zip(panels, levels.items(), strict=True):
         seconds = waves[name].shape[-1] / sample_rate_hz

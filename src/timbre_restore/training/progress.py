@@ -22,7 +22,7 @@ IN_LINE = (*ON_BAR, "feature_matching", "val_l1", "val_multi_stft", "val_multi_s
 
 
 class Progress:
-    """Steps done, phase, losses against their bands (`↑` and `↓` mark what lies outside), batches per second, time left.
+    """Steps done, phase, losses against their bands (`↑` and `↓` mark what lies outside), batches/s, time left.
 
     A step with the GAN takes several times as long as one without: the time left counts both by what they took, and
     says so where no step of the GAN was made yet.
@@ -68,9 +68,10 @@ class Progress:
         """After every logged interval."""
         self._rate = batches_per_s
         phase = self._phase(state.epoch, gan)
+        losses = _losses(means, ON_BAR, phase, mark="[yellow]{}[/]")
         self._bar.update(
             self._task, completed=state.epoch * self._epoch_steps + state.batch, epoch=state.epoch + 1, phase=phase,
-            losses=_losses(means, ON_BAR, phase, mark="[yellow]{}[/]"), rate=batches_per_s, left=self._left(state).words,
+            losses=losses, rate=batches_per_s, left=self._left(state).words,
         )  # fmt: skip
 
     def epoch_done(self, state: TrainState, metrics: Mapping[str, float], *, gan: bool) -> None:

@@ -131,9 +131,7 @@ def _end(run: Path, step: int, how: str, said: str, talk: Callable[[str], None])
         if (run / "log.jsonl").is_file() and (run / "log.jsonl").stat().st_size:
             write_page(run)
     except OSError as exc:
-        talk(
-            f"warning: {run / 'run.html'}: the page of the run can't be written ({exc}); the run itself is not touched."
-        )
+        talk(f"warning: {run / 'run.html'}: can't be written ({exc}); the run itself is not touched.")
 
 
 def _how(exc: BaseException) -> str:

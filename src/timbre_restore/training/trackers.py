@@ -16,6 +16,9 @@ from timbre_restore.training.pictures import spectrograms
 PROJECT = "timbre-restore"
 EXTRAS = {"tensorboard": "train", "wandb": "wandb"}
 SILENT_MODES = ("offline", "disabled", "dryrun")
+NO_KEY = (
+    "training.trackers: wandb has no key to log in with; run `wandb login`, set WANDB_MODE=offline, or leave it out."
+)
 
 
 def require_trackers(names: Sequence[str]) -> None:
@@ -29,10 +32,7 @@ def require_trackers(names: Sequence[str]) -> None:
         import wandb
 
         if wandb.setup().settings.mode not in SILENT_MODES and not wandb.api.api_key:
-            raise ConfigError(
-                ["training.trackers: wandb has no key to log in with; run `wandb login`, set WANDB_MODE=offline, or leave "
-                 "it out."]
-            )  # fmt: skip
+            raise ConfigError([NO_KEY])
 
 
 def start_trackers(accelerator: Any, run: Path, *, number: str, settings: Mapping[str, Any]) -> None:
