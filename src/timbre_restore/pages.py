@@ -39,7 +39,7 @@ th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align
 th:first-child { text-align: left; padding-left: 0; }
 thead th { white-space: normal; color: var(--soft); font-weight: 600; font-size: .85rem; vertical-align: bottom; }
 tbody th { font-weight: 500; }
-.good { color: var(--good); } .bad { color: var(--bad); } .even { color: var(--soft); }
+.good { color: var(--good); } .bad { color: var(--bad); } .warm { color: var(--warm); } .even { color: var(--soft); }
 article { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.1rem;
   margin: 1rem 0; }
 .alarm { border: 2px solid var(--bad); border-radius: 8px; padding: 0 1.1rem .5rem; margin-top: 1.5rem; }
@@ -65,18 +65,21 @@ details { margin-top: .75rem; } summary { cursor: pointer; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
 svg { display: block; width: 100%; height: auto; font-size: 11px; }
 svg text { fill: var(--soft); } svg .bar { fill: var(--mark); } svg .axis { stroke: var(--line); }
-svg .curve { fill: none; stroke-width: 1.6; stroke-linejoin: round; } svg .spread { opacity: .22; }
+svg .curve { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
+svg .aside { stroke-width: 1; stroke-dasharray: 5 3; }
+svg .spread { opacity: .22; }
 svg .band { fill: var(--good); opacity: .13; } svg .border { stroke: var(--soft); stroke-dasharray: 3 3; }
 .swatch.band { background: var(--good); opacity: .3; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem;
-  margin: .4rem 0; overflow-x: auto; font-size: .9rem; }
+  margin: .4rem 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem; }
 .words td, .words th { text-align: left; white-space: normal; vertical-align: top; }
 .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .35em 0 .9em; }
 </style>
 </head>
 """
 _CURVES = ("var(--mark)", "var(--warm)", "var(--good)", "var(--bad)", "var(--soft)")
-_WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 190, 44, 34, 8
+_WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 200, 44, 34, 18
+_ASIDE = "var(--soft)"
 
 
 def head(title: str) -> str:
@@ -125,6 +128,8 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     spread: Sequence[tuple[float, float]] = ()
+    aside: bool = False
+    """Drawn thin and grey: what the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +159,18 @@ def curves(
     """
     frame = _Frame(across, up, logarithmic)
     drawn = "".join(_area(frame, area) for area in areas) + "".join(_border(frame, *border) for border in borders)
-    names = '<span class="swatch band"></span>healthy' if areas else ""
+    names = _legend('class="swatch band"', "healthy") if areas else ""
     for number, line in enumerate(lines):
-        colour = _CURVES[number % len(_CURVES)]
+        colour = _ASIDE if line.aside else _CURVES[number % len(_CURVES)]
         drawn += _line(frame, line, colour)
-        names += f'<span class="swatch" style="background:{colour}"></span>{escape(line.name)}'
-    under = f"<small>{names}</small>" + (f"<br><small>{escape(note)}</small>" if note else "")
+        names += _legend(f'class="swatch" style="background:{colour}"', line.name)
+    under = f"<small>{names}</small>" + (f"<div><small>{escape(note)}</small></div>" if note else "")
     marks = _log_marks(*up) if logarithmic else _marks(*up)
     return _figure(title, _axes(frame, units[0], marks, units[1]) + drawn, under)
+
+
+def _legend(how: str, name: str) -> str:
+    return f'<span class="legend"><span {how}></span>{escape(name)}</span> '
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,8 @@ def _line(frame: _Frame, line: Line, colour: str) -> str:
             x, y = points[0].split(",")
             drawn += f'<circle style="fill:{colour}" cx="{x}" cy="{y}" r="2.5"/>'
         else:
-            drawn += f'<polyline class="curve" style="stroke:{colour}" points="{" ".join(points)}"/>'
+            kind = "curve aside" if line.aside else "curve"
+            drawn += f'<polyline class="{kind}" style="stroke:{colour}" points="{" ".join(points)}"/>'
     return drawn
 
 
@@ -225,8 +235,8 @@ def _area(frame: _Frame, area: Area) -> str:
 def _border(frame: _Frame, at: float, name: str) -> str:
     x, base = frame.x(at), _HEIGHT - _FOOT
     return (
-        f'<line class="border" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{base}"/>'
-        f'<text x="{x + 3:.1f}" y="{_TOP + 8}">{escape(name)}</text>'
+        f'<line class="border" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{base}"/>'
+        f'<text x="{x + 3:.1f}" y="{_TOP - 5}">{escape(name)}</text>'
     )
 
 
@@ -239,9 +249,9 @@ def _marks(low: float, high: float) -> list[float]:
 
 
 def _log_marks(low: float, high: float) -> list[float]:
-    """Powers of ten within an axis, and their twofold and fivefold where it is short."""
+    """Powers of ten within an axis, and round values between them where it is short."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if high / low < 200 else (1,)
+    factors = (1, 2, 3, 5, 7) if high / low < 12 else (1, 2, 5) if high / low < 200 else (1,)
     found = [factor * 10.0**decade for decade in decades for factor in factors]
     return [value for value in found if low * 0.999 <= value <= high * 1.001]
 

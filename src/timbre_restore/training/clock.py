@@ -32,12 +32,12 @@ class Left:
 class Clock:
     """Counts steps between lines of the log; what is done beside them (validation, checkpoints) is kept apart.
 
-    `before` are the train lines of the run's earlier parts: seconds go on from there. The time between a checkpoint and
-    a kill is not in them, like the steps that were made in it.
+    `before` are the train lines of the run's earlier parts and `earlier_s` their seconds, which go on here. The time
+    between a checkpoint and a kill is not in them, like the steps that were made in it.
     """
 
-    def __init__(self, before: Sequence[Mapping[str, Any]] = ()) -> None:
-        self._earlier_s = max((float(line.get("seconds", 0.0)) for line in before), default=0.0)
+    def __init__(self, before: Sequence[Mapping[str, Any]] = (), earlier_s: float = 0.0) -> None:
+        self._earlier_s = earlier_s
         self._step_s: dict[bool, deque[float]] = {False: deque(maxlen=RECENT), True: deque(maxlen=RECENT)}
         for line in before:
             if line.get("batches_per_s", 0.0) > 0.0:

@@ -25,8 +25,11 @@ class Journal:
         self._accelerator = accelerator
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= step]
-        self.before = [entry for line in kept if (entry := json.loads(line))["kind"] == "train"]
+        entries = [json.loads(line) for line in kept]
+        self.before = [entry for entry in entries if entry["kind"] == "train"]
         """What the run logged up to `step`, oldest first."""
+        self.seconds = max((float(entry.get("seconds", 0.0)) for entry in entries), default=0.0)
+        """Of training up to there."""
         accelerator.wait_for_everyone()  # all have read before one writes
         if accelerator.is_main_process:
             atomic.write_text(self._path, "".join(line + "\n" for line in kept))

@@ -66,7 +66,7 @@ def train(
         # Without the flag, processes without an accelerator would each train alone instead of together.
         cpu=not torch.accelerator.is_available(),
         mixed_precision=settings.mixed_precision,
-        log_with=list(settings.trackers),
+        log_with=list(settings.trackers) or None,
         project_config=ProjectConfiguration(str(settings.output_dir), str(settings.output_dir / "tensorboard")),
     )
     talk = say if accelerator.is_main_process else (lambda _: None)
@@ -98,7 +98,7 @@ def train(
         keeping = ending_kept(settings.output_dir, state, talk)
     start_trackers(accelerator, settings.output_dir, number=number, settings=settings.record)
     metrics: dict[str, float] = {}
-    started, clock = time.monotonic(), Clock(journal.before)
+    started, clock = time.monotonic(), Clock(journal.before, journal.seconds)
     progress = Progress(settings, len(data.batches), state, clock, talk, visible=accelerator.is_main_process)
     with keeping, listening() as ending, progress:
         run = _Run(state, accelerator, settings, data, journal, monitor, progress, ending, clock)

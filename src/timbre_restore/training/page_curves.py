@@ -11,8 +11,9 @@ from timbre_restore.training.bands import BANDS
 POINTS = 160
 """Of a line, as many as a figure can show."""
 
+ALONE = "suppressor alone"
 VALIDATED = (("{}", "train", "training"), ("val_{}", "epoch", "validation"),
-             ("val_{}_degraded", "epoch", "suppressor alone"))  # fmt: skip
+             ("val_{}_degraded", "epoch", ALONE))  # fmt: skip
 
 GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...], str], ...] = (
     ("l1", tuple((name.format("l1"), kind, label) for name, kind, label in VALIDATED), ""),
@@ -46,7 +47,7 @@ def _figure(account: Account, title: str, parts: tuple[tuple[str, str, str], ...
     for name, kind, label in parts:
         x, y = account.series(name, kinds[kind])
         if x:
-            lines.append(Line(label, *bundled(x, y, POINTS)))
+            lines.append(Line(label, *bundled(x, y, POINTS), aside=label == ALONE))
             values += [value for value in y if math.isfinite(value)]
             holes += [(step, name) for step, value in zip(x, y, strict=True) if not math.isfinite(value)]
     if not lines:
