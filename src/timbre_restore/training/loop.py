@@ -96,7 +96,7 @@ def train(
     if accelerator.is_main_process:
         number = begin_record(settings, state, data.order(), len(data.batches), processes=accelerator.num_processes)
         keeping = ending_kept(settings.output_dir, state, talk)
-    start_trackers(accelerator, settings.output_dir, number=number, settings=settings.record)
+    start_trackers(accelerator, settings.trackers, settings.output_dir, number=number, settings=settings.record)
     metrics: dict[str, float] = {}
     started, clock = time.monotonic(), Clock(journal.before, journal.seconds)
     progress = Progress(settings, len(data.batches), state, clock, talk, visible=accelerator.is_main_process)

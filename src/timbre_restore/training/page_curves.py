@@ -79,5 +79,5 @@ def _ends(values: list[float], areas: list[Area], logarithmic: bool) -> tuple[fl
     low, high = min(shown, default=0.0), max(shown, default=1.0)
     if logarithmic:
         return low / 1.1, high * 1.1
-    low = min(0.0, low * 1.05)
-    return low, high * 1.05 if high > 0.0 else max(high, low + 1.0)
+    low, high = min(0.0, low * 1.05), max(0.0, high * 1.05)
+    return low, high if high > low else 1.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,7 @@ from timbre_restore.training.pictures import spectrograms
 PROJECT = "timbre-restore"
 EXTRAS = {"tensorboard": "train", "wandb": "wandb"}
 SILENT_MODES = ("offline", "disabled", "dryrun")
-NO_KEY = (
-    "training.trackers: wandb has no key to log in with; run `wandb login`, set WANDB_MODE=offline, or leave it out."
-)
+REMEDY = "run `wandb login`, set WANDB_MODE=offline, or leave it out."
 
 
 def require_trackers(names: Sequence[str]) -> None:
@@ -29,16 +28,18 @@ def require_trackers(names: Sequence[str]) -> None:
         if found is None or found.origin is None:
             raise MissingExtraError(name, f"pip install 'timbre-restore[{EXTRAS[name]}]'", f"training.trackers: {name}")
     if "wandb" in names and os.environ.get("WANDB_MODE") not in SILENT_MODES:
-        import wandb
+        with _wandb_in_words() as wandb:
+            if wandb.setup().settings.mode not in SILENT_MODES and not wandb.login(prompt=False):
+                raise ConfigError([f"training.trackers: wandb has no key to log in with; {REMEDY}"])
 
-        if wandb.setup().settings.mode not in SILENT_MODES and not wandb.api.api_key:
-            raise ConfigError([NO_KEY])
 
-
-def start_trackers(accelerator: Any, run: Path, *, number: str, settings: Mapping[str, Any]) -> None:
+def start_trackers(
+    accelerator: Any, names: Sequence[str], run: Path, *, number: str, settings: Mapping[str, Any]
+) -> None:
     """Open those that the accelerator was made for; W&B goes on with the run of the same `number`."""
     wandb = {"dir": str(run), "name": run.name, "id": number, "resume": "allow", "config": dict(settings)}
-    accelerator.init_trackers(PROJECT, init_kwargs={"wandb": wandb})
+    with _wandb_in_words() if "wandb" in names else nullcontext():
+        accelerator.init_trackers(PROJECT, init_kwargs={"wandb": wandb})
 
 
 def give_sounds(trackers: Sequence[Any], step: int, items: Mapping[str, Mapping[str, torch.Tensor]], rate: int) -> None:
@@ -58,3 +59,14 @@ def give_sounds(trackers: Sequence[Any], step: int, items: Mapping[str, Mapping[
 
                 sounds = {f"{item}/{name}": wandb.Audio(wave.numpy(), sample_rate=rate) for name, wave in waves.items()}
                 tracker.run.log({**sounds, f"{item}/spectrograms": wandb.Image(picture)}, step=step)
+
+
+@contextmanager
+def _wandb_in_words() -> Iterator[Any]:
+    """Its package, with its errors (no network, a wrong key) as a sentence."""
+    import wandb
+
+    try:
+        yield wandb
+    except wandb.Error as exc:
+        raise ConfigError([f"training.trackers: wandb can't start ({' '.join(str(exc).split())}); {REMEDY}"]) from exc
