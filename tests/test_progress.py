@@ -123,9 +123,9 @@ def test_a_line_per_epoch_has_phase_marks_and_time_left(tmp_path: Path, time: Ti
     sight.progress.epoch_done(sight.state, {"l1": 0.04, "d_real": 0.1, "val_l1": 0.03}, gan=True)
     sight.state.epoch = 4
     sight.progress.epoch_done(sight.state, {"l1": 0.04}, gan=True)
+    first = "epoch 1/4: warm-up: l1 0.2000↑ multi_stft 1.0000  0.50 batches/s, "
     assert sight.said == [
-        "epoch 1/4: warm-up: l1 0.2000↑ multi_stft 1.0000  0.50 batches/s, "
-        "20 s to the GAN, whose steps are not measured yet",
+        first + "20 s to the GAN, whose steps are not measured yet",
         "epoch 3/4: GAN: l1 0.0400 d_real 0.1000↓ val_l1 0.0300  0.50 batches/s, 60 s left",
         "epoch 4/4: GAN: l1 0.0400  0.50 batches/s",
     ]

@@ -316,6 +316,14 @@ def test_a_run_that_ends_well_is_resumed_and_is_stopped_has_its_page(
     assert again.train[-1]["seconds"] > first_s - 0.01, "seconds go on from those of the part before"
 
 
+def test_the_page_of_a_run_that_was_moved_aside_names_its_new_place(corpus: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        train(settings(corpus, tmp_path / "run", epochs=1))
+        fresh_state()
+    for name in ("run", "run.1"):
+        assert f"timbre-restore export {tmp_path / name} -o" in (tmp_path / name / "run.html").read_text()
+
+
 def test_an_interrupted_run_has_its_page(corpus: Path, tmp_path: Path) -> None:
     def cut(text: str) -> None:
         if text.startswith("epoch 1/"):

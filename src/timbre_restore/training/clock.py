@@ -22,11 +22,16 @@ class Left:
     to_gan: bool = False
 
     @property
-    def words(self) -> str:
-        """For a person."""
+    def brief(self) -> str:
+        """For a bar."""
         if self.seconds is None:
-            return "time left not known yet"
-        return f"{duration(self.seconds)} {'to the GAN, whose steps are not measured yet' if self.to_gan else 'left'}"
+            return ""
+        return f"{duration(self.seconds)} {'to the GAN' if self.to_gan else 'left'}"
+
+    @property
+    def words(self) -> str:
+        """For a line."""
+        return (self.brief or "time left not known yet") + (", whose steps are not measured yet" if self.to_gan else "")
 
 
 class Clock:

@@ -71,7 +71,7 @@ class Progress:
         losses = _losses(means, ON_BAR, phase, mark="[yellow]{}[/]")
         self._bar.update(
             self._task, completed=state.epoch * self._epoch_steps + state.batch, epoch=state.epoch + 1, phase=phase,
-            losses=losses, rate=batches_per_s, left=self._left(state).words,
+            losses=losses, rate=batches_per_s, left=self._left(state).brief,
         )  # fmt: skip
 
     def epoch_done(self, state: TrainState, metrics: Mapping[str, float], *, gan: bool) -> None:
