@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import signal
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -21,9 +22,9 @@ from PIL import Image
 from tests.test_training import SEGMENT, fresh_state, lines, make_corpus, settings
 from timbre_restore.apps.cli import main
 from timbre_restore.config import load_config
-from timbre_restore.errors import ConfigError, MissingExtraError
+from timbre_restore.errors import ConfigError, MissingExtraError, TrainingInterrupted
 from timbre_restore.loading import TimbreRestoreDataset
-from timbre_restore.training import require_trackers, train
+from timbre_restore.training import loop, require_trackers, train
 from timbre_restore.training.listened import choose, voiced_share
 from timbre_restore.training.pictures import spectrograms
 from timbre_restore.training.trackers import give_sounds
@@ -97,6 +98,30 @@ def test_items_to_listen_to_have_a_voice_in_them() -> None:
     assert choose(items, range(8), 2) == [2, 7]
     assert choose(items, [5], 2) == [5]
     assert [voiced_share(items[i][1]) for i in (0, 1, 2, 3)] == pytest.approx([0.0, 0.0, 0.75, 1.0], abs=0.02)
+
+
+def test_a_run_that_is_asked_to_end_in_its_validation_draws_nothing_more(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten seconds are all that a cluster gives. What was left out is made after the resume."""
+    validate = loop.validate
+    drawn: list[int] = []
+
+    def asked(*args: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(*args[:2], [])
+
+    monkeypatch.setattr(loop, "validate", asked)
+    monkeypatch.setattr(loop.Journal, "sounds", lambda self, step, *rest: drawn.append(step))
+    with pytest.raises(TrainingInterrupted, match=r"after step 3 \(batch 3 of 3 in epoch 1 of 1\)"):
+        train(settings(corpus, tmp_path / "run", epochs=1, trackers=()))
+    assert drawn == []
+    assert '<span class="warm">interrupted</span>' in (tmp_path / "run" / "run.html").read_text()
+    fresh_state()
+    monkeypatch.setattr(loop, "validate", validate)
+    train(settings(corpus, tmp_path / "run", epochs=1, trackers=()), resume="auto")
+    assert drawn == [3]
+    assert [line["epoch"] for line in lines(tmp_path / "run", "epoch")] == [1]
 
 
 def test_no_tracker_leaves_the_log_and_the_page_alone(corpus: Path, tmp_path: Path) -> None:

@@ -181,6 +181,8 @@ class _Run:
         except _EndedEarly:
             self._interrupt()
         self.monitor.observe(state.step, metrics)
+        if self.ending.asked and self.accelerator.num_processes == 1:
+            self._interrupt()  # pictures take seconds, and a cluster gives few
         sounds = listen(state, self.accelerator, self.data.listened)
         self.journal.sounds(state.step, sounds, state.ema.sample_rate_hz)
         return metrics

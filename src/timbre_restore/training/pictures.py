@@ -18,12 +18,15 @@ def spectrograms(waves: Mapping[str, torch.Tensor], sample_rate_hz: int) -> NDAr
     # Only when a run draws, or each start of a program would wait for matplotlib.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     levels = {name: _level_db(wave) for name, wave in waves.items()}
     loudest = max(float(level.max()) for level in levels.values())
-    figure = Figure(figsize=(3.2 * len(levels) + 0.8, 3.2), dpi=90, layout="constrained")
+    figure = Figure(figsize=(3.2 * len(levels) + 0.8, 3.2), dpi=90)
     canvas: Any = FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(levels), sharey=True, squeeze=False)[0]
+    # Places by hand: to let matplotlib find them means to draw twice.
+    places = {"left": 0.045, "right": 0.925, "bottom": 0.16, "top": 0.9, "wspace": 0.06}
+    panels = figure.subplots(1, len(levels), sharey=True, squeeze=False, gridspec_kw=places)[0]
     for panel, (name, level) in zip(panels, levels.items(), strict=True):
         seconds = waves[name].shape[-1] / sample_rate_hz
         drawn = panel.imshow(
@@ -32,9 +35,10 @@ def spectrograms(waves: Mapping[str, torch.Tensor], sample_rate_hz: int) -> NDAr
         )  # fmt: skip
         panel.set_title(name)
         panel.set_xlabel("s")
+        panel.xaxis.set_major_locator(MaxNLocator(5, prune="upper"))  # the next panel's 0 stands there
     panels[0].set_ylabel("kHz")
     panels[0].set_yticks(range(0, sample_rate_hz // 2000 + 1, 4))
-    figure.colorbar(drawn, ax=list(panels), label="dB", pad=0.01)
+    figure.colorbar(drawn, cax=figure.add_axes((0.935, 0.16, 0.01, 0.74)), label="dB")
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
