@@ -30,6 +30,7 @@ from timbre_restore.losses import Sound, item_gain, objective
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 from timbre_restore.training import Checkpoint, StepTimes, TrainSettings, find_checkpoint, load_generator, loop, train
 from timbre_restore.training.checkpoint import forget_later, save_checkpoint
+from timbre_restore.training.journal import TIMES
 from timbre_restore.training.length import epochs_in, length_of
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.resume import place_in_epoch
@@ -100,9 +101,9 @@ def settings(corpus: Path, out: Path, **changes: object) -> TrainSettings:
 
 
 def lines(run: Path, kind: str) -> list[dict[str, float]]:
-    return [
-        entry for text in (run / "log.jsonl").read_text().splitlines() if (entry := json.loads(text))["kind"] == kind
-    ]
+    """Of the log, without what two equal runs may differ in."""
+    entries = [json.loads(text) for text in (run / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in e.items() if k not in TIMES} for e in entries if e["kind"] == kind]
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
@@ -803,3 +804,10 @@ def test_starting_from_another_generator_is_refused(corpus: Path, tmp_path: Path
     other = GeneratorSettings(size="tiny", conditioning="degraded")
     with pytest.raises(CheckpointError, match=r"start_from is of another generator.*conditioning"):
         train(settings(corpus, tmp_path / "other", generator=other, start_from=tmp_path / "first"))
+
+
+def test_steps_that_are_left_are_counted_before_the_gan_and_with_it() -> None:
+    plan = plan_of(settings(Path(), Path(), epochs=4, gan_start_epoch=2), 3.0)  # the GAN begins at 1.5
+    assert [plan.steps_left(place, 10) for place in (0.0, 1.2, 1.5, 2.9, 3.0)] == [
+        (15, 15), (3, 15), (0, 15), (0, 1), (0, 0),
+    ]  # fmt: skip

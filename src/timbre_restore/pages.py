@@ -6,7 +6,9 @@ drawings too. What is not marked as ready HTML in a docstring is escaped here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 
 _HEAD = """<!doctype html>
@@ -37,7 +39,7 @@ th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align
 th:first-child { text-align: left; padding-left: 0; }
 thead th { white-space: normal; color: var(--soft); font-weight: 600; font-size: .85rem; vertical-align: bottom; }
 tbody th { font-weight: 500; }
-.good { color: var(--good); } .bad { color: var(--bad); } .even { color: var(--soft); }
+.good { color: var(--good); } .bad { color: var(--bad); } .warm { color: var(--warm); } .even { color: var(--soft); }
 article { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.1rem;
   margin: 1rem 0; }
 .alarm { border: 2px solid var(--bad); border-radius: 8px; padding: 0 1.1rem .5rem; margin-top: 1.5rem; }
@@ -63,13 +65,21 @@ details { margin-top: .75rem; } summary { cursor: pointer; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
 svg { display: block; width: 100%; height: auto; font-size: 11px; }
 svg text { fill: var(--soft); } svg .bar { fill: var(--mark); } svg .axis { stroke: var(--line); }
-svg .curve { fill: none; stroke-width: 1.6; }
+svg .curve { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
+svg .aside { stroke-width: 1; stroke-dasharray: 5 3; }
+svg .spread { opacity: .22; }
+svg .band { fill: var(--good); opacity: .13; } svg .border { stroke: var(--soft); stroke-dasharray: 3 3; }
+.swatch.band { background: var(--good); opacity: .3; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem;
+  margin: .4rem 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem; }
+.words td, .words th { text-align: left; white-space: normal; vertical-align: top; }
 .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .35em 0 .9em; }
 </style>
 </head>
 """
 _CURVES = ("var(--mark)", "var(--warm)", "var(--good)", "var(--bad)", "var(--soft)")
-_WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 190, 44, 34, 8
+_WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 200, 44, 34, 18
+_ASIDE = "var(--soft)"
 
 
 def head(title: str) -> str:
@@ -106,27 +116,144 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[int], unit: s
             f'<rect class="bar" x="{x:.1f}" y="{_HEIGHT - _FOOT - tall:.1f}" width="{max(wide - 1, 0.5):.1f}" '
             f'height="{tall:.1f}"><title>{left:g} to {right:g} {escape(unit)}: {count}</title></rect>'
         )
-    return _figure(title, _axes(low, high, unit, 0, top, "") + bars)
+    frame = _Frame((low, high), (0, top))
+    return _figure(title, _axes(frame, unit, (0, top), "") + bars)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named line of a figure: a value at each place; `spread` is what lies around it, lowest and highest."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[tuple[float, float]] = ()
+    aside: bool = False
+    """Drawn thin and grey: what the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A shaded rectangle behind the lines: from and to a place, from and to a value."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
 
 
 def curves(
-    title: str, x: Sequence[float], lines: Sequence[tuple[str, Sequence[float]]], units: tuple[str, str], floor: float
+    title: str,
+    lines: Sequence[Line],
+    units: tuple[str, str],
+    *,
+    across: tuple[float, float],
+    up: tuple[float, float],
+    logarithmic: bool = False,
+    areas: Sequence[Area] = (),
+    borders: Sequence[tuple[float, str]] = (),
+    note: str = "",
 ) -> str:
-    """A figure of named lines over `x`, whose axis begins at 0; values from `floor` to 0, lower ones drawn on it.
+    """A figure of named lines; values beyond `up` are drawn on its edge, and a line is open where one is no number.
 
-    `units` are those of `x` and of the values.
+    `units` are those of place and value, `across` and `up` the ends of the axes. `borders` are upright lines at a
+    place, with a name to their right. A logarithmic value axis needs an `up` above 0. `note` stands under the figure.
     """
-    low, high = 0.0, x[-1]
-    drawn, names = "", ""
-    for number, (name, values) in enumerate(lines):
-        colour = _CURVES[number % len(_CURVES)]
-        points = " ".join(
-            f"{_x((at - low) / (high - low)):.1f},{_y((max(value, floor) - floor) / -floor):.1f}"
-            for at, value in zip(x, values, strict=True)
-        )
-        drawn += f'<polyline class="curve" style="stroke:{colour}" points="{points}"/>'
-        names += f'<span class="swatch" style="background:{colour}"></span>{escape(name)}'
-    return _figure(title, _axes(low, high, units[0], floor, 0, units[1]) + drawn, f"<small>{names}</small>")
+    frame = _Frame(across, up, logarithmic)
+    drawn = "".join(_area(frame, area) for area in areas) + "".join(_border(frame, *border) for border in borders)
+    names = _legend('class="swatch band"', "healthy") if areas else ""
+    for number, line in enumerate(lines):
+        colour = _ASIDE if line.aside else _CURVES[number % len(_CURVES)]
+        drawn += _line(frame, line, colour)
+        names += _legend(f'class="swatch" style="background:{colour}"', line.name)
+    under = f"<small>{names}</small>" + (f"<div><small>{escape(note)}</small></div>" if note else "")
+    marks = _log_marks(*up) if logarithmic else _marks(*up)
+    return _figure(title, _axes(frame, units[0], marks, units[1]) + drawn, under)
+
+
+def _legend(how: str, name: str) -> str:
+    return f'<span class="legend"><span {how}></span>{escape(name)}</span> '
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """From values to places in the drawing."""
+
+    across: tuple[float, float]
+    up: tuple[float, float]
+    logarithmic: bool = False
+
+    def x(self, value: float) -> float:
+        return _x(_share(value, *self.across))
+
+    def y(self, value: float) -> float:
+        low, high = self.up
+        if self.logarithmic:
+            return _y(_share(math.log(max(value, low)), math.log(low), math.log(high)))
+        return _y(_share(value, low, high))
+
+
+def _share(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / ((high - low) or 1.0)))
+
+
+def _line(frame: _Frame, line: Line, colour: str) -> str:
+    """Pieces between the values that are no numbers; a piece of one value is a dot, its line being nothing to see."""
+    drawn = ""
+    for piece in _pieces(line.y):
+        points = [f"{frame.x(line.x[i]):.1f},{frame.y(line.y[i]):.1f}" for i in piece]
+        if line.spread:
+            rim = [f"{frame.x(line.x[i]):.1f},{frame.y(line.spread[i][1]):.1f}" for i in piece]
+            rim += [f"{frame.x(line.x[i]):.1f},{frame.y(line.spread[i][0]):.1f}" for i in reversed(piece)]
+            drawn += f'<polygon style="fill:{colour}" class="spread" points="{" ".join(rim)}"/>'
+        if len(points) == 1:
+            x, y = points[0].split(",")
+            drawn += f'<circle style="fill:{colour}" cx="{x}" cy="{y}" r="2.5"/>'
+        else:
+            kind = "curve aside" if line.aside else "curve"
+            drawn += f'<polyline class="{kind}" style="stroke:{colour}" points="{" ".join(points)}"/>'
+    return drawn
+
+
+def _pieces(values: Sequence[float]) -> list[list[int]]:
+    pieces: list[list[int]] = [[]]
+    for index, value in enumerate(values):
+        if math.isfinite(value):
+            pieces[-1].append(index)
+        elif pieces[-1]:
+            pieces.append([])
+    return [piece for piece in pieces if piece]
+
+
+def _area(frame: _Frame, area: Area) -> str:
+    left, right = (frame.x(value) for value in area.x)
+    bottom, top = (frame.y(value) for value in area.y)
+    return (
+        f'<rect class="band" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+        f'height="{max(bottom - top, 1):.1f}"/>'
+    )
+
+
+def _border(frame: _Frame, at: float, name: str) -> str:
+    x, base = frame.x(at), _HEIGHT - _FOOT
+    return (
+        f'<line class="border" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{base}"/>'
+        f'<text x="{x + 3:.1f}" y="{_TOP - 5}">{escape(name)}</text>'
+    )
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """Two to six round values within an axis."""
+    span = (high - low) or 1.0
+    decade = 10.0 ** math.floor(math.log10(span))
+    step = next(decade * factor for factor in (0.2, 0.5, 1.0, 2.0) if span / (decade * factor) <= 5.5)
+    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _log_marks(low: float, high: float) -> list[float]:
+    """Powers of ten within an axis, and round values between them where it is short."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1, 2, 3, 5, 7) if high / low < 12 else (1, 2, 5) if high / low < 200 else (1,)
+    found = [factor * 10.0**decade for decade in decades for factor in factors]
+    return [value for value in found if low * 0.999 <= value <= high * 1.001]
 
 
 def _figure(title: str, inner: str, under: str = "") -> str:
@@ -137,21 +264,24 @@ def _figure(title: str, inner: str, under: str = "") -> str:
     )
 
 
-def _axes(low: float, high: float, unit: str, bottom: float, top: float, side_unit: str) -> str:
-    """Three marks below, two at the side."""
-    base = _HEIGHT - _FOOT
+def _axes(frame: _Frame, unit: str, marks: Sequence[float], side_unit: str) -> str:
+    """Three marks below, and those given at the side, with fine lines across; the side's unit stands on top."""
+    base, (low, high) = _HEIGHT - _FOOT, frame.across
     parts = [f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{base}" y2="{base}"/>']
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        mark = f"{low + share * (high - low):.3g}" + (f" {escape(unit)}" if share == 1.0 else "")
+        mark = _number(low + share * (high - low)) + (f" {escape(unit)}" if share == 1.0 else "")
         parts.append(f'<text x="{_x(share):.1f}" y="{base + 16}" text-anchor="{anchor}">{mark}</text>')
-    for share, value in ((0.0, bottom), (1.0, top)):
-        mark = (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}") + (
-            f" {escape(side_unit)}" if share == 1.0 and side_unit else ""
-        )
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{_y(share) + (0 if share == 0 else 8):.1f}" text-anchor="end">{mark}</text>'
-        )
+    for number, value in enumerate(marks):
+        y = frame.y(value)
+        mark = _number(value) + (f" {escape(side_unit)}" if side_unit and number == len(marks) - 1 else "")
+        if base - y > 1:
+            parts.append(f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{min(base, y + 4):.1f}" text-anchor="end">{mark}</text>')
     return "".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _x(share: float) -> float:

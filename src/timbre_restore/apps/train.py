@@ -42,6 +42,9 @@ def train(
     settings = configure(config, overrides)
     _check_ways(resume=resume is not None, trial=trial, overfit=overfit, json=json)
     need_torch("training")
+    from timbre_restore.training import require_trackers
+
+    require_trackers(settings.training.trackers)
     if not skip_audit:
         _require_sound(settings)
     if trial or overfit:
@@ -57,7 +60,7 @@ def train(
     summary = run(train_settings(settings), resume=resume, say=note)
     if os.environ.get("RANK", "0") == "0":
         minutes = summary.seconds / 60.0
-        say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes")
+        say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes; see run.html there")
     return 0
 
 
@@ -154,7 +157,9 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
         segment=config.data.segment,
         random_gain_db=config.data.random_gain_db,
         black_box_share=training.black_box_share,
+        trackers=tuple(training.trackers),
         record=config.model_dump(mode="json"),
+        defaults=Config().model_dump(mode="json"),
     )
 
 

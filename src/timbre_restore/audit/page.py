@@ -8,7 +8,7 @@ from pathlib import Path
 from timbre_restore.atomic import write_text
 from timbre_restore.audit.report import Report
 from timbre_restore.audit.sources import SHOWN_DB
-from timbre_restore.pages import bullets, curves, head, histogram, table
+from timbre_restore.pages import Line, bullets, curves, head, histogram, table
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -51,8 +51,9 @@ def _plots(report: Report) -> str:
     figures = [histogram(f"{d.name}, {d.unit}", d.edges, d.counts, d.unit) for d in report.distributions]
     if report.spectra:
         hz = [value / 1000.0 for value in report.spectra[0].tops_hz]
-        lines = [(spectrum.name, spectrum.level_db) for spectrum in report.spectra]
-        figures.insert(0, curves("Mean spectrum of clean, by source", hz, lines, ("kHz", "dB"), SHOWN_DB))
+        lines = [Line(spectrum.name, hz, spectrum.level_db) for spectrum in report.spectra]
+        title, ends = "Mean spectrum of clean, by source", ((0.0, hz[-1]), (SHOWN_DB, 0.0))
+        figures.insert(0, curves(title, lines, ("kHz", "dB"), across=ends[0], up=ends[1]))
     rows = [[escape(d.name), *(f"{value:.4g}" for value in d.quantiles), escape(d.unit)] for d in report.distributions]
     numbers = table(["", "lowest", "5 %", "median", "95 %", "highest", ""], rows)
     return f'<h2>Distributions</h2>\n<div class="plots">{"".join(figures)}</div>\n{numbers}'

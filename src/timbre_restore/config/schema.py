@@ -271,6 +271,8 @@ class Training(_Section):
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
     """After so long another checkpoint is written within an epoch, too; 0 leaves it at one per epoch."""
     log_every_steps: Annotated[int, Field(ge=1)] = 10
+    trackers: list[Literal["tensorboard", "wandb"]] = ["tensorboard"]
+    """What gets curves, audio and spectrograms besides the log and the page of the run; may be empty."""
     validation_batches: Annotated[int, Field(ge=0)] = 0
     """At most so many batches of validation per epoch; 0 takes all."""
 

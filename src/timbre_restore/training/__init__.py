@@ -3,8 +3,10 @@
 from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, load_generator
 from timbre_restore.training.loop import TrainSummary, train
 from timbre_restore.training.one_batch import Overfit, overfit
+from timbre_restore.training.page import write_page
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.timing import StepTimes, time_steps
+from timbre_restore.training.trackers import require_trackers
 from timbre_restore.training.trial import Criterion, Trial, run_trial
 
 __all__ = [
@@ -18,7 +20,9 @@ __all__ = [
     "find_checkpoint",
     "load_generator",
     "overfit",
+    "require_trackers",
     "run_trial",
     "time_steps",
     "train",
+    "write_page",
 ]

@@ -20,3 +20,17 @@ def phase_of(epoch: float, *, warmup_epochs: float, gan: bool) -> str:
     if gan:
         return "GAN"
     return "warm-up" if epoch < warmup_epochs else "before GAN"
+
+
+def outside(phase: str, name: str, value: float) -> str:
+    """`↑` for a value above its band, `↓` for one below it where that is no gain, nothing within or without a band.
+
+    A loss that should fall may lie below its band: that is better than asked. One that should hold may not.
+    """
+    band = BANDS.get(phase, {}).get(name)
+    if band is None:
+        return ""
+    begin, end = band
+    if not value <= max(band):  # which NaN is not either
+        return "↑"
+    return "↓" if begin < end and value < begin else ""

@@ -21,6 +21,7 @@ from timbre_restore.loading import (
     TimbreRestoreDataset,
     read_list,
 )
+from timbre_restore.training.listened import choose
 from timbre_restore.training.settings import TrainSettings
 
 LISTENED_ITEMS = 2
@@ -53,7 +54,7 @@ class RunData:
             chosen = [i * len(val_set) // count for i in range(count)]
             own = FixedBatches(chosen[rank::world], settings.batch_size)
             self.val = Loader(val_set, own, device=accelerator.device)
-            self.listened = [val_set[i] for i in chosen[:: max(1, len(chosen) // LISTENED_ITEMS)][:LISTENED_ITEMS]]
+            self.listened = [val_set[i] for i in choose(val_set, chosen, LISTENED_ITEMS)]
 
     def _loader(self, batches: EpochBatches) -> Loader:
         settings = self._settings

@@ -1,4 +1,4 @@
-"""What a run leaves to read: JSON lines, and TensorBoard through accelerate's trackers; by the main process alone."""
+"""What a run leaves to read: JSON lines, and the same as curves in its trackers; by the main process alone."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from timbre_restore import atomic
 from timbre_restore.training.findings import Finding
+from timbre_restore.training.trackers import give_sounds
+
+TIMES = ("seconds", "batches_per_s")
+"""What of a line two equal runs may differ in."""
 
 
 class Journal:
-    """`<run>/log.jsonl` and `<run>/tensorboard/`; lines after `step` are cut, so that a resumed log has no doubles."""
+    """`<run>/log.jsonl` and the trackers; lines after `step` are cut, so that a resumed log has no doubles."""
 
     def __init__(self, run: Path, accelerator: Any, *, step: int) -> None:
         self._path = run / "log.jsonl"
         self._accelerator = accelerator
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= step]
-        self.before = [entry for line in kept if (entry := json.loads(line))["kind"] == "train"]
+        entries = [json.loads(line) for line in kept]
+        self.before = [entry for entry in entries if entry["kind"] == "train"]
         """What the run logged up to `step`, oldest first."""
+        self.seconds = max((float(entry.get("seconds", 0.0)) for entry in entries), default=0.0)
+        """Of training up to there."""
         accelerator.wait_for_everyone()  # all have read before one writes
         if accelerator.is_main_process:
             atomic.write_text(self._path, "".join(line + "\n" for line in kept))
-        accelerator.init_trackers("tensorboard")
 
     def write(self, kind: str, step: int, values: Mapping[str, float | int]) -> None:
         """One line, `{"kind", "step", …}`, and the same numbers as curves."""
@@ -42,16 +46,10 @@ class Journal:
             said = {"rule": finding.rule, "seen": finding.seen, "likely": finding.likely, "change": finding.change}
             self._append({"kind": "event", "step": finding.step, **said, "action": action})
 
-    def sounds(self, step: int, sounds: Mapping[str, torch.Tensor], sample_rate_hz: int) -> None:
-        """Audio and spectrogram of named signals `[T]`."""
-        if not self._accelerator.is_main_process:
-            return
-        writer = self._accelerator.get_tracker("tensorboard", unwrap=True)
-        for name, sound in sounds.items():
-            wave = sound.detach().float().cpu()
-            writer.add_audio(name, wave.clamp(-1, 1)[None], step, sample_rate=sample_rate_hz)
-            writer.add_image(name, spectrogram_image(wave), step, dataformats="HW")
-        writer.flush()
+    def sounds(self, step: int, items: Mapping[str, Mapping[str, torch.Tensor]], sample_rate_hz: int) -> None:
+        """Audio and spectrograms of each item's named signals `[T]`."""
+        if self._accelerator.is_main_process:
+            give_sounds(self._accelerator.trackers, step, items, sample_rate_hz)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
@@ -59,14 +57,6 @@ class Journal:
 
     def close(self) -> None:
         self._accelerator.end_training()
-
-
-def spectrogram_image(wave: torch.Tensor, *, range_db: float = 90.0) -> NDArray[np.uint8]:
-    """Grey spectrogram `[F, N]` of `[T]`, high frequencies on top; white is full scale, black `range_db` below."""
-    window = torch.hann_window(1024)
-    spectrum = torch.stft(wave, 1024, 240, window=window, center=False, return_complex=True).abs() / 256
-    level = 1 + 20 * torch.log10(spectrum + 1e-9) / range_db
-    return (level.clamp(0, 1) * 255).to(torch.uint8).flip(0).numpy()
 
 
 def _step_of(line: str) -> int:

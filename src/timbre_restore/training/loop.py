@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
 
 from timbre_restore.errors import TimbreRestoreError, TrainingInterrupted
 from timbre_restore.loading import EpochBatches, Loader
 from timbre_restore.training.changes import changed_keys
 from timbre_restore.training.checkout_state import code_state
 from timbre_restore.training.checkpoint import begin_from, restore_state, save_checkpoint
+from timbre_restore.training.clock import Clock
 from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
 from timbre_restore.training.interrupt import Ending, agreed, listening
@@ -25,12 +27,14 @@ from timbre_restore.training.journal import Journal
 from timbre_restore.training.length import Length, length_of
 from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.progress import Progress
+from timbre_restore.training.record import begin_record, ending_kept
 from timbre_restore.training.resume import checkpoint_to_resume, make_room, place_in_epoch
 from timbre_restore.training.schedule import Plan, plan_of, set_learning_rates
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import Tally, TrainState, create_state, place_state
 from timbre_restore.training.steps import Scalars, whole_step
 from timbre_restore.training.threads import threads_of_process
+from timbre_restore.training.trackers import require_trackers, start_trackers
 from timbre_restore.training.validate import listen, validate
 
 
@@ -61,14 +65,15 @@ def train(
     bit. `say` gets what a person should read. Raises `TrainingInterrupted`, with a checkpoint behind it, after SIGTERM
     or Ctrl-C.
     """
+    require_trackers(settings.trackers)
     if settings.threads:
         torch.set_num_threads(threads_of_process(settings.threads))
     accelerator = Accelerator(
         # Without the flag, processes without an accelerator would each train alone instead of together.
         cpu=not torch.accelerator.is_available(),
         mixed_precision=settings.mixed_precision,
-        log_with="tensorboard",
-        project_dir=str(settings.output_dir),
+        log_with=list(settings.trackers) or None,
+        project_config=ProjectConfiguration(str(settings.output_dir), str(settings.output_dir / "tensorboard")),
         # Buffers are windows and filterbanks, the same everywhere: nothing to send at each pass.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
@@ -107,11 +112,19 @@ def train(
     monitor = Monitor(settings.log_every_steps)
     for entry in journal.before:
         monitor.remember(entry)
-    started = time.monotonic()
+    number = ""
+    keeping: AbstractContextManager[None] = nullcontext()
+    if accelerator.is_main_process:
+        number = begin_record(
+            settings, plan, state, data.order(data.batches), len(data.batches), processes=accelerator.num_processes
+        )
+        keeping = ending_kept(settings.output_dir, state, talk)
+    start_trackers(accelerator, settings.trackers, settings.output_dir, number=number, settings=settings.record)
     metrics: dict[str, float] = {}
-    progress = Progress(settings, plan, len(data.batches), state, talk, visible=accelerator.is_main_process)
-    with listening() as ending, progress, companions(accelerator):
-        run = _Run(state, accelerator, settings, length, plan, data, journal, monitor, progress, ending)
+    started, clock = time.monotonic(), Clock(journal.before, journal.seconds)
+    progress = Progress(plan, len(data.batches), state, clock, talk, visible=accelerator.is_main_process)
+    with keeping, listening() as ending, progress, companions(accelerator):
+        run = _Run(state, accelerator, settings, length, plan, data, journal, monitor, progress, ending, clock)
         try:
             while state.epoch < plan.length:
                 metrics = run.epoch()
@@ -134,6 +147,7 @@ class _Run:
     monitor: Monitor
     progress: Progress
     ending: Ending
+    clock: Clock
     saved_at: float = field(default_factory=time.monotonic)
 
     def epoch(self) -> dict[str, float]:
@@ -149,21 +163,26 @@ class _Run:
             scalars = whole_step(state, self.accelerator, settings, batches, batch, signals, gan=gan, ramp=ramp)
             state.step += 1
             state.batch += 1
+            self.clock.step_done()
             _count(state.tally, scalars, batches.joined_items(batch))
             if state.step % settings.log_every_steps == 0 or state.batch == last:
                 self._log(rate, gan=gan)
             self._between_steps()
         metrics = dict(state.tally.logged)
         if self.data.val is not None:
-            metrics |= self._validated()
+            with self.clock.beside():
+                metrics |= self._validated()
         state.epoch, state.batch, state.tally = state.epoch + 1, 0, Tally()
-        self.journal.write("epoch", state.step, metrics | {"epoch": state.epoch})
-        self.progress.epoch_done(state.epoch, metrics)
+        times = {"seconds": round(self.clock.seconds, 3)}
+        self.journal.write("epoch", state.step, metrics | {"epoch": state.epoch} | times)
+        self.clock.epoch_done()
+        self.progress.epoch_done(state.epoch, metrics, gan=gan)
         name = settings.best_metric
         judged = metrics.get(name, metrics.get(name.removeprefix("val_"), metrics["total"]))
         best = judged < state.best
         state.best = min(judged, state.best)
-        self._save(metrics, best=best)
+        with self.clock.beside():
+            self._save(metrics, best=best)
         return metrics
 
     def _log(self, rate: float, *, gan: bool) -> None:
@@ -173,9 +192,11 @@ class _Run:
         items = min(batches.length, self.plan.last_batch(state.epoch, len(batches)) * batches.joined)
         for name, mean in means.items():
             tally.logged[name] += mean * tally.open_items / items
-        self.journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1})
+        times = self.clock.interval(gan=gan)
+        self.journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1} | times)
         self.monitor.observe(state.step, means)
-        self.progress.show(state, means, steps=tally.open_steps, gan=gan)
+        place = state.epoch + state.batch / len(batches)
+        self.progress.show(place, means, batches_per_s=times["batches_per_s"], gan=gan)
         state.tally = Tally(logged=tally.logged)
 
     def _fed_by(self, loader: Loader) -> Iterator[list[torch.Tensor]]:
@@ -198,6 +219,8 @@ class _Run:
         except _EndedEarly:
             self._interrupt()
         self.monitor.observe(state.step, metrics)
+        if self.ending.asked and self.accelerator.num_processes == 1:
+            self._interrupt()  # pictures take seconds, and a cluster gives few
         sounds = listen(state, self.accelerator, self.data.listened)
         self.journal.sounds(state.step, sounds, state.ema.sample_rate_hz)
         return metrics
@@ -217,7 +240,8 @@ class _Run:
         if asked:
             self._interrupt()
         if due:
-            self._save({}, best=False)
+            with self.clock.beside():
+                self._save({}, best=False)
 
     def _interrupt(self) -> NoReturn:
         self._save({}, best=False)

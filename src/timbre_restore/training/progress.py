@@ -4,80 +4,99 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import rich.progress as bars
 from rich.console import Console
+from rich.table import Column
 
-from timbre_restore.training.bands import phase_of
+from timbre_restore.training.bands import outside, phase_of
 
 if TYPE_CHECKING:
+    from timbre_restore.training.clock import Clock, Left
     from timbre_restore.training.schedule import Plan
-    from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
+
+ON_BAR = ("l1", "multi_stft", "d_real", "d_fake")
+IN_LINE = (*ON_BAR, "feature_matching", "val_l1", "val_multi_stft", "val_multi_stft_degraded")
 
 
 class Progress:
-    """Steps done, phase, losses, batches per second, time left."""
+    """Steps done, phase, losses against their bands (`↑` and `↓` mark what lies outside), batches/s, time left.
+
+    A step with the GAN takes several times as long as one without: the time left counts both by what they took, and
+    says so where no step of the GAN was made yet.
+    """
 
     def __init__(
         self,
-        settings: TrainSettings,
         plan: Plan,
         epoch_steps: int,
         state: TrainState,
+        clock: Clock,
         say: Callable[[str], None],
         *,
         visible: bool,
     ) -> None:
-        self._settings = settings
         self._plan = plan
         self._say = say
+        self._clock = clock
         self._epoch_steps = epoch_steps
-        self._last = time.monotonic()
         self._rate = 0.0
         self._bar = bars.Progress(
             bars.TextColumn("epoch {task.fields[epoch]}/" + str(math.ceil(plan.length)) + " {task.fields[phase]}"),
-            bars.BarColumn(),
-            bars.TextColumn("{task.fields[losses]}"),
+            bars.BarColumn(bar_width=20),
+            bars.TextColumn("{task.fields[losses]}", table_column=Column(ratio=1, no_wrap=True)),
             bars.TextColumn("{task.fields[rate]:.2f} batches/s"),
-            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[left]}"),
             console=Console(stderr=True),
             disable=not (visible and sys.stderr.isatty()),
         )
         self._task = self._bar.add_task(
             "train", total=round(plan.length * epoch_steps), completed=state.epoch * epoch_steps + state.batch,
-            epoch=state.epoch + 1, phase="", losses="", rate=0.0,
+            epoch=state.epoch + 1, phase="", losses="", rate=0.0, left="",
         )  # fmt: skip
 
     def __enter__(self) -> Progress:
         self._bar.start()
-        self._last = time.monotonic()
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._bar.stop()
 
-    def show(self, state: TrainState, means: Mapping[str, float], *, steps: int, gan: bool) -> None:
-        """After every logged interval of `steps` steps."""
-        now = time.monotonic()
-        self._rate = steps / max(1e-9, now - self._last)
-        self._last = now
+    def show(self, place: float, means: Mapping[str, float], *, batches_per_s: float, gan: bool) -> None:
+        """After every logged interval, at this place of the run in epochs."""
+        self._rate = batches_per_s
+        phase = self._phase(math.floor(place), gan)
+        losses = _losses(means, ON_BAR, phase, mark="[yellow]{}[/]")
         self._bar.update(
-            self._task, completed=state.epoch * self._epoch_steps + state.batch, epoch=state.epoch + 1,
-            phase=phase_of(state.epoch, warmup_epochs=self._plan.warmup, gan=gan),
-            losses=_losses(means), rate=self._rate,
+            self._task, completed=round(place * self._epoch_steps), epoch=math.floor(place) + 1, phase=phase,
+            losses=losses, rate=batches_per_s, left=self._left(place).brief,
         )  # fmt: skip
 
-    def epoch_done(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def epoch_done(self, epoch: int, metrics: Mapping[str, float], *, gan: bool) -> None:
         """A line that stays."""
-        self._say(f"epoch {epoch}/{math.ceil(self._plan.length)}: {_losses(metrics)}  {self._rate:.2f} batches/s")
-        self._last = time.monotonic()
+        phase = self._phase(epoch - 1, gan)
+        left = f", {self._left(epoch).words}" if epoch < self._plan.length else ""
+        self._say(
+            f"epoch {epoch}/{math.ceil(self._plan.length)}: {phase}: {_losses(metrics, IN_LINE, phase)}  "
+            f"{self._rate:.2f} batches/s{left}"
+        )
+
+    def _phase(self, place: float, gan: bool) -> str:
+        return phase_of(place, warmup_epochs=self._plan.warmup, gan=gan)
+
+    def _left(self, place: float) -> Left:
+        epochs = math.ceil(self._plan.length) - math.floor(place)
+        return self._clock.left(*self._plan.steps_left(place, self._epoch_steps), epochs)
 
 
-def _losses(means: Mapping[str, float]) -> str:
-    shown = ("l1", "multi_stft", "d_real", "d_fake", "feature_matching", "val_l1", "val_multi_stft",
-             "val_multi_stft_degraded")  # fmt: skip
-    return " ".join(f"{name} {means[name]:.4f}" for name in shown if name in means)
+def _losses(means: Mapping[str, float], names: tuple[str, ...], phase: str, mark: str = "{}") -> str:
+    parts = []
+    for name in names:
+        if name in means:
+            side = outside(phase, name, means[name])
+            text = f"{name} {means[name]:.4f}{side}"
+            parts.append(mark.format(text) if side else text)
+    return " ".join(parts)

@@ -9,6 +9,7 @@ from typing import Any
 
 from timbre_restore.errors import CheckpointError
 from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, forget_later
+from timbre_restore.training.page import write_page
 from timbre_restore.training.settings import TrainSettings
 
 JOINED_BATCH = "joined_batch (training.batch_size times processes)"
@@ -64,3 +65,5 @@ def make_room(run: Path, checkpoint: Checkpoint | None, talk: Callable[[str], No
     except OSError as exc:
         raise CheckpointError(f"{run}: the older run there can't be moved aside ({exc}); move it by hand.") from exc
     talk(f"the older run in {run} is kept as {aside}")
+    if (aside / "run.html").is_file():
+        write_page(aside)  # its commands name the place where it lies now

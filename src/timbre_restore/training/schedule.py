@@ -42,6 +42,12 @@ class Plan:
         """How many of an epoch's batches the run goes through."""
         return max(0, min(epoch_steps, round((self.length - epoch) * epoch_steps)))
 
+    def steps_left(self, place: float, epoch_steps: int) -> tuple[int, int]:
+        """Steps from this place to the end, without discriminators and with them."""
+        end = round(self.length * epoch_steps)
+        begin = round(min(self.length, max(place, self.gan_start)) * epoch_steps)
+        return max(0, begin - round(place * epoch_steps)), max(0, end - begin)
+
     def gan(self, place: float) -> bool:
         """Whether discriminators take part."""
         return place >= self.gan_start

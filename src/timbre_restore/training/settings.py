@@ -69,7 +69,10 @@ class TrainSettings:
     black_box_share: float = 0.0
     recordings: int = 0
     """Only what the corpus's first so many recordings gave is trained and validated on; 0 takes everything."""
+    trackers: tuple[str, ...] = ("tensorboard",)
     record: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What `record` would be without a word of the person's; none to compare with where it is empty."""
 
     @property
     def has_game(self) -> bool:

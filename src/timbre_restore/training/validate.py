@@ -36,12 +36,14 @@ def validate(state: TrainState, accelerator: Any, batches: Iterable[list[torch.T
     return {name: float(value) / count for name, value in zip(names, sums, strict=False)} if count else {}
 
 
-def listen(state: TrainState, accelerator: Any, items: list[tuple[torch.Tensor, ...]]) -> dict[str, torch.Tensor]:
-    """Named signals of the fixed validation items."""
-    sounds: dict[str, torch.Tensor] = {}
+def listen(
+    state: TrainState, accelerator: Any, items: list[tuple[torch.Tensor, ...]]
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Signals `[T]` of the fixed validation items, by item and name."""
+    sounds: dict[str, dict[str, torch.Tensor]] = {}
     for index, (degraded, clean, noisy, *hints) in enumerate(items):
         with torch.no_grad():
             restored = state.ema(*(x[None].to(accelerator.device) for x in (degraded, noisy, *hints)))[0]
         waves = {"noisy": noisy[..., : degraded.shape[-1]], "degraded": degraded, "restored": restored, "clean": clean}
-        sounds |= {f"item_{index}/{name}": wave[0] for name, wave in waves.items()}
+        sounds[f"item_{index}"] = {name: wave[0].float().cpu() for name, wave in waves.items()}
     return sounds

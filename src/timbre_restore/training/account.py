@@ -1,0 +1,163 @@
+"""A run read back from its folder: its log, what it was made of, its best checkpoint. Nothing else is asked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from timbre_restore.training.bands import phase_of
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a run, in steps."""
+
+    name: str
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a run left."""
+
+    run: Path
+    train: list[Entry]
+    epochs: list[Entry]
+    events: list[Entry]
+    record: Entry = field(default_factory=dict)
+    """`run.json`; of a run without one, what its last checkpoint says."""
+    best: Entry = field(default_factory=dict)
+    """`{"folder", "epoch", "step", "metrics"}` of the best checkpoint; empty before there is one."""
+    last: Entry = field(default_factory=dict)
+    """The same of the last one."""
+
+    @property
+    def step(self) -> int:
+        """The last one in the log."""
+        return max((entry["step"] for entry in (*self.train, *self.epochs, *self.events)), default=0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training, over all parts of the run; None in a log without times."""
+        return max((e["seconds"] for e in (*self.train, *self.epochs) if is_number(e.get("seconds"))), default=None)
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs with their validation."""
+        return max((int(entry.get("epoch", 0)) for entry in self.epochs), default=0)
+
+    def plan(self, name: str) -> Any:
+        """A figure of the run's plan: `epochs`, `epoch_steps`, …; None where it isn't known."""
+        return self.record.get("plan", {}).get(name)
+
+    def batches_per_s(self, *, gan: bool) -> float | None:
+        """Median over the log's intervals before the GAN, or with it."""
+        rates = [e["batches_per_s"] for e in self.train if is_number(e.get("batches_per_s")) and _gan(e) == gan]
+        return median(rates) if rates else None
+
+    def phases(self) -> list[Phase]:
+        """In their order; each begins where the one before ends."""
+        found: list[Phase] = []
+        for entry in self.train:
+            name = phase_of(entry.get("epoch", 1) - 1, warmup_epochs=self.plan("warmup_epochs") or 0, gan=_gan(entry))
+            if found and found[-1].name == name:
+                found[-1] = Phase(name, found[-1].begin, entry["step"])
+            else:
+                found.append(Phase(name, found[-1].end if found else 0, entry["step"]))
+        return found
+
+    def series(self, name: str, entries: Sequence[Entry]) -> tuple[list[int], list[float]]:
+        """Steps and values of a name in lines of the log; what is there and no number is NaN."""
+        found = [(e["step"], value_of(e[name])) for e in entries if name in e]
+        return [step for step, _ in found], [value for _, value in found]
+
+
+def read_account(run: Path) -> Account:
+    """Read a run's folder. A line that was torn off is passed over, and so is what a killed process half wrote."""
+    lines: dict[str, list[Entry]] = {"train": [], "epoch": [], "event": []}
+    path = run / "log.jsonl"
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        entry = _json(text)
+        if entry.get("kind") in lines and isinstance(entry.get("step"), int):
+            lines[entry["kind"]].append(entry)
+    best, last = (_checkpoint(run, which) for which in ("best", "last"))
+    record = _file(run / "run.json") or _record_of(last)
+    shown = [{key: c.get(key) for key in ("folder", "epoch", "step", "metrics")} if c else {} for c in (best, last)]
+    return Account(run, lines["train"], lines["epoch"], lines["event"], record, *shown)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is one, and finite."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def value_of(value: object) -> float:
+    """As a number; NaN for what is none."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def bundled(
+    x: Sequence[int], y: Sequence[float], most: int
+) -> tuple[list[float], list[float], list[tuple[float, float]]]:
+    """At most `most` points of a long series: the mean of each bundle, and its lowest and highest value.
+
+    A bundle that holds a NaN is one: it must not vanish in a mean. A short series is itself, without a spread.
+    """
+    if len(x) <= most:
+        return [float(value) for value in x], list(y), []
+    edges = [index * len(x) // most for index in range(most + 1)]
+    places, means, spreads = [], [], []
+    for begin, end in pairwise(edges):
+        values = y[begin:end]
+        places.append(float(x[end - 1]))
+        means.append(sum(values) / len(values))
+        spreads.append((min(values), max(values)))
+    return places, means, spreads
+
+
+def _gan(entry: Mapping[str, Any]) -> bool:
+    return "d_real" in entry
+
+
+def _checkpoint(run: Path, which: str) -> Entry:
+    root = run / "checkpoints"
+    folder = str(_file(root / f"{which}.json").get("folder", ""))
+    return _file(root / folder / "checkpoint.json") | {"folder": folder} if folder else {}
+
+
+def _record_of(checkpoint: Entry) -> Entry:
+    """What older versions kept beside a checkpoint only."""
+    training = checkpoint.get("settings", {}).get("training", {})
+    if not training:
+        return {}
+    order = checkpoint.get("order", {})
+    plan = {
+        "epochs": training.get("epochs"),
+        "warmup_epochs": training.get("scheduler", {}).get("warmup_epochs"),
+        "best_metric": training.get("best_metric"),
+    }
+    return {"plan": plan, "order": order, "corpus": checkpoint["settings"].get("data", {}).get("output_dir")}
+
+
+def _file(path: Path) -> Entry:
+    try:
+        return _json(path.read_text(encoding="utf-8"))
+    except OSError:
+        return {}
+
+
+def _json(text: str) -> Entry:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
