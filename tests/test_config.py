@@ -160,7 +160,7 @@ def test_unknown_key_far_from_any_lists_what_is_known() -> None:
         ("training.epochs=many", "training.epochs: input should be a valid integer"),
         ("training.epochs=0", "training.epochs: input should be greater than or equal to 1, got 0"),
         ("training.epochs=true", "training.epochs: got true, which is also how YAML reads a bare yes"),
-        ("training=5", "training: expected keys below it (epochs, batch_size, "),
+        ("training=5", "training: expected keys below it (epochs, steps, "),
         ("data.snr_db=[10, 0]", "data.snr_db: expected [low, high] with low ≤ high, got [10.0, 0.0]"),
         ("data.snr_db=[.nan, 0]", "data.snr_db.0: input should be a finite number"),
         ("data.segment=48001", "data.segment: input should be a multiple of 480"),

@@ -123,7 +123,9 @@ def _nearest(parts: Sequence[str]) -> str | None:
     here = difflib.get_close_matches(parts[-1], _names_at(parts[:-1]), n=1)
     if here:
         return here[0]
-    by_name = {key.rpartition(".")[2]: key for key in _all_keys(Config)}
+    # Of keys that end alike the one that lies nearest to the top.
+    keys = sorted(_all_keys(Config), key=lambda key: -key.count("."))
+    by_name = {key.rpartition(".")[2]: key for key in keys}
     elsewhere = difflib.get_close_matches(parts[-1], list(by_name), n=1)
     return by_name[elsewhere[0]] if elsewhere else None
 

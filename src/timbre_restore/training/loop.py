@@ -156,6 +156,7 @@ class _Run:
         batches, loader = self._stage()
         last = self.plan.last_batch(state.epoch, len(batches))
         batches.set_epoch(state.epoch, state.batch)
+        gan = self.plan.gan(state.epoch)  # of an epoch that was ended in its validation no step is left
         for signals, batch in zip(self._fed_by(loader), range(state.batch, last), strict=False):
             place = state.epoch + batch / len(batches)
             gan, ramp = self.plan.gan(place), self.plan.ramp(place)
