@@ -27,7 +27,7 @@ from timbre_restore.losses import item_gain
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 from timbre_restore.training import TrainSettings, find_checkpoint, load_generator, loop, train
 from timbre_restore.training.checkpoint import forget_later, save_checkpoint
-from timbre_restore.training.monitor import Monitor
+from timbre_restore.training.monitors import Monitor
 from timbre_restore.training.resume import place_in_epoch
 from timbre_restore.training.schedule import ema_decay, learning_rate_factor, set_learning_rates
 from timbre_restore.training.state import TrainState, create_state

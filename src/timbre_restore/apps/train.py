@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from timbre_restore.training import TrainSettings
 
 
+class OnAnomaly(StrEnum):
+    """What to do when a run goes wrong."""
+
+    stop = "stop"
+    rollback = "rollback"
+    warn = "warn"
+
+
 def train(
     config: ConfigFile = None,
     resume: Annotated[
@@ -27,6 +36,13 @@ def train(
     skip_audit: Annotated[
         bool, typer.Option("--skip-audit", help="Train even on a corpus that breaks its promises.")
     ] = False,
+    on_anomaly: Annotated[
+        OnAnomaly,
+        typer.Option(
+            "--on-anomaly",
+            help="When a run goes wrong: stop with the last healthy checkpoint, go back to it, or only warn.",
+        ),
+    ] = OnAnomaly.stop,
     overrides: Overrides = None,
 ) -> None:
     """Train generator and discriminators on a prepared corpus; also under torchrun."""
@@ -36,7 +52,7 @@ def train(
         _require_sound(settings)
     from timbre_restore.training import train as run
 
-    summary = run(train_settings(settings), resume=resume, say=note)
+    summary = run(train_settings(settings), resume=resume, on_anomaly=on_anomaly.value, say=note)
     if os.environ.get("RANK", "0") == "0":
         minutes = summary.seconds / 60.0
         say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes")

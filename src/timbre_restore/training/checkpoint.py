@@ -1,4 +1,4 @@
-"""Checkpoints: a folder per saved step that appears by rename, and two small pointers, `last` and `best`.
+"""Checkpoints: a folder per saved step that appears by rename, and small pointers: `last`, `best`, `healthy`.
 
     <run>/checkpoints/step-00001234/  generator.safetensors  ema.safetensors  discriminators.safetensors
                                       optimizers.pt  checkpoint.json (readable: model, step, metrics, settings, sums)
@@ -6,7 +6,9 @@
 
 Weights are safetensors and the optimisers' tensors are loaded with `weights_only`: a stranger's checkpoint can't run
 code. Loading is strict, and another model's checkpoint is refused before a tensor is touched. `last`, the ones before
-it and `best` are kept; where a disk has spoiled the last one, the one before takes its place.
+it, `best` and `healthy` are kept; where a disk has spoiled the last one, the one before takes its place. `healthy` is
+the last one that was written while no monitor suspected anything. The one of step 0, which a run that fails early goes
+back to, is dropped as soon as nothing points to it.
 """
 
 from __future__ import annotations
@@ -57,9 +59,10 @@ def save_checkpoint(
     metrics: dict[str, float],
     *,
     best: bool,
+    healthy: bool = True,
     order: dict[str, Any],
 ) -> Path:
-    """Write the state between two steps; move `last`, and `best` if told; drop what is no longer needed.
+    """Write the state between two steps; move `last`, `best` and `healthy` if told; drop what is no longer needed.
 
     `order` holds what the order of the items follows from, to be compared on resuming.
     """
@@ -72,6 +75,8 @@ def save_checkpoint(
         "batch": state.batch,
         "step": state.step,
         "best": state.best,
+        "rate_factor": state.rate_factor,
+        "rollbacks": state.rollbacks,
         "tally": _tally_record(state.tally),
         "metrics": metrics,
         "model": _model_record(settings),
@@ -106,13 +111,15 @@ def save_checkpoint(
     # `best` first: after a kill between the two, the run continues from the older `last` and decides again.
     if best:
         atomic.write_json(root / "best.json", {"folder": folder.name})
+    if healthy:
+        atomic.write_json(root / "healthy.json", {"folder": folder.name})
     atomic.write_json(root / "last.json", {"folder": folder.name})
     _drop_old(root)
     return folder
 
 
 def find_checkpoint(path: Path, which: str = "last", *, talk: Callable[[str], None] = lambda _: None) -> Checkpoint:
-    """The checkpoint at `path`: a run's folder (then its `last` or `best`), or a checkpoint's own folder.
+    """The checkpoint at `path`: a run's folder (then its `last`, `best` or `healthy`), or a checkpoint's own folder.
 
     Where a run's last one is damaged, the newest whole one before it, and `talk` gets a warning. Raises
     `CheckpointError` where there is none.
@@ -196,6 +203,7 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
     content = checkpoint.content
     state.epoch, state.batch, state.step = int(content["epoch"]), int(content["batch"]), int(content["step"])
     state.best = float(content["best"])
+    state.rate_factor, state.rollbacks = float(content.get("rate_factor", 1.0)), int(content.get("rollbacks", 0))
     tally = content["tally"]
     open_sums = {name: torch.tensor(value) for name, value in tally["open"].items()}
     state.tally = Tally(open_sums, tally["open_items"], tally["open_steps"])
@@ -208,11 +216,25 @@ def forget_later(run: Path, checkpoint: Checkpoint) -> None:
     pointer = root / "best.json"
     if pointer.is_file() and str(_read_json(pointer).get("folder")) > here:
         pointer.unlink()
-    # Not by its step: a person may have kept it under a name of their own.
-    atomic.write_json(root / "last.json", {"folder": os.path.relpath(checkpoint.folder.resolve(), root.resolve())})
+    for which in ("healthy", "last"):
+        point_to(run, which, checkpoint)
     for folder in root.glob("step-*"):
         if folder.name > here:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def point_to(run: Path, which: str, checkpoint: Checkpoint) -> None:
+    """Move a pointer of the run to one of its checkpoints."""
+    root = run / "checkpoints"
+    # Not by its step: a person may have kept it under a name of their own.
+    folder = os.path.relpath(checkpoint.folder.resolve(), root.resolve())
+    atomic.write_json(root / f"{which}.json", {"folder": folder})
+
+
+def record_rollback(checkpoint: Checkpoint, state: TrainState) -> None:
+    """Keep in the checkpoint that the run went back to it: a run that resumes from it goes on as this one does."""
+    changed = {"rate_factor": state.rate_factor, "rollbacks": state.rollbacks}
+    atomic.write_json(checkpoint.folder / "checkpoint.json", checkpoint.content | changed)
 
 
 def load_generator(checkpoint: Checkpoint) -> Generator:
@@ -288,7 +310,7 @@ def _sha256(path: Path) -> str:
 
 def _drop_old(root: Path) -> None:
     kept = {str(_read_json(pointer).get("folder")) for pointer in root.glob("*.json")}
-    kept |= {folder.name for folder in sorted(root.glob("step-*"))[-KEPT:]}
+    kept |= {folder.name for folder in sorted(root.glob("step-*"))[-KEPT:] if folder.name != _name(0)}
     for folder in [*root.glob("step-*"), *root.glob(".step-*.tmp")]:
         if folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,9 +16,10 @@ from accelerate.utils import set_seed
 from timbre_restore.errors import TrainingInterrupted
 from timbre_restore.training.checkpoint import restore_state, save_checkpoint
 from timbre_restore.training.data import RunData
+from timbre_restore.training.guard import Guard, OnAnomaly, RolledBack
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.journal import Journal
-from timbre_restore.training.monitor import Monitor
+from timbre_restore.training.monitors import Local, is_out_of_memory, reason_of
 from timbre_restore.training.progress import Progress
 from timbre_restore.training.resume import checkpoint_to_resume, make_room, place_in_epoch
 from timbre_restore.training.schedule import set_learning_rates
@@ -45,7 +46,11 @@ class _EndedEarly(Exception):
 
 
 def train(
-    settings: TrainSettings, *, resume: str | None = None, say: Callable[[str], None] = lambda _: None
+    settings: TrainSettings,
+    *,
+    resume: str | None = None,
+    on_anomaly: OnAnomaly = "stop",
+    say: Callable[[str], None] = lambda _: None,
 ) -> TrainSummary:
     """Train on `<corpus>/train.txt`, validate on `<corpus>/val.txt`, leave a run in `output_dir`.
 
@@ -54,6 +59,10 @@ def train(
     workers, a run that was interrupted at whatever step and resumed gives the weights of an uninterrupted one, bit for
     bit. `say` gets what a person should read. Raises `TrainingInterrupted`, with a checkpoint behind it, after SIGTERM
     or Ctrl-C.
+
+    Where a monitor finds what no run comes back from, `on_anomaly` decides: `stop` raises `TrainingStopped`, `rollback`
+    goes on from the last healthy checkpoint at half the learning rates (and stops the fourth time), `warn` says it and
+    goes on. Without memory it always stops. The last healthy checkpoint is there in each case.
     """
     if settings.threads:
         torch.set_num_threads(threads_of_process(settings.threads))
@@ -83,17 +92,17 @@ def train(
         make_room(settings.output_dir, checkpoint, talk)
     accelerator.wait_for_everyone()
     journal = Journal(settings.output_dir, accelerator, step=state.step)
-    monitor = Monitor(settings.log_every_steps)
-    for entry in journal.before:
-        monitor.remember(entry)
+    guard = Guard(settings, state, accelerator, journal, on_anomaly, talk)
     started = time.monotonic()
     metrics: dict[str, float] = {}
     progress = Progress(settings, len(data.batches), state, talk, visible=accelerator.is_main_process)
     with listening() as ending, progress:
-        run = _Run(state, accelerator, settings, data, journal, monitor, progress, ending)
+        run = _Run(state, accelerator, settings, data, journal, guard, Local(state, accelerator), progress, ending)
         try:
+            if checkpoint is None or settings.output_dir.resolve() not in checkpoint.folder.resolve().parents:
+                run.save({}, best=False)  # a run that fails in its first minutes has something to go back to
             while state.epoch < settings.epochs:
-                metrics = run.epoch()
+                metrics = run.epoch_or_rollback(metrics)
         finally:
             journal.close()
     return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
@@ -113,21 +122,38 @@ class _Run:
     settings: TrainSettings
     data: RunData
     journal: Journal
-    monitor: Monitor
+    guard: Guard
+    local: Local
     progress: Progress
     ending: Ending
     saved_at: float = field(default_factory=time.monotonic)
 
-    def epoch(self) -> dict[str, float]:
+    def epoch_or_rollback(self, metrics: dict[str, float]) -> dict[str, float]:
+        """The next epoch's metrics, or `metrics` where the run went back instead."""
+        reason = ""
+        try:
+            return self._epoch()
+        except RolledBack:
+            self.local.forget()
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            reason = reason_of(exc)
+        if reason:  # and the error is gone, with what the step held
+            self.guard.out_of_memory(reason)
+        return metrics
+
+    def _epoch(self) -> dict[str, float]:
         """What is left of an epoch, its validation and its checkpoint."""
         state, settings, batches = self.state, self.settings, self.data.batches
         gan = settings.gan_active(state.epoch)
         batches.set_epoch(state.epoch, state.batch)
-        for batch, signals in enumerate(self.data.train, start=state.batch):
+        for batch, signals in enumerate(self.local.timed(self.data.train), start=state.batch):
             rate = set_learning_rates(state, settings, len(batches), batch)
             scalars = whole_step(state, self.accelerator, settings, batches, batch, signals, gan=gan)
             state.step += 1
             state.batch += 1
+            scalars["clipped"] = (scalars["gradient_norm"] > settings.gradient_clip).float()
             _count(state.tally, scalars, batches.joined_items(batch))
             if state.step % settings.log_every_steps == 0 or state.batch == len(batches):
                 self._log(rate, gan=gan)
@@ -135,6 +161,7 @@ class _Run:
         metrics = dict(state.tally.logged)
         if self.data.val is not None:
             metrics |= self._validated()
+        self.guard.epoch(metrics)
         state.epoch, state.batch, state.tally = state.epoch + 1, 0, Tally()
         self.journal.write("epoch", state.step, metrics | {"epoch": state.epoch})
         self.progress.epoch_done(state.epoch, metrics)
@@ -142,18 +169,19 @@ class _Run:
         judged = metrics.get(name, metrics.get(name.removeprefix("val_"), metrics["total"]))
         best = judged < state.best
         state.best = min(judged, state.best)
-        self._save(metrics, best=best)
+        self.save(metrics, best=best)
         return metrics
 
     def _log(self, rate: float, *, gan: bool) -> None:
         state, tally = self.state, self.state.tally
-        means = _joined_means(self.accelerator, tally)
+        tally.open = _joined_sums(self.accelerator, tally)
+        means = _means(tally)
         for name, mean in means.items():
             tally.logged[name] += mean * tally.open_items / self.data.batches.length
         self.journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1})
-        self.monitor.observe(state.step, means)
         self.progress.show(state, means, steps=tally.open_steps, gan=gan)
         state.tally = Tally(logged=tally.logged)
+        self.guard.look(means, **self.local.look(tally.open_steps, gan=gan))
 
     def _validated(self) -> dict[str, float]:
         state = self.state
@@ -162,7 +190,6 @@ class _Run:
             metrics = validate(state, self.accelerator, self._unless_asked(self.data.val))
         except _EndedEarly:
             self._interrupt()
-        self.monitor.observe(state.step, metrics)
         sounds = listen(state, self.accelerator, self.data.listened)
         self.journal.sounds(state.step, sounds, state.ema.sample_rate_hz)
         return metrics
@@ -182,25 +209,31 @@ class _Run:
         if asked:
             self._interrupt()
         if due:
-            self._save({}, best=False)
+            self.save({}, best=False)
 
     def _interrupt(self) -> NoReturn:
-        self._save({}, best=False)
+        saved = self.save({}, best=False)
         state = self.state
+        what = "a checkpoint is written" if saved else "what has diverged is not saved"
         raise TrainingInterrupted(
             f"interrupted after step {state.step} (batch {state.batch} of {len(self.data.batches)} in epoch "
-            f"{state.epoch + 1} of {self.settings.epochs}); a checkpoint is written, go on with --resume auto.",
+            f"{state.epoch + 1} of {self.settings.epochs}); {what}, go on with --resume auto.",
             self.ending.signal,
         )
 
-    def _save(self, metrics: dict[str, float], *, best: bool) -> None:
+    def save(self, metrics: dict[str, float], *, best: bool) -> bool:
+        """Write a checkpoint, unless the state holds what is no number; whether it was written."""
         state = self.state
         state.tally.open = _joined_sums(self.accelerator, state.tally)
-        self.monitor.refuse_nan(state.step, {name: float(value) for name, value in state.tally.open.items()})
-        if self.accelerator.is_main_process:
-            save_checkpoint(self.settings.output_dir, state, self.settings, metrics, best=best, order=self.data.order())
+        saved = self.guard.may_save(_means(state.tally))
+        if saved and self.accelerator.is_main_process:
+            save_checkpoint(
+                self.settings.output_dir, state, self.settings, metrics,
+                best=best, healthy=self.guard.healthy, order=self.data.order(),
+            )  # fmt: skip
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
+        return saved
 
 
 def _count(tally: Tally, scalars: Scalars, items: int) -> None:
@@ -221,8 +254,8 @@ def _joined_sums(accelerator: Accelerator, tally: Tally) -> dict[str, torch.Tens
     return dict(zip(names, accelerator.reduce(values, reduction="mean"), strict=True))
 
 
-def _joined_means(accelerator: Accelerator, tally: Tally) -> dict[str, float]:
-    return {name: float(value / tally.open_items) for name, value in _joined_sums(accelerator, tally).items()}
+def _means(tally: Tally) -> dict[str, float]:
+    return {name: float(value / tally.open_items) for name, value in tally.open.items()}
 
 
 def _warnings(settings: TrainSettings, data: RunData) -> list[str]:

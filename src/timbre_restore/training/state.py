@@ -44,6 +44,9 @@ class TrainState:
     """Batches that are done of the next one."""
     step: int = 0
     best: float = float("inf")
+    rate_factor: float = 1.0
+    """Of both learning rates; each rollback halves it."""
+    rollbacks: int = 0
     tally: Tally = field(default_factory=Tally)
 
 
