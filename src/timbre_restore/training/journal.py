@@ -59,7 +59,7 @@ class Journal:
             return
         writer = self._accelerator.get_tracker("tensorboard", unwrap=True)
         for name, sound in sounds.items():
-            wave = sound.detach().float().cpu()
+            wave = sound.detach().float().cpu().nan_to_num()  # of a run that goes on with a warning
             writer.add_audio(name, wave.clamp(-1, 1)[None], step, sample_rate=sample_rate_hz)
             writer.add_image(name, spectrogram_image(wave), step, dataformats="HW")
         writer.flush()

@@ -6,6 +6,7 @@ D_fake are measured by it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from statistics import median
@@ -50,7 +51,7 @@ class Exploded:
     def look(self, look: Look) -> Iterator[Finding]:
         for name in ("d_real", "d_fake"):
             limit = EXPLODED * CHANCE[self._settings.adversarial_loss]
-            if look.means.get(name, 0.0) > limit:
+            if limit < look.means.get(name, 0.0) < math.inf:
                 yield Finding(
                     "discriminators_explode",
                     look.step,

@@ -11,6 +11,8 @@ PHRASES = ("not enough memory", "can't allocate memory", "cannot allocate memory
            "alloc_failed")  # fmt: skip
 """Of RuntimeErrors: the CPU's allocator, the system, cuDNN and cuBLAS have no error of their own."""
 
+LONGEST_REASON = 160
+
 
 def is_out_of_memory(exc: BaseException) -> bool:
     """Whether an error of a step says that memory ran out."""
@@ -21,7 +23,8 @@ def is_out_of_memory(exc: BaseException) -> bool:
 
 def reason_of(exc: BaseException) -> str:
     """What the allocator said, in one short line."""
-    return " ".join(str(exc).split())[:160] or type(exc).__name__
+    text = " ".join(str(exc).split()) or type(exc).__name__
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
 
 
 def out_of_memory(step: int, settings: TrainSettings, reason: str, *, gan: bool) -> Finding:
