@@ -130,18 +130,16 @@ class _Run:
 
     def epoch_or_rollback(self, metrics: dict[str, float]) -> dict[str, float]:
         """The next epoch's metrics, or `metrics` where the run went back instead."""
-        reason = ""
         try:
             return self._epoch()
         except RolledBack:
-            self.local.forget()
+            return metrics
         except (RuntimeError, MemoryError) as exc:
             if not is_out_of_memory(exc):
                 raise
             reason = reason_of(exc)
-        if reason:  # and the error is gone, with what the step held
-            self.guard.out_of_memory(reason)
-        return metrics
+        # Only now is the error gone, and with it what the step held.
+        return self.guard.out_of_memory(reason)
 
     def _epoch(self) -> dict[str, float]:
         """What is left of an epoch, its validation and its checkpoint."""

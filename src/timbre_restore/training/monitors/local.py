@@ -39,7 +39,3 @@ class Local:
             if (kept := self._movement.look(name, unwrap(module), optimizer, steps)) is not None
         }
         return {"machine": self._meter.look(), "still": still}
-
-    def forget(self) -> None:
-        """After a rollback."""
-        self._movement.forget()

@@ -55,12 +55,8 @@ class Movement:
         decay = max(group.get("weight_decay", 0.0) for group in optimizer.param_groups) * rate * steps
         judged = [i for i in range(len(names)) if now.size[i] > 0.0 and rate >= LEAST_RATE * now.largest[i]]
         still = tuple(names[i] for i in judged if now.bits[i] == before.bits[i])
-        only_decayed = bool(judged) and all(_decayed(now.size[i] / before.size[i], decay) for i in judged)
+        only_decayed = bool(judged) and all(_decayed(before.size[i], now.size[i], decay) for i in judged)
         return Still(len(judged), still, only_decayed and not still)
-
-    def forget(self) -> None:
-        """After a rollback there is nothing to compare with."""
-        self._last.clear()
 
 
 def _print(tensors: list[Tensor]) -> _Print:
@@ -71,8 +67,9 @@ def _print(tensors: list[Tensor]) -> _Print:
     return _Print(*(torch.stack(values).tolist() for values in (bits, sizes, largest)))
 
 
-def _decayed(ratio: float, decay: float) -> bool:
-    return decay > 1e-6 and abs(1.0 - ratio - decay) < SHARE * decay
+def _decayed(before: float, now: float, decay: float) -> bool:
+    """Whether the magnitudes shrank by `decay`, a share, and by nothing else."""
+    return decay > 1e-6 and abs(before - now - decay * before) < SHARE * decay * before
 
 
 class Frozen:
