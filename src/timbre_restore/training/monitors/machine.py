@@ -149,18 +149,17 @@ class IdleDevice:
         used = sum((m.used or 0.0) * m.wall_s for m in seen) / wall
         if used >= IDLE:
             return
-        waited = sum(m.waited_s for m in seen) / wall
-        if look.machine.device == "cpu":
-            change = "look at data loading (data.num_workers), or lower training.threads to what other programs leave"
-        else:
-            size = self._settings.batch_size
-            change = f"look at data loading (data.num_workers), or raise training.batch_size from {size} to {2 * size}"
+        waited, size = sum(m.waited_s for m in seen) / wall, self._settings.batch_size
+        waits = waited > (1.0 - used) / 2
+        change = "look at data loading (data.num_workers, data.format packed)"
+        if not waits and look.machine.device == "cpu":
+            change += f", or lower training.threads from {torch.get_num_threads()} to what other programs leave"
+        elif not waits:
+            change += f", or raise training.batch_size from {size} to {2 * size}"
         yield Finding(
             "device_idle",
             look.step,
             f"the device was used for {used:.0%} of the last {wall:.0f} s, of which the loader took {waited:.0%}",
-            "it waits for items"
-            if waited > (1.0 - used) / 2
-            else "steps are too small for it, or other programs use it",
+            "it waits for items" if waits else "steps are too small for it, or other programs use it",
             change,
         )
