@@ -85,7 +85,8 @@ def test_healthy_numbers_are_left_alone() -> None:
         (GAME | {"still": {"generator": Still(2, (), only_decayed=True)}}, "generator_frozen", 30, True),
         (GAME | {"still": {"discriminators": Still(2, ("b",))}}, "partly_frozen", 30, False),
         (GAME | {"machine": Machine(11.0, 4.0, 0.9)}, "data_starvation", 30, False),
-        (GAME | {"machine": Machine(11.0, 1.0, 0.4)}, "device_idle", 30, False),
+        (GAME | {"machine": Machine(11.0, 3.2, 0.45)}, "device_idle", 30, False),
+        (GAME | {"machine": Machine(11.0, 1.0, 0.4, "cuda")}, "device_idle", 30, False),
     ],
 )  # fmt: skip
 def test_each_rule_speaks_in_time(wrong: dict[str, Any], rule: str, after_steps: int, stops: bool) -> None:
@@ -95,6 +96,16 @@ def test_each_rule_speaks_in_time(wrong: dict[str, Any], rule: str, after_steps:
     found = shown([wrong] * 40, monitor, start=60)
     assert first(found) == (rule, 600 + after_steps, stops)
     assert [finding.rule for finding in found if finding.step == found[0].step] == [rule]
+
+
+@pytest.mark.parametrize(("threads", "change"), [(1, None), (4, "lower training.threads from 4")])
+def test_a_cpu_that_others_use_is_said_where_the_run_can_change_it(
+    monkeypatch: pytest.MonkeyPatch, threads: int, change: str | None
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = shown([GAME | {"machine": Machine(11.0, 0.2, 0.34)}] * 5)
+    assert [change in finding.change for finding in found if change] == [True] * len(found)
+    assert bool(found) == bool(change)
 
 
 def test_a_break_begins_the_window_anew() -> None:
@@ -190,6 +201,7 @@ SMALL = DiscriminatorSettings(names=("mpd", "mrd"), periods=(2,), windows=(512,)
 QUICK: dict[str, Any] = {
     "discriminators": SMALL, "batch_size": 1, "log_every_steps": 5,
     "warmup_epochs": 0, "gan_start_epoch": 0, "epochs": 40,
+    "threads": 1,  # how busy the machine is with other things is not what is tested
 }  # fmt: skip
 
 

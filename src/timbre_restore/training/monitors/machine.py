@@ -153,7 +153,9 @@ class IdleDevice:
         waits = waited > (1.0 - used) / 2
         change = "look at data loading (data.num_workers, data.format packed)"
         if not waits and look.machine.device == "cpu":
-            change += f", or lower training.threads from {torch.get_num_threads()} to what other programs leave"
+            if (threads := torch.get_num_threads()) == 1:
+                return  # other programs take the core, and the run can't change that
+            change = f"lower training.threads from {threads} to what other programs leave"
         elif not waits:
             change += f", or raise training.batch_size from {size} to {2 * size}"
         yield Finding(
