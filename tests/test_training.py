@@ -32,7 +32,6 @@ from timbre_restore.training import Checkpoint, StepTimes, TrainSettings, find_c
 from timbre_restore.training.checkpoint import forget_later, save_checkpoint
 from timbre_restore.training.journal import TIMES
 from timbre_restore.training.length import epochs_in, length_of
-from timbre_restore.training.monitor import Monitor
 from timbre_restore.training.resume import place_in_epoch
 from timbre_restore.training.schedule import ema_decay, learning_rate_factor, plan_of, set_learning_rates
 from timbre_restore.training.state import TrainState, create_state
@@ -478,17 +477,6 @@ def test_two_processes_give_the_gradient_of_one_with_the_joined_batch(tmp_path: 
         largest = max(grad.abs().max().item() for grad in one.values())
         for name, grad in one.items():
             assert torch.allclose(grad, two[name], rtol=1e-3, atol=1e-6 * largest), (batch, name)
-
-
-def test_monitor_stops_on_nan_and_on_a_leap() -> None:
-    monitor = Monitor(10)
-    for step in range(10):
-        monitor.observe(step, {"l1": 0.1, "adversarial": -1.0})
-    monitor.observe(10, {"l1": 0.9, "adversarial": 50.0})
-    with pytest.raises(TrainingStopped, match=r"l1 is 1\.1, over 10 times its recent level of 0\.1"):
-        monitor.observe(11, {"l1": 1.1})
-    with pytest.raises(TrainingStopped, match="d_real is nan"):
-        monitor.observe(12, {"d_real": math.nan})
 
 
 def test_a_leap_at_the_border_of_two_epochs_is_seen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,14 @@ from timbre_restore.errors import ConfigError, CorpusError, MissingExtraError
 
 if TYPE_CHECKING:
     from timbre_restore.training import TrainSettings
+
+
+class OnAnomaly(StrEnum):
+    """What to do when a run goes wrong."""
+
+    stop = "stop"
+    rollback = "rollback"
+    warn = "warn"
 
 
 def train(
@@ -36,6 +45,13 @@ def train(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what --trial or --overfit found; '-' is stdout.")
     ] = None,
+    on_anomaly: Annotated[
+        OnAnomaly,
+        typer.Option(
+            "--on-anomaly",
+            help="When a run goes wrong: stop with the last healthy checkpoint, go back to it, or only warn.",
+        ),
+    ] = OnAnomaly.stop,
     overrides: Overrides = None,
 ) -> int:
     """Train generator and discriminators on a prepared corpus; also under torchrun."""
@@ -57,7 +73,7 @@ def train(
         return 0
     from timbre_restore.training import train as run
 
-    summary = run(train_settings(settings), resume=resume, say=note)
+    summary = run(train_settings(settings), resume=resume, on_anomaly=on_anomaly.value, say=note)
     if os.environ.get("RANK", "0") == "0":
         minutes = summary.seconds / 60.0
         say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes; see run.html there")

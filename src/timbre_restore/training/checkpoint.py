@@ -1,4 +1,4 @@
-"""Checkpoints: a folder per saved step that appears by rename, and two small pointers, `last` and `best`.
+"""Checkpoints: a folder per saved step that appears by rename, and small pointers: `last`, `best`, `healthy`.
 
     <run>/checkpoints/step-00001234/  generator.safetensors  ema.safetensors  discriminators.safetensors
                                       optimizers.pt  checkpoint.json (readable: model, step, metrics, settings, sums)
@@ -6,7 +6,9 @@
 
 Weights are safetensors and the optimisers' tensors are loaded with `weights_only`: a stranger's checkpoint can't run
 code. Loading is strict, and another model's checkpoint is refused before a tensor is touched. `last`, the ones before
-it and `best` are kept; where a disk has spoiled the last one, the one before takes its place.
+it, `best` and `healthy` are kept; where a disk has spoiled the last one, the one before takes its place. `healthy` is
+the last one that was written while no monitor suspected anything. The one of step 0, which a run that fails early goes
+back to, is dropped as soon as nothing points to it.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ from torch import nn
 from timbre_restore import atomic
 from timbre_restore.errors import CheckpointError
 from timbre_restore.models import Generator, GeneratorSettings, make_generator
+from timbre_restore.training import tally
 from timbre_restore.training.checkout_state import code_state
-from timbre_restore.training.state import Tally
 
 if TYPE_CHECKING:
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
 
-FORMAT = 5
+FORMAT = 6
 KEYS = {"epoch", "batch", "step", "best", "tally", "order", "settings", "sha256"}
 """What its description holds besides format, model and metrics."""
 KEPT = 2
@@ -58,10 +60,11 @@ def save_checkpoint(
     metrics: dict[str, float],
     *,
     best: bool,
+    healthy: bool = True,
     order: dict[str, Any],
     planned: dict[str, float] | None = None,
 ) -> Path:
-    """Write the state between two steps; move `last`, and `best` if told; drop what is no longer needed.
+    """Write the state between two steps; move `last`, `best` and `healthy` if told; drop what is no longer needed.
 
     `order` holds what the order of the items follows from, to be compared on resuming; `planned` the length of the run
     where that was measured.
@@ -75,7 +78,9 @@ def save_checkpoint(
         "batch": state.batch,
         "step": state.step,
         "best": state.best,
-        "tally": _tally_record(state.tally),
+        "rate_factor": state.rate_factor,
+        "rollbacks": state.rollbacks,
+        "tally": tally.to_record(state.tally),
         "metrics": metrics,
         "model": _model_record(settings),
         "order": order,
@@ -111,13 +116,15 @@ def save_checkpoint(
     # `best` first: after a kill between the two, the run continues from the older `last` and decides again.
     if best:
         atomic.write_json(root / "best.json", {"folder": folder.name})
+    if healthy:
+        atomic.write_json(root / "healthy.json", {"folder": folder.name})
     atomic.write_json(root / "last.json", {"folder": folder.name})
     _drop_old(root)
     return folder
 
 
 def find_checkpoint(path: Path, which: str = "last", *, talk: Callable[[str], None] = lambda _: None) -> Checkpoint:
-    """The checkpoint at `path`: a run's folder (then its `last` or `best`), or a checkpoint's own folder.
+    """The checkpoint at `path`: a run's folder (then its `last`, `best` or `healthy`), or a checkpoint's own folder.
 
     Where a run's last one is damaged, the newest whole one before it, and `talk` gets a warning. Raises
     `CheckpointError` where there is none.
@@ -194,10 +201,8 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
     content = checkpoint.content
     state.epoch, state.batch, state.step = int(content["epoch"]), int(content["batch"]), int(content["step"])
     state.best = float(content["best"])
-    tally = content["tally"]
-    open_sums = {name: torch.tensor(value) for name, value in tally["open"].items()}
-    state.tally = Tally(open_sums, tally["open_items"], tally["open_steps"])
-    state.tally.logged.update(tally["logged"])
+    state.rate_factor, state.rollbacks = float(content.get("rate_factor", 1.0)), int(content.get("rollbacks", 0))
+    state.tally = tally.from_record(content["tally"])
 
 
 def begin_from(path: Path, state: TrainState, settings: TrainSettings, talk: Callable[[str], None]) -> None:
@@ -234,11 +239,25 @@ def forget_later(run: Path, checkpoint: Checkpoint) -> None:
     pointer = root / "best.json"
     if pointer.is_file() and str(_read_json(pointer).get("folder")) > here:
         pointer.unlink()
-    # Not by its step: a person may have kept it under a name of their own.
-    atomic.write_json(root / "last.json", {"folder": os.path.relpath(checkpoint.folder.resolve(), root.resolve())})
+    for which in ("healthy", "last"):
+        point_to(run, which, checkpoint)
     for folder in root.glob("step-*"):
         if folder.name > here:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def point_to(run: Path, which: str, checkpoint: Checkpoint) -> None:
+    """Move a pointer of the run to one of its checkpoints."""
+    root = run / "checkpoints"
+    # Not by its step: a person may have kept it under a name of their own.
+    folder = os.path.relpath(checkpoint.folder.resolve(), root.resolve())
+    atomic.write_json(root / f"{which}.json", {"folder": folder})
+
+
+def record_rollback(checkpoint: Checkpoint, state: TrainState) -> None:
+    """Keep in the checkpoint that the run went back to it: a run that resumes from it goes on as this one does."""
+    changed = {"rate_factor": state.rate_factor, "rollbacks": state.rollbacks}
+    atomic.write_json(checkpoint.folder / "checkpoint.json", checkpoint.content | changed)
 
 
 def load_generator(checkpoint: Checkpoint) -> Generator:
@@ -306,15 +325,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _tally_record(tally: Tally) -> dict[str, Any]:
-    return {
-        "open": {name: float(value) for name, value in tally.open.items()},
-        "open_items": tally.open_items,
-        "open_steps": tally.open_steps,
-        "logged": dict(tally.logged),
-    }
-
-
 def _name(step: int) -> str:
     return f"step-{step:08d}"
 
@@ -325,7 +335,7 @@ def _sha256(path: Path) -> str:
 
 def _drop_old(root: Path) -> None:
     kept = {str(_read_json(pointer).get("folder")) for pointer in root.glob("*.json")}
-    kept |= {folder.name for folder in sorted(root.glob("step-*"))[-KEPT:]}
+    kept |= {folder.name for folder in sorted(root.glob("step-*"))[-KEPT:] if folder.name != _name(0)}
     for folder in [*root.glob("step-*"), *root.glob(".step-*.tmp")]:
         if folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)

@@ -23,15 +23,23 @@ class Journal:
     def __init__(self, run: Path, accelerator: Any, *, step: int) -> None:
         self._path = run / "log.jsonl"
         self._accelerator = accelerator
+        self.lines_before: list[dict[str, Any]] = []
+        """What the run logged up to where it began or was cut, `train` and `epoch` lines, oldest first."""
+        self.events_before: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        """Of training up to there."""
+        self.cut(step)
+
+    def cut(self, step: int) -> None:
+        """Drop what lies after `step`; by all processes together. What led back to a step before it is kept."""
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= step]
         entries = [json.loads(line) for line in kept]
-        self.before = [entry for entry in entries if entry["kind"] == "train"]
-        """What the run logged up to `step`, oldest first."""
+        self.lines_before = [entry for entry in entries if entry["kind"] in ("train", "epoch")]
+        self.events_before = [entry for entry in entries if entry["kind"] == "event"]
         self.seconds = max((float(entry.get("seconds", 0.0)) for entry in entries), default=0.0)
-        """Of training up to there."""
-        accelerator.wait_for_everyone()  # all have read before one writes
-        if accelerator.is_main_process:
+        self._accelerator.wait_for_everyone()  # all have read before one writes
+        if self._accelerator.is_main_process:
             atomic.write_text(self._path, "".join(line + "\n" for line in kept))
 
     def write(self, kind: str, step: int, values: Mapping[str, float | int]) -> None:
@@ -40,11 +48,14 @@ class Journal:
             self._append({"kind": kind, "step": step, **values})
         self._accelerator.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
-    def event(self, finding: Finding, *, action: str) -> None:
-        """What a monitor noticed, and what was done about it: `{"kind": "event", "step", "rule", …}`."""
+    def event(self, finding: Finding, *, action: str, **more: int) -> None:
+        """What a monitor noticed, and what was done about it: `{"kind": "event", "step", "rule", …}`.
+
+        With `back_to`, a step that the run went back to, it belongs there and stays when the log is cut to it.
+        """
         if self._accelerator.is_main_process:
             said = {"rule": finding.rule, "seen": finding.seen, "likely": finding.likely, "change": finding.change}
-            self._append({"kind": "event", "step": finding.step, **said, "action": action})
+            self._append({"kind": "event", "step": finding.step, **said, "action": action, **more})
 
     def sounds(self, step: int, items: Mapping[str, Mapping[str, torch.Tensor]], sample_rate_hz: int) -> None:
         """Audio and spectrograms of each item's named signals `[T]`."""
@@ -61,6 +72,7 @@ class Journal:
 
 def _step_of(line: str) -> int:
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        entry = json.loads(line)
+        return int(entry.get("back_to", entry["step"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return 1 << 62  # a line that a crash cut off goes too

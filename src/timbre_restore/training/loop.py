@@ -22,17 +22,20 @@ from timbre_restore.training.checkpoint import begin_from, restore_state, save_c
 from timbre_restore.training.clock import Clock
 from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
+from timbre_restore.training.guard import Guard, OnAnomaly, RolledBack
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.journal import Journal
 from timbre_restore.training.length import Length, length_of
-from timbre_restore.training.monitor import Monitor
+from timbre_restore.training.monitors import Local, is_out_of_memory, reason_of
 from timbre_restore.training.progress import Progress
 from timbre_restore.training.record import begin_record, ending_kept
 from timbre_restore.training.resume import checkpoint_to_resume, make_room, place_in_epoch
 from timbre_restore.training.schedule import Plan, plan_of, set_learning_rates
 from timbre_restore.training.settings import TrainSettings
-from timbre_restore.training.state import Tally, TrainState, create_state, place_state
-from timbre_restore.training.steps import Scalars, whole_step
+from timbre_restore.training.state import TrainState, create_state, place_state
+from timbre_restore.training.steps import whole_step
+from timbre_restore.training.tally import Tally, count, epoch_means, join, logged
+from timbre_restore.training.tally import means as tally_means
 from timbre_restore.training.threads import threads_of_process
 from timbre_restore.training.trackers import require_trackers, start_trackers
 from timbre_restore.training.validate import listen, validate
@@ -55,7 +58,11 @@ class _EndedEarly(Exception):
 
 
 def train(
-    settings: TrainSettings, *, resume: str | None = None, say: Callable[[str], None] = lambda _: None
+    settings: TrainSettings,
+    *,
+    resume: str | None = None,
+    on_anomaly: OnAnomaly = "stop",
+    say: Callable[[str], None] = lambda _: None,
 ) -> TrainSummary:
     """Train on `<corpus>/train.txt`, validate on `<corpus>/val.txt`, leave a run in `output_dir`.
 
@@ -64,6 +71,10 @@ def train(
     workers, a run that was interrupted at whatever step and resumed gives the weights of an uninterrupted one, bit for
     bit. `say` gets what a person should read. Raises `TrainingInterrupted`, with a checkpoint behind it, after SIGTERM
     or Ctrl-C.
+
+    Where a monitor finds what no run comes back from, `on_anomaly` decides: `stop` raises `TrainingStopped`, `rollback`
+    goes on from the last healthy checkpoint at half the learning rates (and stops the fourth time), `warn` says it and
+    goes on. Without memory it always stops. The last healthy checkpoint is there in each case.
     """
     require_trackers(settings.trackers)
     if settings.threads:
@@ -109,9 +120,7 @@ def train(
         code_state()  # of now: what lies on the disk may change while the run goes on
     accelerator.wait_for_everyone()
     journal = Journal(settings.output_dir, accelerator, step=state.step)
-    monitor = Monitor(settings.log_every_steps)
-    for entry in journal.before:
-        monitor.remember(entry)
+    guard = Guard(settings, plan, state, accelerator, journal, on_anomaly, talk)
     number = ""
     keeping: AbstractContextManager[None] = nullcontext()
     if accelerator.is_main_process:
@@ -121,13 +130,16 @@ def train(
         keeping = ending_kept(settings.output_dir, state, talk)
     start_trackers(accelerator, settings.trackers, settings.output_dir, number=number, settings=settings.record)
     metrics: dict[str, float] = {}
-    started, clock = time.monotonic(), Clock(journal.before, journal.seconds)
+    started, clock = time.monotonic(), Clock(journal.lines_before, journal.seconds)
     progress = Progress(plan, len(data.batches), state, clock, talk, visible=accelerator.is_main_process)
+    local = Local(state, accelerator)
     with keeping, listening() as ending, progress, companions(accelerator):
-        run = _Run(state, accelerator, settings, length, plan, data, journal, monitor, progress, ending, clock)
+        run = _Run(state, accelerator, settings, length, plan, data, journal, guard, local, progress, ending, clock)
         try:
+            if checkpoint is None or settings.output_dir.resolve() not in checkpoint.folder.resolve().parents:
+                run.save({}, best=False)  # a run that fails in its first minutes has something to go back to
             while state.epoch < plan.length:
-                metrics = run.epoch()
+                metrics = run.epoch_or_rollback(metrics)
         finally:
             journal.close()
     return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
@@ -144,20 +156,34 @@ class _Run:
     plan: Plan
     data: RunData
     journal: Journal
-    monitor: Monitor
+    guard: Guard
+    local: Local
     progress: Progress
     ending: Ending
     clock: Clock
     saved_at: float = field(default_factory=time.monotonic)
 
-    def epoch(self) -> dict[str, float]:
+    def epoch_or_rollback(self, metrics: dict[str, float]) -> dict[str, float]:
+        """The next epoch's metrics, or `metrics` where the run went back instead."""
+        try:
+            return self._epoch()
+        except RolledBack:
+            return metrics
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            reason = reason_of(exc)
+        # Only now is the error gone, and with it what the step held.
+        return self.guard.out_of_memory(reason)
+
+    def _epoch(self) -> dict[str, float]:
         """What is left of an epoch, its validation and its checkpoint."""
         state, settings = self.state, self.settings
         batches, loader = self._stage()
         last = self.plan.last_batch(state.epoch, len(batches))
         batches.set_epoch(state.epoch, state.batch)
         gan = self.plan.gan(state.epoch)  # of an epoch that was ended in its validation no step is left
-        for signals, batch in zip(self._fed_by(loader), range(state.batch, last), strict=False):
+        for signals, batch in zip(self.local.timed(self._fed_by(loader)), range(state.batch, last), strict=False):
             place = state.epoch + batch / len(batches)
             gan, ramp = self.plan.gan(place), self.plan.ramp(place)
             rate = set_learning_rates(state, settings, self.plan, place, len(batches))
@@ -165,14 +191,17 @@ class _Run:
             state.step += 1
             state.batch += 1
             self.clock.step_done()
-            _count(state.tally, scalars, batches.joined_items(batch))
-            if state.step % settings.log_every_steps == 0 or state.batch == last:
+            scalars["clipped"] = (scalars["gradient_norm"] > settings.gradient_clip).float()
+            count(state.tally, scalars, batches.joined_items(batch))
+            # The first step's line is of the untrained network: what all later ones are measured by.
+            if state.step % settings.log_every_steps == 0 or state.batch == last or state.step == 1:
                 self._log(rate, gan=gan)
             self._between_steps()
-        metrics = dict(state.tally.logged)
+        metrics = epoch_means(state.tally)
         if self.data.val is not None:
             with self.clock.beside():
                 metrics |= self._validated()
+        self.guard.epoch(metrics)
         state.epoch, state.batch, state.tally = state.epoch + 1, 0, Tally()
         times = {"seconds": round(self.clock.seconds, 3)}
         self.journal.write("epoch", state.step, metrics | {"epoch": state.epoch} | times)
@@ -183,22 +212,19 @@ class _Run:
         best = judged < state.best
         state.best = min(judged, state.best)
         with self.clock.beside():
-            self._save(metrics, best=best)
+            self.save(metrics, best=best)
         return metrics
 
     def _log(self, rate: float, *, gan: bool) -> None:
         state, tally = self.state, self.state.tally
-        means = _joined_means(self.accelerator, tally)
-        batches, _ = self._stage()
-        items = min(batches.length, self.plan.last_batch(state.epoch, len(batches)) * batches.joined)
-        for name, mean in means.items():
-            tally.logged[name] += mean * tally.open_items / items
+        join(tally, self.accelerator)
+        means = tally_means(tally)
         times = self.clock.interval(gan=gan)
         self.journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1} | times)
-        self.monitor.observe(state.step, means)
-        place = state.epoch + state.batch / len(batches)
+        place = state.epoch + state.batch / len(self._stage()[0])
         self.progress.show(place, means, batches_per_s=times["batches_per_s"], gan=gan)
-        state.tally = Tally(logged=tally.logged)
+        state.tally = logged(tally)
+        self.guard.look(means, **self.local.look(tally.steps, gan=gan))
 
     def _fed_by(self, loader: Loader) -> Iterator[list[torch.Tensor]]:
         """Its batches. Where a signal ended the processes that read as well, it ends the run as it should."""
@@ -219,7 +245,6 @@ class _Run:
             metrics = validate(state, self.accelerator, self._unless_asked(self.data.val))
         except _EndedEarly:
             self._interrupt()
-        self.monitor.observe(state.step, metrics)
         if self.ending.asked and self.accelerator.num_processes == 1:
             self._interrupt()  # pictures take seconds, and a cluster gives few
         sounds = listen(state, self.accelerator, self.data.listened)
@@ -242,50 +267,32 @@ class _Run:
             self._interrupt()
         if due:
             with self.clock.beside():
-                self._save({}, best=False)
+                self.save({}, best=False)
 
     def _interrupt(self) -> NoReturn:
-        self._save({}, best=False)
+        saved = self.save({}, best=False)
         state = self.state
+        what = "a checkpoint is written" if saved else "what has diverged is not saved"
         raise TrainingInterrupted(
             f"interrupted after step {state.step} (batch {state.batch} of {len(self._stage()[0])} in epoch "
-            f"{state.epoch + 1} of {math.ceil(self.plan.length)}); a checkpoint is written, go on with --resume auto.",
+            f"{state.epoch + 1} of {math.ceil(self.plan.length)}); {what}, go on with --resume auto.",
             self.ending.signal,
         )
 
-    def _save(self, metrics: dict[str, float], *, best: bool) -> None:
+    def save(self, metrics: dict[str, float], *, best: bool) -> bool:
+        """Write a checkpoint, unless the state holds what is no number; whether it was written."""
         state = self.state
-        state.tally.open = _joined_sums(self.accelerator, state.tally)
-        self.monitor.refuse_nan(state.step, {name: float(value) for name, value in state.tally.open.items()})
-        if self.accelerator.is_main_process:
+        join(state.tally, self.accelerator)
+        saved = self.guard.may_save(tally_means(state.tally))
+        if saved and self.accelerator.is_main_process:
             order, planned = self.data.order(self._stage()[0]), self.length.planned
             save_checkpoint(
-                self.settings.output_dir, state, self.settings, metrics, best=best, order=order, planned=planned
-            )
+                self.settings.output_dir, state, self.settings, metrics,
+                best=best, healthy=self.guard.healthy, order=order, planned=planned,
+            )  # fmt: skip
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
-
-
-def _count(tally: Tally, scalars: Scalars, items: int) -> None:
-    for name, value in scalars.items():
-        # By items, or the one item of a short last batch would count as much as a whole batch.
-        weighted = value.detach().float() * items
-        tally.open[name] = tally.open[name] + weighted if name in tally.open else weighted
-    tally.open_items += items
-    tally.open_steps += 1
-
-
-def _joined_sums(accelerator: Accelerator, tally: Tally) -> dict[str, torch.Tensor]:
-    """Sums of all processes, the same numbers in each, so that all of them stop together."""
-    if not tally.open:
-        return {}
-    names = sorted(tally.open)
-    values = torch.stack([tally.open[name].float() for name in names])
-    return dict(zip(names, accelerator.reduce(values, reduction="mean"), strict=True))
-
-
-def _joined_means(accelerator: Accelerator, tally: Tally) -> dict[str, float]:
-    return {name: float(value / tally.open_items) for name, value in _joined_sums(accelerator, tally).items()}
+        return saved
 
 
 def _warnings(settings: TrainSettings, data: RunData) -> list[str]:

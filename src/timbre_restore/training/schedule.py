@@ -91,12 +91,12 @@ def set_learning_rates(state: TrainState, settings: TrainSettings, plan: Plan, p
         max(0, step - begin), total_steps=max(1, total - begin), warmup_steps=0, final_factor=plan.final_factor
     )
     for optimizer, rate in (
-        (state.generator_optimizer, settings.learning_rate * factor),
-        (state.discriminator_optimizer, settings.discriminator_learning_rate * judges),
+        (state.generator_optimizer, settings.learning_rate * factor * state.rate_factor),
+        (state.discriminator_optimizer, settings.discriminator_learning_rate * judges * state.rate_factor),
     ):
         for group in optimizer.param_groups:
             group["lr"] = rate
-    return settings.learning_rate * factor
+    return settings.learning_rate * factor * state.rate_factor
 
 
 def ema_decay(step: int, decay: float) -> float:

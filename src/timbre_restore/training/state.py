@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,17 +15,7 @@ from timbre_restore.errors import ConfigError
 from timbre_restore.losses import Objective
 from timbre_restore.models import Discriminators, make_generator
 from timbre_restore.training.settings import TrainSettings
-
-
-@dataclass
-class Tally:
-    """Losses of an epoch so far: sums over the items since the last line of the log, and over those before it."""
-
-    open: dict[str, torch.Tensor] = field(default_factory=dict)
-    open_items: int = 0
-    open_steps: int = 0
-    logged: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """What of the epoch's mean of each is in the log: sums over the items before, divided by all of the epoch."""
+from timbre_restore.training.tally import Tally
 
 
 @dataclass
@@ -46,6 +35,9 @@ class TrainState:
     """Batches that are done of the next one."""
     step: int = 0
     best: float = float("inf")
+    rate_factor: float = 1.0
+    """Of both learning rates; each rollback halves it."""
+    rollbacks: int = 0
     tally: Tally = field(default_factory=Tally)
 
 

@@ -73,9 +73,10 @@ def whole_step(
                 ours, theirs = _cut(settings, batches, batch, window, ours, theirs)
                 verdicts = judged(state, accelerator, settings, ours, theirs, learning=learning)
                 shares = _mean_scores(*verdicts, items * len(windows))
+                charges = discriminator_terms(*verdicts, settings.adversarial_loss)
                 if learning:
-                    charges = discriminator_terms(*verdicts, settings.adversarial_loss)
-                    shares |= charge(accelerator, state.discriminators, charges, {}, items * len(windows), keep=True)[1]
+                    charge(accelerator, state.discriminators, charges, {}, items * len(windows), keep=True)
+                shares |= {name: x.detach().sum() / (items * len(windows)) for name, x in charges.items()}
                 wanted = {name: ramp * weights[name] for name in GAME if weights[name] > 0}
                 terms |= generator_terms(*verdicts, settings.adversarial_loss, wanted)
                 weights |= wanted

@@ -46,7 +46,8 @@ def give_sounds(trackers: Sequence[Any], step: int, items: Mapping[str, Mapping[
     """Audio of each item's named signals `[T]`, and a picture of their spectrograms side by side."""
     if not trackers:
         return
-    for item, waves in items.items():
+    for item, given in items.items():
+        waves = {name: wave.nan_to_num() for name, wave in given.items()}  # of a run that goes on with a warning
         picture = spectrograms(waves, rate)
         for tracker in trackers:
             if tracker.name == "tensorboard":

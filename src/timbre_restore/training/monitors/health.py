@@ -1,0 +1,48 @@
+"""The end of a phase against the health bands; each is said once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from timbre_restore.training.bands import BANDS, GAINED, ends_below
+from timbre_restore.training.findings import Finding
+from timbre_restore.training.settings import TrainSettings
+
+CHANGES = {
+    "warm-up": "raise training.scheduler.warmup_epochs, or training.learning_rate if the loss still falls",
+    "before GAN": "raise training.gan_start_epoch, or prepare more recordings (data.passes)",
+    "GAN": "lower training.loss_weights.adversarial, or raise training.epochs",
+}
+
+
+class Health:
+    """Looks at the means of the last epoch of each phase."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self._settings = settings
+
+    def phase_ended(self, step: int, phase: str, metrics: Mapping[str, float]) -> Iterator[Finding]:
+        """Findings for the losses that are outside; training means and `val_*` of an epoch."""
+        for name, band in BANDS[phase].items():
+            if name not in metrics:
+                continue
+            low, high = (0.0, band[1]) if ends_below(name) else band
+            if not low <= metrics[name] <= high:
+                wanted = f"at most {high:g}" if ends_below(name) else f"{low:g} to {high:g}"
+                yield Finding(
+                    "outside_band",
+                    step,
+                    f"{name} is {metrics[name]:.3g} at the end of the phase '{phase}'; a healthy run has {wanted}",
+                    "the phase was too short, or the corpus is harder than those that the bands were measured on",
+                    CHANGES[phase],
+                )
+        ours, before = metrics.get("val_multi_stft"), metrics.get("val_multi_stft_degraded")
+        if ours is not None and before is not None and ours >= GAINED * before:
+            yield Finding(
+                "nothing_gained",
+                step,
+                f"val_multi_stft is {ours:.3g} at the end of the phase '{phase}', and the suppressor's own output has "
+                f"{before:.3g}",
+                "what is restored is no nearer to the clean voice than what went in",
+                CHANGES[phase],
+            )
