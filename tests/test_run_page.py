@@ -38,6 +38,7 @@ def train_line(step: int, epoch: int, **values: Any) -> dict[str, Any]:
         "step": step,
         **means,
         "epoch": epoch,
+        "place": epoch - 1,
         "seconds": 2.0 * step,
         "batches_per_s": 0.5,
     } | values

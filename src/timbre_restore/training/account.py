@@ -68,7 +68,11 @@ class Account:
         """In their order; each begins where the one before ends."""
         found: list[Phase] = []
         for entry in self.train:
-            name = phase_of(entry.get("epoch", 1) - 1, warmup_epochs=self.plan("warmup_epochs") or 0, gan=_gan(entry))
+            name = phase_of(
+                entry.get("place", entry.get("epoch", 1) - 1),
+                warmup_epochs=self.plan("warmup_epochs") or 0,
+                gan=_gan(entry),
+            )
             if found and found[-1].name == name:
                 found[-1] = Phase(name, found[-1].begin, entry["step"])
             else:

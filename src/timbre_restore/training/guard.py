@@ -64,9 +64,9 @@ class Guard:
         """Whether the present state may be gone back to."""
         return not self._monitor.suspects
 
-    def look(self, means: Mapping[str, float], **local: Any) -> None:
-        """After an interval of the log; `local` is what `monitors.Local` saw."""
-        self._act(self._monitor.look(self._state.step, self._state.epoch, means, **local))
+    def look(self, place: float, means: Mapping[str, float], **local: Any) -> None:
+        """After an interval of the log, whose last step was at `place`; `local` is what `monitors.Local` saw."""
+        self._act(self._monitor.look(self._state.step, place, means, **local))
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
         """After the validation of the epoch that is about to be counted."""

@@ -220,11 +220,14 @@ class _Run:
         join(tally, self.accelerator)
         means = tally_means(tally)
         times = self.clock.interval(gan=gan)
-        self.journal.write("train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1} | times)
-        place = state.epoch + state.batch / len(self._stage()[0])
-        self.progress.show(place, means, batches_per_s=times["batches_per_s"], gan=gan)
+        steps = len(self._stage()[0])
+        place = round(state.epoch + (state.batch - 1) / steps, 6)
+        self.journal.write(
+            "train", state.step, means | {"learning_rate": rate, "epoch": state.epoch + 1, "place": place} | times
+        )
+        self.progress.show(state.epoch + state.batch / steps, means, batches_per_s=times["batches_per_s"], gan=gan)
         state.tally = logged(tally)
-        self.guard.look(means, **self.local.look(tally.steps, gan=gan))
+        self.guard.look(place, means, **self.local.look(tally.steps, gan=gan))
 
     def _fed_by(self, loader: Loader) -> Iterator[list[torch.Tensor]]:
         """Its batches. Where a signal ended the processes that read as well, it ends the run as it should."""

@@ -68,7 +68,7 @@ class Progress:
     def show(self, place: float, means: Mapping[str, float], *, batches_per_s: float, gan: bool) -> None:
         """After every logged interval, at this place of the run in epochs."""
         self._rate = batches_per_s
-        phase = self._phase(math.floor(place), gan)
+        phase = self._phase(place, gan)
         losses = _losses(means, ON_BAR, phase, mark="[yellow]{}[/]")
         self._bar.update(
             self._task, completed=round(place * self._epoch_steps), epoch=math.floor(place) + 1, phase=phase,

@@ -56,13 +56,13 @@ class Monitor:
             numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
             epoch, step = int(line["epoch"]) - 1, int(line["step"])
             if line["kind"] == "train":
-                self.look(step, epoch, numbers)
+                self.look(step, float(line["place"]), numbers)
             else:
                 self.epoch(step, epoch, numbers)
 
-    def look(self, step: int, epoch: int, means: Mapping[str, float], **local: Any) -> list[Finding]:
-        """Take the interval that ends with `step`, in epoch `epoch` from 0; `local` is the rest of a `Look`."""
-        phase = self._phase(epoch, means)
+    def look(self, step: int, place: float, means: Mapping[str, float], **local: Any) -> list[Finding]:
+        """Take the interval that ends with `step`, at `place` in epochs from 0; `local` is the rest of a `Look`."""
+        phase = self._phase(place, means)
         steps = max(1, step - self._last_step)
         self._last_step = step
         self._phase_steps[phase] = self._phase_steps.get(phase, 0) + steps
@@ -76,14 +76,14 @@ class Monitor:
 
     def epoch(self, step: int, epoch: int, metrics: Mapping[str, float]) -> list[Finding]:
         """Take the numbers of the whole epoch `epoch` from 0, and of its validation."""
-        phase = self._phase(epoch, metrics)
+        phase = self._phase(min(epoch + 1.0, self._plan.length) - 1e-6, metrics)
         found = [*self.unfit(step, epoch, metrics), *self._stagnation.epoch(step, phase, metrics)]
         if self._ends(epoch, phase) and self._phase_steps.get(phase, 0) >= SHORTEST_PHASE_STEPS:
             found += self._health.phase_ended(step, phase, metrics)
         return found
 
-    def _phase(self, epoch: int, means: Mapping[str, float]) -> str:
-        return phase_of(epoch, warmup_epochs=self._plan.warmup, gan="d_real" in means)
+    def _phase(self, place: float, means: Mapping[str, float]) -> str:
+        return phase_of(place, warmup_epochs=self._plan.warmup, gan="d_real" in means)
 
     def _ends(self, epoch: int, phase: str) -> bool:
         """Whether it is the phase's last epoch. A warm-up that the run cuts short has no end."""
