@@ -23,7 +23,7 @@ from pathlib import Path
 from timbre_restore.errors import CheckpointError
 from timbre_restore.loading import read_list
 from timbre_restore.training import find_checkpoint
-from timbre_restore.training.journal import TIMES
+from timbre_restore.training.record.journal import TIMES
 
 LONGEST_END_S = 10.0
 NAMES = ("generator", "ema", "discriminators")

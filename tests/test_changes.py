@@ -15,9 +15,10 @@ from timbre_restore import __version__
 from timbre_restore.config import Config
 from timbre_restore.errors import CheckpointError
 from timbre_restore.models import DiscriminatorSettings
-from timbre_restore.training import TrainSettings, changes, checkout_state, find_checkpoint, loop, train
-from timbre_restore.training.changes import changed_keys
-from timbre_restore.training.checkpoint import Checkpoint
+from timbre_restore.training import TrainSettings, find_checkpoint, loop, train
+from timbre_restore.training.checkpoints import changes, checkout_state
+from timbre_restore.training.checkpoints.changes import changed_keys
+from timbre_restore.training.checkpoints.checkpoint import Checkpoint
 from timbre_restore.training.state import TrainState
 
 JUDGES = DiscriminatorSettings(names=("mpd",), periods=(2,), channels=4)

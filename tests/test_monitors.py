@@ -18,8 +18,8 @@ from timbre_restore.errors import TrainingStopped
 from timbre_restore.loading import TimbreRestoreDataset
 from timbre_restore.models import Discriminators, DiscriminatorSettings
 from timbre_restore.training import TrainSettings, find_checkpoint, loop, steps, train
-from timbre_restore.training.findings import Finding
 from timbre_restore.training.monitors import Monitor, is_out_of_memory, machine
+from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.monitors.look import Machine, Still
 from timbre_restore.training.monitors.weights import Movement
 from timbre_restore.training.schedule import plan_of

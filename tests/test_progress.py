@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from tests.test_training import fresh_state, lines, make_corpus, settings
-from timbre_restore.training import clock as clock_room
 from timbre_restore.training import train
-from timbre_restore.training.bands import outside
-from timbre_restore.training.clock import Clock, Left, duration
-from timbre_restore.training.progress import Progress
+from timbre_restore.training.monitors.bands import outside
+from timbre_restore.training.record import clock as clock_room
+from timbre_restore.training.record.clock import Clock, Left, duration
+from timbre_restore.training.record.progress import Progress
 from timbre_restore.training.schedule import plan_of
 from timbre_restore.training.state import TrainState, create_state
 

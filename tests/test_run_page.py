@@ -20,8 +20,8 @@ from timbre_restore.config import Config, load_config
 from timbre_restore.errors import TrainingStopped
 from timbre_restore.pages import Area, Line, curves
 from timbre_restore.training import loop, train, write_page
-from timbre_restore.training.account import bundled, read_account
-from timbre_restore.training.record import differences, read_record
+from timbre_restore.training.record.account import bundled, read_account
+from timbre_restore.training.record.run_record import differences, read_record
 
 GAN = {"adversarial": 0.4, "feature_matching": 1.2, "d_real": 0.9, "d_fake": 0.8, "score_real": 0.1, "score_fake": -0.2}
 

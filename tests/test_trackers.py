@@ -25,9 +25,9 @@ from timbre_restore.config import load_config
 from timbre_restore.errors import ConfigError, MissingExtraError, TrainingInterrupted
 from timbre_restore.loading import TimbreRestoreDataset
 from timbre_restore.training import loop, require_trackers, train
-from timbre_restore.training.listened import choose, voiced_share
-from timbre_restore.training.pictures import spectrograms
-from timbre_restore.training.trackers import give_sounds
+from timbre_restore.training.record.listened import choose, voiced_share
+from timbre_restore.training.record.pictures import spectrograms
+from timbre_restore.training.record.trackers import give_sounds
 
 RATE = 48_000
 SIDES = ("noisy", "degraded", "restored", "clean")

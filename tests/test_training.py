@@ -29,10 +29,10 @@ from timbre_restore.loading.draws import draw_cut
 from timbre_restore.losses import Sound, item_gain, objective
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 from timbre_restore.training import Checkpoint, StepTimes, TrainSettings, find_checkpoint, load_generator, loop, train
-from timbre_restore.training.checkpoint import forget_later, save_checkpoint
-from timbre_restore.training.journal import TIMES
+from timbre_restore.training.checkpoints.checkpoint import forget_later, save_checkpoint
+from timbre_restore.training.checkpoints.resume import place_in_epoch
 from timbre_restore.training.length import epochs_in, length_of
-from timbre_restore.training.resume import place_in_epoch
+from timbre_restore.training.record.journal import TIMES
 from timbre_restore.training.schedule import ema_decay, learning_rate_factor, plan_of, set_learning_rates
 from timbre_restore.training.state import TrainState, create_state
 from timbre_restore.training.steps import (

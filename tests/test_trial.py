@@ -19,8 +19,9 @@ from timbre_restore.corpus.recordings import first_items
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingInterrupted
 from timbre_restore.losses import objective
 from timbre_restore.models import DiscriminatorSettings
-from timbre_restore.training import TrainSettings, overfit, run_trial, timing, trial
-from timbre_restore.training.one_batch import SHARE, STEPS
+from timbre_restore.training import TrainSettings, overfit, run_trial
+from timbre_restore.training.ahead import timing, trial
+from timbre_restore.training.ahead.one_batch import SHARE, STEPS
 
 Capture = pytest.CaptureFixture[str]
 JUDGES = DiscriminatorSettings(names=("mpd",), periods=(2,), channels=4)

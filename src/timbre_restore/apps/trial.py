@@ -25,7 +25,7 @@ def make_trial(config: Config, settings: TrainSettings, json: Path | None) -> in
     """Make, judge and show the small trial, and what the whole run will take; the exit status comes back."""
     from timbre_restore.audit import as_json
     from timbre_restore.training import run_trial
-    from timbre_restore.training.trial import MARKER
+    from timbre_restore.training.ahead.trial import MARKER
 
     trial = run_trial(settings, TRIAL_STEPS, say=note)
     report = _prediction(config, trial)

@@ -1,13 +1,13 @@
 """State, steps, loop, schedule, checkpoints, monitor."""
 
-from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, load_generator
+from timbre_restore.training.ahead.one_batch import Overfit, overfit
+from timbre_restore.training.ahead.timing import StepTimes, time_steps
+from timbre_restore.training.ahead.trial import Criterion, Trial, run_trial
+from timbre_restore.training.checkpoints.checkpoint import Checkpoint, find_checkpoint, load_generator
 from timbre_restore.training.loop import TrainSummary, train
-from timbre_restore.training.one_batch import Overfit, overfit
-from timbre_restore.training.page import write_page
+from timbre_restore.training.record.page import write_page
+from timbre_restore.training.record.trackers import require_trackers
 from timbre_restore.training.settings import TrainSettings
-from timbre_restore.training.timing import StepTimes, time_steps
-from timbre_restore.training.trackers import require_trackers
-from timbre_restore.training.trial import Criterion, Trial, run_trial
 
 __all__ = [
     "Checkpoint",

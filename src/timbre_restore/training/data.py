@@ -21,7 +21,7 @@ from timbre_restore.loading import (
     TimbreRestoreDataset,
     read_list,
 )
-from timbre_restore.training.listened import choose
+from timbre_restore.training.record.listened import choose
 from timbre_restore.training.settings import TrainSettings
 
 LISTENED_ITEMS = 2

@@ -9,9 +9,9 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from timbre_restore.training.checkpoint import Checkpoint
+from timbre_restore.training.ahead.timing import StepTimes, time_steps
+from timbre_restore.training.checkpoints.checkpoint import Checkpoint
 from timbre_restore.training.settings import TrainSettings
-from timbre_restore.training.timing import StepTimes, time_steps
 
 TIMED_STEPS = 8
 """Of each kind; fewer where they take long."""

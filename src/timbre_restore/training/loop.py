@@ -16,20 +16,21 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from timbre_restore.errors import TimbreRestoreError, TrainingInterrupted
 from timbre_restore.loading import EpochBatches, Loader
-from timbre_restore.training.changes import changed_keys
-from timbre_restore.training.checkout_state import code_state
-from timbre_restore.training.checkpoint import begin_from, restore_state, save_checkpoint
-from timbre_restore.training.clock import Clock
+from timbre_restore.training.checkpoints.changes import changed_keys
+from timbre_restore.training.checkpoints.checkout_state import code_state
+from timbre_restore.training.checkpoints.checkpoint import begin_from, restore_state, save_checkpoint
+from timbre_restore.training.checkpoints.resume import checkpoint_to_resume, make_room, place_in_epoch
 from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
-from timbre_restore.training.guard import Guard, OnAnomaly, RolledBack
 from timbre_restore.training.interrupt import Ending, agreed, listening
-from timbre_restore.training.journal import Journal
 from timbre_restore.training.length import Length, length_of
 from timbre_restore.training.monitors import Local, is_out_of_memory, reason_of
-from timbre_restore.training.progress import Progress
-from timbre_restore.training.record import begin_record, ending_kept
-from timbre_restore.training.resume import checkpoint_to_resume, make_room, place_in_epoch
+from timbre_restore.training.monitors.guard import Guard, OnAnomaly, RolledBack
+from timbre_restore.training.record.clock import Clock
+from timbre_restore.training.record.journal import Journal
+from timbre_restore.training.record.progress import Progress
+from timbre_restore.training.record.run_record import begin_record, ending_kept
+from timbre_restore.training.record.trackers import require_trackers, start_trackers
 from timbre_restore.training.schedule import Plan, plan_of, set_learning_rates
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state, place_state
@@ -37,7 +38,6 @@ from timbre_restore.training.steps import whole_step
 from timbre_restore.training.tally import Tally, count, epoch_means, join, logged
 from timbre_restore.training.tally import means as tally_means
 from timbre_restore.training.threads import threads_of_process
-from timbre_restore.training.trackers import require_trackers, start_trackers
 from timbre_restore.training.validate import listen, validate
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from statistics import mean, median
 
-from timbre_restore.training.findings import Finding
+from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.monitors.look import Lasting, Look
 from timbre_restore.training.monitors.losses import FEWEST, WINDOW_STEPS, third
 from timbre_restore.training.settings import TrainSettings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from timbre_restore.training.bands import BANDS, GAINED, ends_below
-from timbre_restore.training.findings import Finding
+from timbre_restore.training.monitors.bands import BANDS, GAINED, ends_below
+from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.settings import TrainSettings
 
 CHANGES = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from timbre_restore.training.findings import Finding
+from timbre_restore.training.monitors.findings import Finding
 
 
 @dataclass(frozen=True)

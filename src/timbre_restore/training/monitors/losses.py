@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from timbre_restore.training.findings import Finding
+from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.monitors.look import Look
 from timbre_restore.training.settings import TrainSettings
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from timbre_restore.training.findings import Finding
+from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.monitors.look import Look, Machine
 from timbre_restore.training.settings import TrainSettings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from timbre_restore.training.findings import Finding
+from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.settings import TrainSettings
 
 PHRASES = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from timbre_restore.training.bands import phase_of
-from timbre_restore.training.findings import Finding
 from timbre_restore.training.monitors import discriminators, gradients, losses, machine, weights
+from timbre_restore.training.monitors.bands import phase_of
+from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.monitors.health import Health
 from timbre_restore.training.monitors.look import Look, Rule
 from timbre_restore.training.schedule import Plan

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from timbre_restore.errors import ConfigError, MissingExtraError
-from timbre_restore.training.pictures import spectrograms
+from timbre_restore.training.record.pictures import spectrograms
 
 PROJECT = "timbre-restore"
 EXTRAS = {"tensorboard": "train", "wandb": "wandb"}

@@ -32,7 +32,7 @@ from timbre_restore import atomic
 from timbre_restore.errors import CheckpointError
 from timbre_restore.models import Generator, GeneratorSettings, make_generator
 from timbre_restore.training import tally
-from timbre_restore.training.checkout_state import code_state
+from timbre_restore.training.checkpoints.checkout_state import code_state
 
 if TYPE_CHECKING:
     from timbre_restore.training.settings import TrainSettings

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from timbre_restore import __version__
+import timbre_restore
 
 LONGEST_S = 5.0
 """A folder on a slow disk must not hold up a run."""
@@ -23,9 +23,9 @@ def code_state() -> dict[str, Any]:
 
     What is imported stays as it was when the run began, so the first answer is the one that holds.
     """
-    commit, changed = _checkout(Path(__file__).resolve().parent.parent)
+    commit, changed = _checkout(Path(timbre_restore.__file__).resolve().parent)
     return {
-        "version": __version__,
+        "version": timbre_restore.__version__,
         "commit": commit,
         "uncommitted_changes": changed,
         "torch": torch.__version__,

@@ -24,8 +24,8 @@ from torch import nn
 
 from timbre_restore import atomic
 from timbre_restore.errors import TrainingInterrupted, TrainingStopped
-from timbre_restore.training.checkout_state import code_state
-from timbre_restore.training.page import write_page
+from timbre_restore.training.checkpoints.checkout_state import code_state
+from timbre_restore.training.record.page import write_page
 from timbre_restore.training.schedule import Plan
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState

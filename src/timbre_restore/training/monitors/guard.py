@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from accelerate.utils import broadcast_object_list
 
 from timbre_restore.errors import TrainingStopped
-from timbre_restore.training.checkpoint import (
+from timbre_restore.training.checkpoints.checkpoint import (
     find_checkpoint,
     forget_later,
     point_to,
     record_rollback,
     restore_state,
 )
-from timbre_restore.training.findings import Finding
 from timbre_restore.training.monitors import Monitor, not_finite, out_of_memory
+from timbre_restore.training.monitors.findings import Finding
 
 if TYPE_CHECKING:
-    from timbre_restore.training.journal import Journal
+    from timbre_restore.training.record.journal import Journal
     from timbre_restore.training.schedule import Plan
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState

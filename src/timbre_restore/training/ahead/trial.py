@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from timbre_restore.errors import CheckpointError, TimbreRestoreError, TrainingInterrupted
+from timbre_restore.training.ahead.timing import StepTimes, time_steps
 from timbre_restore.training.loop import train
 from timbre_restore.training.settings import TrainSettings
-from timbre_restore.training.timing import StepTimes, time_steps
 
 RECORDINGS = 10
 EPOCHS = 3

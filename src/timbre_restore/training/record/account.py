@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from timbre_restore.training.bands import phase_of
+from timbre_restore.training.monitors.bands import phase_of
 
 Entry = dict[str, Any]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from timbre_restore.errors import CheckpointError
-from timbre_restore.training.checkpoint import Checkpoint
+from timbre_restore.training.checkpoints.checkpoint import Checkpoint
 
 REFUSED = {
     "data.segment": "its items have another length",

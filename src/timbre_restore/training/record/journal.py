@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from timbre_restore import atomic
-from timbre_restore.training.findings import Finding
-from timbre_restore.training.trackers import give_sounds
+from timbre_restore.training.monitors.findings import Finding
+from timbre_restore.training.record.trackers import give_sounds
 
 TIMES = ("seconds", "batches_per_s")
 """What of a line two equal runs may differ in."""

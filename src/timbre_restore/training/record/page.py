@@ -11,9 +11,9 @@ from typing import Any
 
 from timbre_restore.atomic import write_text
 from timbre_restore.pages import head, table
-from timbre_restore.training.account import Account, is_number, read_account, value_of
-from timbre_restore.training.clock import duration
-from timbre_restore.training.page_curves import figures
+from timbre_restore.training.record.account import Account, is_number, read_account, value_of
+from timbre_restore.training.record.clock import duration
+from timbre_restore.training.record.curves import figures
 
 ROWS = 200
 """Of a table; a page of a thousand epochs would be read by nobody."""

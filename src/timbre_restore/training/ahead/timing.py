@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from timbre_restore.training.checkpoint import KEPT
+from timbre_restore.training.checkpoints.checkpoint import KEPT
 from timbre_restore.training.data import RunData
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state, place_state

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from timbre_restore.errors import CheckpointError
-from timbre_restore.training.checkpoint import Checkpoint, find_checkpoint, forget_later
-from timbre_restore.training.page import write_page
+from timbre_restore.training.checkpoints.checkpoint import Checkpoint, find_checkpoint, forget_later
+from timbre_restore.training.record.page import write_page
 from timbre_restore.training.settings import TrainSettings
 
 JOINED_BATCH = "joined_batch (training.batch_size times processes)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from timbre_restore.pages import Area, Line, curves
-from timbre_restore.training.account import Account, Entry, bundled
-from timbre_restore.training.bands import BANDS
+from timbre_restore.training.monitors.bands import BANDS
+from timbre_restore.training.record.account import Account, Entry, bundled
 
 POINTS = 160
 """Of a line, as many as a figure can show."""

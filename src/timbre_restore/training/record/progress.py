@@ -11,10 +11,10 @@ import rich.progress as bars
 from rich.console import Console
 from rich.table import Column
 
-from timbre_restore.training.bands import outside, phase_of
+from timbre_restore.training.monitors.bands import outside, phase_of
 
 if TYPE_CHECKING:
-    from timbre_restore.training.clock import Clock, Left
+    from timbre_restore.training.record.clock import Clock, Left
     from timbre_restore.training.schedule import Plan
     from timbre_restore.training.state import TrainState
 
