@@ -103,6 +103,21 @@ def test_each_rule_speaks_in_time(wrong: dict[str, Any], rule: str, after_steps:
     assert [finding.rule for finding in found if finding.step == found[0].step] == [rule]
 
 
+@pytest.mark.parametrize(
+    ("scores", "change"),
+    [((-0.45, -0.48), "raise training.discriminator_learning_rate"), ((0.3, -0.6), "lower training.discriminator_lea")],
+)
+def test_discriminators_that_drift_are_told_from_those_that_judge_by_one_side(
+    scores: tuple[float, float], change: str
+) -> None:
+    """Both have been seen: a real run's discriminators gave -0.45 and -0.48, at D_real 1.45 and D_fake 0.52."""
+    real, fake = scores
+    game = {"d_real": 1.45, "d_fake": 0.52, "score_real": real, "score_fake": fake, "adversarial": -fake}
+    found = [finding for finding in shown([HEALTHY | game] * 40) if finding.rule == "discriminators_apart"]
+    assert found[0].step == 200
+    assert found[0].change.startswith(change)
+
+
 @pytest.mark.parametrize(("threads", "change"), [(1, None), (4, "lower training.threads from 4")])
 def test_a_cpu_that_others_use_is_said_where_the_run_can_change_it(
     monkeypatch: pytest.MonkeyPatch, threads: int, change: str | None

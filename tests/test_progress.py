@@ -93,7 +93,7 @@ def test_durations(seconds: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("phase", "name", "value", "side"),
     [
-        ("warm-up", "l1", 0.2, "↑"), ("warm-up", "l1", 0.1, ""), ("warm-up", "l1", 0.01, ""), ("GAN", "l1", 0.06, "↑"),
+        ("warm-up", "l1", 0.2, "↑"), ("warm-up", "l1", 0.05, ""), ("warm-up", "l1", 0.01, ""), ("GAN", "l1", 0.06, "↑"),
         ("GAN", "d_real", 0.3, "↓"), ("GAN", "d_real", 0.7, ""), ("GAN", "d_fake", 1.2, "↑"), ("GAN", "total", 9.0, ""),
         ("before GAN", "multi_stft", math.nan, "↑"), ("before GAN", "d_real", 5.0, ""),
     ],
@@ -119,19 +119,19 @@ def test_a_line_per_epoch_has_phase_marks_and_time_left(tmp_path: Path, time: Ti
     sight.progress.show(1.0, {}, batches_per_s=0.5, gan=False)
     sight.progress.epoch_done(1, {"l1": 0.2, "multi_stft": 1.0}, gan=False)
     work(sight.clock, time, 10, 6.0, gan=True)
-    sight.progress.epoch_done(3, {"l1": 0.04, "d_real": 0.1, "val_l1": 0.03}, gan=True)
-    sight.progress.epoch_done(4, {"l1": 0.04}, gan=True)
+    sight.progress.epoch_done(3, {"l1": 0.03, "d_real": 0.1, "val_l1": 0.03}, gan=True)
+    sight.progress.epoch_done(4, {"l1": 0.03}, gan=True)
     first = "epoch 1/4: warm-up: l1 0.2000↑ multi_stft 1.0000  0.50 batches/s, "
     assert sight.said == [
         first + "20 s to the GAN, whose steps are not measured yet",
-        "epoch 3/4: GAN: l1 0.0400 d_real 0.1000↓ val_l1 0.0300  0.50 batches/s, 60 s left",
-        "epoch 4/4: GAN: l1 0.0400  0.50 batches/s",
+        "epoch 3/4: GAN: l1 0.0300 d_real 0.1000↓ val_l1 0.0300  0.50 batches/s, 60 s left",
+        "epoch 4/4: GAN: l1 0.0300  0.50 batches/s",
     ]
 
 
 def test_the_bar_has_it_all_on_one_line(tmp_path: Path, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Console(width=140, force_terminal=True, record=True, file=(tmp_path / "screen").open("w"))
-    monkeypatch.setattr("timbre_restore.training.progress.Console", lambda **_: shown)
+    monkeypatch.setattr("timbre_restore.training.record.progress.Console", lambda **_: shown)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     sight = Sight(tmp_path, visible=True)
     with sight.progress:

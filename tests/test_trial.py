@@ -262,7 +262,7 @@ def test_a_network_that_can_not_learn_fails(corpus: Path, monkeypatch: pytest.Mo
     """A rate of nothing, one that leaps, and a gate without a gradient, in the steps that others need."""
     steps = overfit(learner(corpus)).steps
     assert steps < STEPS
-    monkeypatch.setattr("timbre_restore.training.one_batch.STEPS", steps)
+    monkeypatch.setattr("timbre_restore.training.ahead.one_batch.STEPS", steps)
     fresh_state()
     still = overfit(replace(learner(corpus), learning_rate=0.0))
     assert not still.passed
@@ -280,7 +280,7 @@ def test_a_network_that_can_not_learn_fails(corpus: Path, monkeypatch: pytest.Mo
 def test_the_verb_shows_each_loss_at_both_ends(
     corpus: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timbre_restore.training.one_batch.STEPS", 2)
+    monkeypatch.setattr("timbre_restore.training.ahead.one_batch.STEPS", 2)
     assert main(line(["train", "--overfit", "--json", "-"], corpus, tmp_path / "run")) == 3
     said = capsys.readouterr()
     found = json.loads(said.out)

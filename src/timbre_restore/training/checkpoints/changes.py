@@ -15,6 +15,7 @@ from timbre_restore.training.checkpoints.checkpoint import Checkpoint
 REFUSED = {
     "data.segment": "its items have another length",
     "training.best_metric": "what was the best so far was measured by the other",
+    "training.freeze": "the optimiser knows the tensors that moved until now",
 }
 """Key, and why not."""
 FREE = (
@@ -24,15 +25,20 @@ FREE = (
     "training.threads",
     "training.checkpoint_minutes",
     "training.log_every_steps",
+    "training.trackers",
+    "training.start_from",
 )
 """These change nothing that is learned."""
 ELSEWHERE = ("seed", "training.batch_size", "model", "discriminators.names", "discriminators.periods",
              "discriminators.windows", "discriminators.channels")  # fmt: skip
 """Said or refused where the order of the items and the weights are compared."""
-OF_TRAINING = ("training", "discriminators.loss", "data.segment", "data.random_gain_db")
+OF_TRAINING = ("training", "discriminators.loss", "discriminators.segment", "discriminators.every",
+               "discriminators.precision", "data.segment", "data.random_gain_db")  # fmt: skip
 """The others are about how a corpus is made, and the corpus has been compared."""
 EFFECTS = {
     "training.epochs": "the learning rates go on along the curves of the new length",
+    "training.steps": "the learning rates and phases go on along those of the new length",
+    "training.hours": "a length that was planned in hours stays; another one takes its curves from here",
     "training.scheduler": "the learning rate goes on as if it had been so from the start",
     "training.gan_start_epoch": "the GAN is on or off from here as the new value says",
     "training.validation_batches": "validation is of other items, so that `best` compares unlike figures",

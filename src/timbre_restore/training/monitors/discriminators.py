@@ -25,6 +25,8 @@ EVEN = 0.15
 """So far from chance D still knows nothing."""
 DRIFT = 1.25
 APART = 0.7
+TOLD_APART = 0.2
+"""Scores nearer to each other than this are of discriminators that know next to nothing."""
 SWAPPED_STEPS = 100
 SWAPPED_LOOKS = 10
 NEARER = 3.0
@@ -155,15 +157,31 @@ class FarApart:
             return
         self._apart.append(pair[0] - pair[1])
         if len(self._apart) == self._apart.maxlen and abs(apart := median(self._apart)) > APART:
-            harder = "clean" if apart > 0 else "restored"
+            likely, change = self._reason(look, apart)
             yield Finding(
                 "discriminators_apart",
                 look.step,
                 f"D_real is {look.means['d_real']:.3g} and D_fake {look.means['d_fake']:.3g}, {abs(apart):.2g} times "
                 "chance apart over 200 steps",
-                f"the discriminators judge by one side, and fail on {harder} voices",
-                third("training.discriminator_learning_rate", self._settings.discriminator_learning_rate),
+                likely,
+                change,
             )
+
+    def _reason(self, look: Look, apart: float) -> tuple[str, str]:
+        """What it likely means, and what to change."""
+        rate = self._settings.discriminator_learning_rate
+        if abs(look.means.get("score_real", math.inf) - look.means.get("score_fake", -math.inf)) < TOLD_APART:
+            # Where both voices get the same score, the hinge is flat: any score from -1 to 1 costs 2 in all.
+            wider = f"discriminators.channels from {self._settings.discriminators.channels}"
+            return (
+                "the discriminators hardly tell clean from restored, and the score that they give to both drifts",
+                f"raise training.discriminator_learning_rate from {rate:g} to {3 * rate:.2g}, or {wider}",
+            )
+        harder = "clean" if apart > 0 else "restored"
+        return (
+            f"the discriminators judge by one side, and fail on {harder} voices",
+            third("training.discriminator_learning_rate", rate),
+        )
 
 
 class Swapped:

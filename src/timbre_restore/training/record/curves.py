@@ -24,12 +24,14 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...], str], ...] = (
      "Both towards 0: the discriminators win. Both near 1 while the spectra drift: the generator wins."),
     ("score_real, score_fake", (("score_real", "train", "score_real"), ("score_fake", "train", "score_fake")),
      "What the discriminators say of clean and of restored."),
-    ("gradient_norm", (("gradient_norm", "train", "gradient_norm"),), "Before it is clipped."),
+    ("gradient_norm", (("gradient_norm", "train", "generator"),
+                       ("discriminator_gradient_norm", "train", "discriminators")), "Before it is clipped."),
+    ("clipped", (("clipped", "train", "generator"),), "Share of the steps in which its gradient is clipped."),
     ("learning rate", (("learning_rate", "train", "generator"),), ""),
     ("batches per second", (("batches_per_s", "train", "batches/s"),), ""),
 )  # fmt: skip
 LOGARITHMIC = ("l1", "multi_stft", "gradient_norm", "feature_matching")
-NOT_DRAWN = ("kind", "step", "epoch", "seconds", "total")
+NOT_DRAWN = ("kind", "step", "epoch", "place", "seconds", "total")
 
 
 def figures(account: Account) -> str:
