@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_training import SEGMENT, fresh_state, lines, make_corpus, settings
+from tests.runs import SEGMENT, fresh_state, lines, make_corpus, settings
 from timbre_restore import __version__
 from timbre_restore.config import Config
 from timbre_restore.errors import CheckpointError

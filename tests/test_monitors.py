@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.test_training import fresh_state, in_process, lines, make_corpus, settings
+from tests.runs import fresh_state, in_process, lines, make_corpus, settings
 from timbre_restore import losses
 from timbre_restore.errors import TrainingStopped
 from timbre_restore.loading import TimbreRestoreDataset
@@ -477,7 +477,7 @@ EXHAUSTED = """
 import resource, sys
 from pathlib import Path
 from tests.test_monitors import QUICK
-from tests.test_training import settings
+from tests.runs import settings
 from timbre_restore.errors import TrainingStopped
 from timbre_restore.training import loop, train
 plain = loop.whole_step
@@ -508,7 +508,7 @@ TWO = """
 import os, sys
 from pathlib import Path
 from tests import test_monitors
-from tests.test_training import settings
+from tests.runs import settings
 from timbre_restore.training import loop, train
 from timbre_restore.training.monitors import Monitor
 plain = loop.whole_step

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.test_training import SEGMENT, fresh_state, lines, make_corpus
+from tests.runs import SEGMENT, fresh_state, lines, make_corpus
 from timbre_restore.apps.cli import main
 from timbre_restore.errors import ProcessLostError
 from timbre_restore.training import find_checkpoint

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.test_training import fresh_state, lines, make_corpus, settings
+from tests.runs import fresh_state, lines, make_corpus, settings
 from timbre_restore.training import train
 from timbre_restore.training.monitors.bands import outside
 from timbre_restore.training.record import clock as clock_room

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_training import fresh_state, make_corpus, settings
+from tests.runs import fresh_state, make_corpus, settings
 from timbre_restore.apps.cli import main
 from timbre_restore.apps.train import train_settings
 from timbre_restore.config import Config, load_config

@@ -19,7 +19,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from tests.test_training import SEGMENT, fresh_state, lines, make_corpus, settings
+from tests.runs import SEGMENT, fresh_state, lines, make_corpus, settings
 from timbre_restore.apps.cli import main
 from timbre_restore.config import load_config
 from timbre_restore.errors import ConfigError, MissingExtraError, TrainingInterrupted
@@ -210,7 +210,7 @@ def test_wandb_is_given_sounds_and_pictures_in_one_step(monkeypatch: pytest.Monk
 OFFLINE = """
 import sys
 from pathlib import Path
-from tests.test_training import settings
+from tests.runs import settings
 from timbre_restore.training import train
 train(settings(Path(sys.argv[1]), Path(sys.argv[2]), epochs=1, trackers=("wandb",)))
 """

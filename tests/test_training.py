@@ -1,72 +1,27 @@
-"""The run: what moves in a step, what two processes agree on, what a resumed run equals, what stops it."""
+"""The run: what it leaves, what a resumed one equals, what it refuses, what stops it."""
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
 import signal
-import subprocess
 import sys
-from collections import Counter
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from tests.voices import noise, voice
-from timbre_restore.audio import write_audio
-from timbre_restore.errors import CheckpointError, ConfigError, CorpusError, TrainingStopped
-from timbre_restore.loading import EpochBatches, Loader, RandomGain, TimbreRestoreDataset
-from timbre_restore.loading.draws import draw_cut
-from timbre_restore.losses import Sound, item_gain, objective
-from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
-from timbre_restore.training import Checkpoint, StepTimes, TrainSettings, find_checkpoint, load_generator, loop, train
+from tests.runs import fresh_state, in_process, lines, make_corpus, settings, weights_of
+from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
+from timbre_restore.losses import objective
+from timbre_restore.models import GeneratorSettings
+from timbre_restore.training import find_checkpoint, loop, train
 from timbre_restore.training.checkpoints.checkpoint import forget_later, save_checkpoint
 from timbre_restore.training.checkpoints.resume import place_in_epoch
-from timbre_restore.training.length import epochs_in, length_of
-from timbre_restore.training.record.journal import TIMES
-from timbre_restore.training.schedule import ema_decay, learning_rate_factor, plan_of, set_learning_rates
 from timbre_restore.training.state import TrainState, create_state
-from timbre_restore.training.steps import (
-    charge,
-    discriminator_terms,
-    generator_terms,
-    judged,
-    move,
-    whole_step,
-)
-
-SEGMENT = 9600
-WEIGHTS = {
-    "l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0,
-    "compressed": 1.0, "over_attenuation": 1.0, "silence": 1.0, "mel": 1.0,
-}  # fmt: skip
-
-
-def make_corpus(folder: Path, train_items: int = 7, val_items: int = 2) -> Path:
-    """Pairs in the layout of a corpus: the degraded side is the clean one without its upper octaves."""
-    for split, count in (("train", train_items), ("val", val_items)):
-        (folder / split).mkdir(parents=True)
-        lines = []
-        for index in range(count):
-            clean = voice(1.0, seed=index)[: SEGMENT + 1440]
-            dull = np.convolve(clean, np.ones(8, dtype=np.float32) / 8, "same").astype(np.float32)
-            noisy = clean + noise(1.0, seed=index, level=0.003)[: SEGMENT + 1440]
-            paths = {kind: folder / split / kind / f"{index}.wav" for kind in ("degraded", "clean", "noisy")}
-            write_audio(paths["degraded"], dull[:SEGMENT], 48_000)
-            write_audio(paths["clean"], clean[:SEGMENT], 48_000)
-            write_audio(paths["noisy"], noisy, 48_000)
-            lines.append(f"{paths['degraded']}|{paths['clean']}\n")
-        (folder / f"{split}.txt").write_text("".join(lines))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -79,34 +34,6 @@ def fresh_accelerate() -> None:
     """accelerate keeps its state in class attributes: each run starts without the last one's."""
     for state in (AcceleratorState, PartialState, GradientState):
         state._reset_state()
-
-
-def settings(corpus: Path, out: Path, **changes: object) -> TrainSettings:
-    base = TrainSettings(
-        corpus=corpus,
-        output_dir=out,
-        generator=GeneratorSettings(size="tiny"),
-        discriminators=DiscriminatorSettings(names=("mpd", "mrd", "msd"), periods=(2, 3), windows=(512,), channels=4),
-        epochs=3,
-        batch_size=3,
-        gan_start_epoch=1,
-        warmup_epochs=1,
-        num_workers=0,
-        segment=SEGMENT,
-        log_every_steps=1,
-        record={"note": "test"},
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
-
-
-def lines(run: Path, kind: str) -> list[dict[str, float]]:
-    """Of the log, without what two equal runs may differ in."""
-    entries = [json.loads(text) for text in (run / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in e.items() if k not in TIMES} for e in entries if e["kind"] == kind]
-
-
-def weights_of(run: Path) -> dict[str, torch.Tensor]:
-    return load_generator(find_checkpoint(run)).state_dict()
 
 
 def test_a_run_leaves_what_it_promises(corpus: Path, tmp_path: Path) -> None:
@@ -157,7 +84,7 @@ def test_resume_equals_an_uninterrupted_run(corpus: Path, tmp_path: Path) -> Non
 CUT = """
 import multiprocessing, os, signal, subprocess, sys, time
 from pathlib import Path
-from tests.test_training import settings
+from tests.runs import settings
 from timbre_restore.errors import TrainingInterrupted
 from timbre_restore.training import loop, train
 step, number = int(sys.argv[3]), int(sys.argv[4])
@@ -201,11 +128,6 @@ def test_a_run_that_is_ended_and_killed_within_epochs_equals_an_uninterrupted_on
         assert (one.folder / file).read_bytes() == (two.folder / file).read_bytes()
     for kind in ("train", "epoch"):
         assert lines(tmp_path / "whole", kind) == lines(tmp_path / "cut", kind)
-
-
-def fresh_state() -> None:
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
 
 
 def test_a_new_run_keeps_the_older_one(corpus: Path, tmp_path: Path) -> None:
@@ -294,190 +216,6 @@ def test_an_empty_training_list_is_an_error(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", train_items=0)
     with pytest.raises(CorpusError, match="lists no pair"):
         train(settings(corpus, tmp_path / "run"))
-
-
-def test_each_trainable_tensor_moves_and_only_in_its_own_step() -> None:
-    """Each optimiser alone takes its step: its network moves, every tensor of it, and the other one does not."""
-    torch.manual_seed(0)
-    state, accelerator = create_state(settings(Path(), Path(), learning_rate=1e-3)), Accelerator(cpu=True)
-    noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
-    clean = 0.1 * torch.randn(2, 1, SEGMENT)
-    gain = item_gain(clean)
-    ours, theirs = Sound(state.generator(noisy[..., :SEGMENT] * 0.5, noisy) * gain), Sound(clean * gain)
-    verdicts = judged(state, accelerator, settings(Path(), Path()), ours, theirs, learning=True)
-    nets = {"generator": state.generator, "discriminators": state.discriminators}
-    before = {name: copy.deepcopy(net.state_dict()) for name, net in nets.items()}
-    charge(accelerator, state.discriminators, discriminator_terms(*verdicts, "hinge"), {}, 2, keep=True)
-    assert all(p.grad is None for p in state.generator.parameters())
-    judged_before = {name: p.grad.clone() for name, p in state.discriminators.named_parameters()}
-    terms = state.objective(ours, theirs) | generator_terms(*verdicts, "hinge", WEIGHTS)
-    charge(accelerator, state.generator, terms, WEIGHTS, 2)
-    for name, p in state.discriminators.named_parameters():
-        assert torch.equal(p.grad, judged_before[name]), "the generator's loss taught a discriminator"
-    move(accelerator, state.discriminators, state.discriminator_optimizer, 5.0)
-    assert unmoved(before["discriminators"], state.discriminators) == []
-    assert len(unmoved(before["generator"], state.generator)) == len(list(state.generator.parameters()))
-    between = copy.deepcopy(state.discriminators.state_dict())
-    move(accelerator, state.generator, state.generator_optimizer, 5.0)
-    assert unmoved(before["generator"], state.generator) == []
-    assert len(unmoved(between, state.discriminators)) == len(list(state.discriminators.parameters()))
-
-
-def unmoved(before: dict[str, torch.Tensor], net: torch.nn.Module) -> list[str]:
-    return [name for name, p in net.named_parameters() if torch.equal(before[name], p)]
-
-
-def a_step(run: TrainSettings, state: TrainState, *, gan: bool = True, **more: Any) -> dict[str, torch.Tensor]:
-    """One step of two made items."""
-    torch.manual_seed(state.step)
-    noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
-    signals = (0.5 * noisy[..., :SEGMENT], noisy[..., :SEGMENT], noisy)
-    return whole_step(state, Accelerator(cpu=True), run, EpochBatches(2, 2, seed=0), 0, signals, gan=gan, **more)
-
-
-def test_a_loss_at_weight_zero_is_neither_built_nor_computed() -> None:
-    weights = WEIGHTS | {"multi_stft": 0.0, "feature_matching": 0.0, "over_attenuation": 0.0, "mel": 0.0}
-    run = settings(Path(), Path(), loss_weights=weights)
-    state = create_state(run)
-    scalars = a_step(run, state)
-    scored = {"d_real", "d_fake", "score_real", "score_fake", "discriminator_gradient_norm"}
-    assert set(scalars) == {"l1", "adversarial", "compressed", "silence", "total", "gradient_norm"} | scored
-    assert not hasattr(state.objective, "mel")
-
-
-def test_a_step_runs_each_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The generator once, each discriminator once per voice: what feature matching needs is there already."""
-    run = settings(Path(), Path())
-    state, calls = create_state(run), Counter[str]()
-    nets = {"generator": state.generator, **dict(state.discriminators.members.items())}
-    for name, net in nets.items():
-        net.register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
-    plain = torch.stft
-    monkeypatch.setattr(
-        torch, "stft", lambda x, size, *a, **k: calls.update([f"stft {size}"]) or plain(x, size, *a, **k)
-    )
-    a_step(run, state)
-    members = dict.fromkeys(state.discriminators.members, 2)
-    assert calls == {"generator": 1, **members, **{f"stft {size}": 2 for size in (2048, 1024, 512)}}
-
-
-def test_discriminators_learn_in_every_nth_step_and_teach_in_each() -> None:
-    run = settings(Path(), Path(), discriminator_every=2)
-    state = create_state(run)
-    for state.step, learns in ((0, True), (1, False), (2, True)):
-        before = {name: copy.deepcopy(net.state_dict()) for name, net in nets_of(state).items()}
-        scalars = a_step(run, state)
-        assert (unmoved(before["discriminators"], state.discriminators) == []) == learns
-        assert unmoved(before["generator"], state.generator) == []
-        assert ("discriminator_gradient_norm" in scalars) == learns
-        assert "d_real" in scalars  # what they would pay is logged all the same
-        assert all(p.requires_grad for p in state.discriminators.parameters())
-
-
-def nets_of(state: TrainState) -> dict[str, torch.nn.Module]:
-    return {"generator": state.generator, "discriminators": state.discriminators}
-
-
-def test_the_ramp_scales_the_game_alone() -> None:
-    run = settings(Path(), Path())
-    totals = {ramp: a_step(run, create_state(run), ramp=ramp)["total"].item() for ramp in (0.0, 0.5, 1.0)}
-    plain = a_step(run, create_state(run), gan=False)["total"].item()
-    assert totals[0.0] == pytest.approx(plain, rel=1e-6)
-    assert totals[0.5] == pytest.approx((totals[0.0] + totals[1.0]) / 2, rel=1e-5)
-    assert totals[1.0] > plain
-
-
-def test_what_the_discriminators_hear_is_cut_by_seed_epoch_and_item() -> None:
-    batches = EpochBatches(4, 2, seed=3)
-    halves = [EpochBatches(4, 1, seed=3, rank=rank, world=2) for rank in (0, 1)]
-    joined = dict(zip(batches.firsts(0), batches.cuts(0, 48_000, 24_576), strict=True))
-    apart = {half.firsts(0)[0]: half.cuts(0, 48_000, 24_576)[0] for half in halves}
-    assert joined == apart
-    assert all(start % 512 == 0 and 0 <= start <= 48_000 - 24_576 for start in joined.values())
-    batches.set_epoch(1)
-    assert len({tuple(batches.cuts(0, 48_000, 24_576)), tuple(joined.values())}) == 2
-    starts = {draw_cut(0, epoch, 0, 48_000, 24_576) for epoch in range(300)}
-    assert len(starts) == (48_000 - 24_576) // 512 + 1
-
-
-GRADIENTS = """
-import sys, torch
-from pathlib import Path
-from accelerate import Accelerator
-from tests.test_training import settings, SEGMENT, WEIGHTS
-from timbre_restore.loading import EpochBatches
-from timbre_restore.losses import objective
-from timbre_restore.training.state import create_state, place_state
-from timbre_restore.training.steps import whole_step
-torch.set_num_threads(1)
-accelerator = Accelerator(cpu=True)
-slow = {"learning_rate": 1e-7, "discriminator_learning_rate": 1e-7, "gradient_clip": 1e9}
-run = settings(Path(), Path(), batch_size=6 // accelerator.num_processes, **slow)
-state = create_state(run)
-place_state(state, accelerator)
-torch.manual_seed(0)
-noisy = 0.1 * torch.randn(7, 1, SEGMENT + 1440); clean = 0.5 * noisy[..., :SEGMENT].roll(1, -1)
-degraded = 0.3 * noisy[..., :SEGMENT]
-batches = EpochBatches(7, run.batch_size, seed=0, rank=accelerator.process_index, world=accelerator.num_processes)
-for batch, own in enumerate(batches):
-    whole_step(state, accelerator, run, batches, batch, (degraded[own], clean[own], noisy[own]), gan=True)
-    state.step += 1
-    if accelerator.is_main_process:
-        nets = [accelerator.unwrap_model(state.generator), accelerator.unwrap_model(state.discriminators)]
-        named = [(f"{i}.{n}", p.grad) for i, net in enumerate(nets) for n, p in net.named_parameters()]
-        torch.save({n: grad.clone() for n, grad in named if grad is not None}, f"{sys.argv[1]}-{batch}.pt")
-accelerator.wait_for_everyone()
-if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
-"""
-
-
-TWO_PROCESSES = """
-import sys
-from pathlib import Path
-from tests.test_training import settings
-from timbre_restore.training import train
-slow = {"learning_rate": 1e-7, "discriminator_learning_rate": 1e-7}
-train(settings(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=int(sys.argv[3]), epochs=2, **slow))
-"""
-
-
-def test_a_run_of_two_processes_logs_what_one_with_the_joined_batch_does(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "run.py").write_text(TWO_PROCESSES)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    for command, name, batch in (([sys.executable], "one", "4"), (torchrun, "two", "2")):
-        in_process([*command, str(tmp_path / "run.py"), str(corpus), str(tmp_path / name), batch])
-    for kind in ("train", "epoch"):
-        one, two = lines(tmp_path / "one", kind), lines(tmp_path / "two", kind)
-        assert len(one) == len(two) == (4 if kind == "train" else 2)
-        for a, b in zip(one, two, strict=True):
-            assert a.keys() == b.keys()
-            for key in a.keys() - {"kind"}:
-                assert a[key] == pytest.approx(b[key], rel=1e-3, abs=1e-5), key
-
-
-def in_process(command: list[str], status: int = 0) -> str:
-    """What a process says on standard output, which ends with this status."""
-    root = Path(__file__).resolve().parent.parent
-    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, start_new_session=True)
-    assert done.returncode == status, done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
-    return done.stdout
-
-
-def test_two_processes_give_the_gradient_of_one_with_the_joined_batch(tmp_path: Path) -> None:
-    """Six items over two processes, then a tail of one item, of which the second process has none."""
-    script = tmp_path / "gradients.py"
-    script.write_text(GRADIENTS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    for command, name in (([sys.executable], "one"), (torchrun, "two")):
-        in_process([*command, str(script), str(tmp_path / name)])
-    for batch in (0, 1):
-        one, two = (torch.load(tmp_path / f"{name}-{batch}.pt", weights_only=True) for name in ("one", "two"))
-        assert one.keys() == two.keys()
-        largest = max(grad.abs().max().item() for grad in one.values())
-        for name, grad in one.items():
-            assert torch.allclose(grad, two[name], rtol=1e-3, atol=1e-6 * largest), (batch, name)
 
 
 def test_a_leap_at_the_border_of_two_epochs_is_seen(
@@ -596,207 +334,45 @@ def test_processes_share_the_threads(monkeypatch: pytest.MonkeyPatch, processes:
     assert loop.threads_of_process(4) == share
 
 
-def test_learning_rate_rises_then_falls() -> None:
-    def at(step: int) -> float:
-        return learning_rate_factor(step, total_steps=100, warmup_steps=10, final_factor=0.1)
-
-    assert at(0) == pytest.approx(0.1)
-    assert at(9) == at(10) == pytest.approx(1.0)
-    assert at(55) == pytest.approx(0.55)
-    assert at(100) == pytest.approx(0.1)
-    assert learning_rate_factor(2, total_steps=3, warmup_steps=50, final_factor=0.1) == pytest.approx(1.0)
-
-
-def test_discriminators_start_with_their_whole_rate() -> None:
-    run = settings(Path(), Path(), epochs=10, gan_start_epoch=8, learning_rate=1.0, discriminator_learning_rate=0.5)
-    state = create_state(run)
-    rates = []
-    for state.epoch, batch in ((0, 0), (8, 0), (9, 9)):
-        set_learning_rates(state, run, plan_of(run), state.epoch + batch / 10, epoch_steps=10)
-        rates.append((rate_of(state.generator_optimizer), rate_of(state.discriminator_optimizer)))
-    assert rates[1][0] < 0.2
-    assert rates[1][1] == 0.5
-    assert rates[2][1] < 0.02
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from tests.runs import settings
+from timbre_restore.errors import CheckpointError
+from timbre_restore.training import loop, train
+plain = loop.whole_step
+def full(state, *args, **more):
+    if state.step == 4:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    return plain(state, *args, **more)
+loop.whole_step = full
+try:
+    train(settings(Path(sys.argv[1]), Path(sys.argv[2]), trackers=()))
+except CheckpointError as exc:
+    print(exc)
+    sys.exit(exc.exit_code)
+"""
 
 
-def rate_of(optimizer: torch.optim.Optimizer) -> float:
-    return float(optimizer.param_groups[0]["lr"])
-
-
-def test_the_mean_of_weights_forgets_its_start() -> None:
-    assert ema_decay(0, 0.999) == pytest.approx(0.1)
-    assert ema_decay(10**6, 0.999) == 0.999
-
-
-def test_a_run_keeps_its_shape_at_another_length() -> None:
-    plan = plan_of(settings(Path(), Path(), epochs=60, warmup_epochs=5, gan_start_epoch=15, gan_ramp_epochs=1.0), 6.0)
-    assert (plan.length, plan.warmup, plan.gan_start, plan.gan_ramp) == pytest.approx((6.0, 0.5, 1.5, 0.1))
-    assert [plan.gan(place) for place in (1.49, 1.5)] == [False, True]
-    assert [plan.ramp(place) for place in (1.0, 1.5, 1.55, 1.6, 3.0)] == pytest.approx([0, 0, 0.5, 1, 1])
-    assert [plan_of(settings(Path(), Path(), epochs=4), 2.3).last_batch(epoch, 10) for epoch in range(4)] == [
-        10,
-        10,
-        3,
-        0,
-    ]
-
-
-def test_a_run_of_so_many_steps_ends_within_its_epoch(corpus: Path, tmp_path: Path) -> None:
-    """One step into the second epoch, of which there are a mean, a validation and a checkpoint all the same."""
-    summary = train(settings(corpus, tmp_path / "run", steps=4))
-    assert summary.steps == 4
-    found = find_checkpoint(tmp_path / "run")
-    assert (found.content["step"], found.content["epoch"], found.content["batch"]) == (4, 2, 0)
-    cut = lines(tmp_path / "run", "epoch")[-1]
-    (only,) = (line for line in lines(tmp_path / "run", "train") if line["step"] == 4)
-    assert cut["l1"] == pytest.approx(only["l1"])
-    assert "val_multi_stft" in cut
-
-
-def test_hours_are_planned_once(corpus: Path, tmp_path: Path) -> None:
-    times = StepTimes((1.0,), (3.0,), (0.0,), (0.0,), 2.0, "cpu", 0, 0, 0, ())
-    run = settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=1, hours=36 / 3600)
-    # An epoch: five steps, half of them plain at 1 s, half at 3 s, and two batches of validation: 14 s. 36 s hold two,
-    # and 4 s of steps before the last validation, which are two steps.
-    assert epochs_in(run, times, epoch_steps=5, validation_batches=2) == pytest.approx(2.4)
-    said: list[str] = []
-    measured = [length_of(run, None, epoch_steps=5, validation_batches=2, talk=said.append, measure=lambda *_: times)]
-    assert "is planned as 12 steps (2.4 epochs)" in said[0]
-    kept = Checkpoint(tmp_path, {"planned": measured[0].planned})
-    again = replace(run, hours=72 / 3600)
-    never = pytest.fail
-    assert length_of(again, kept, epoch_steps=5, validation_batches=2, talk=said.append, measure=never) == measured[0]
-    assert "its length stays 2.4 epochs" in said[1]
-
-
-def test_a_run_of_hours_measures_trains_and_goes_on_as_planned(corpus: Path, tmp_path: Path) -> None:
-    run = settings(corpus, tmp_path / "run", hours=1e-4, checkpoint_minutes=1e-9)
-    summary = train(run)
-    found = find_checkpoint(tmp_path / "run")
-    assert summary.steps == round(found.content["planned"]["epochs"] * 3) >= 1
+def test_a_disk_that_takes_no_checkpoint_leaves_the_one_before(corpus: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 100 kB after the fourth step: the second checkpoint fails, and nothing is lost."""
+    (tmp_path / "full.py").write_text(FULL)
+    said = in_process([sys.executable, str(tmp_path / "full.py"), str(corpus), str(tmp_path / "run")], 1)
+    assert "step-00000006: the checkpoint can't be written" in said
+    assert "the previous one is whole. Free disk space or choose another training.output_dir" in said
+    assert len(said.strip().splitlines()) == 1
+    assert find_checkpoint(tmp_path / "run").content["step"] == 3
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*tmp"))
+    train(settings(corpus, tmp_path / "run", trackers=()), resume="auto")
     fresh_state()
-    assert train(run, resume="auto").steps == summary.steps
+    train(settings(corpus, tmp_path / "whole", trackers=()))
+    one, two = weights_of(tmp_path / "run"), weights_of(tmp_path / "whole")
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_long_segments_follow_the_list_and_share_their_draws(corpus: Path) -> None:
-    batches = EpochBatches(7, 1, seed=1, run=3)
-    assert (len(batches), batches.length, batches.most_items) == (2, 2, 3)
-    begins = set()
-    for epoch in range(20):
-        batches.set_epoch(epoch)
-        segments = sorted(batches)
-        begins.add(segments[0][0])
-        assert all(b - a == 1 for segment in segments for a, b in pairwise(segment))
-        assert segments[1][0] == segments[0][0] + 3
-    assert begins == {0, 1}
-    batches.set_epoch(0)
-    data = TimbreRestoreDataset(corpus / "train.txt", with_noisy=True, segment=SEGMENT)
-    loader = Loader(data, batches, gain=RandomGain(6.0, 0))
-    for segment, (degraded, clean, noisy) in zip(batches, loader, strict=True):
-        items = [data[index] for index in segment]
-        gain = (degraded[0, 0, :SEGMENT] / items[0][0][0]).nanmedian()
-        assert gain != 1.0
-        for ours, name in ((degraded, 0), (clean, 1)):
-            assert torch.allclose(ours[0], gain * torch.cat([item[name] for item in items], dim=-1), atol=1e-5)
-        heard = torch.cat([item[2][:, :SEGMENT] for item in items] + [items[-1][2][:, SEGMENT:]], dim=-1)
-        assert torch.allclose(noisy[0], gain * heard, atol=1e-5)
-
-
-def test_a_step_in_windows_has_the_gradient_of_each_window_from_the_state_before() -> None:
-    """Against a slow way: the whole segment in one graph, each window's loss with the past cut off."""
-    run = settings(
-        Path(), Path(), window=SEGMENT // 2, loss_weights=WEIGHTS | dict.fromkeys(("mel", "multi_stft"), 0.0)
-    )
-    state, slow = create_state(run), create_state(run)
-    a_step(run, state, gan=False)
-    torch.manual_seed(0)
-    noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
-    degraded, clean = 0.5 * noisy[..., :SEGMENT], noisy[..., :SEGMENT]
-    gain, memory, half, total = item_gain(clean), None, SEGMENT // 2, torch.zeros(())
-    for k in range(2):
-        out, memory = slow.generator(degraded, noisy, span=(k * half // 480, (k + 1) * half // 480), memory=memory)
-        memory = {name: tensor.detach() for name, tensor in memory.items()}
-        part = Sound(clean[..., k * half : (k + 1) * half] * gain)
-        terms = slow.objective(Sound(out * gain), part)
-        total = total + sum(WEIGHTS[name] * value.mean() for name, value in terms.items()) / 2
-    total.backward()
-    torch.nn.utils.clip_grad_norm_(slow.generator.parameters(), run.gradient_clip)
-    for (name, ours), theirs in zip(state.generator.named_parameters(), slow.generator.parameters(), strict=True):
-        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-4, atol=1e-7), name
-
-
-def test_the_last_epochs_take_long_segments_and_resume_exactly(corpus: Path, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"epochs": 2, "long_epochs": 1, "long_run": 3, "long_batch_size": 1, "window": SEGMENT}
-    whole = settings(corpus, tmp_path / "whole", **changes)
-    assert train(whole).steps == 3 + 2  # three batches of items, then two segments of three
-    fresh_state()
-    stopped = settings(corpus, tmp_path / "stopped", checkpoint_minutes=1e-9, **changes)
-    plain, steps = loop.whole_step, []
-
-    def until_four(state: TrainState, *args: Any, **more: Any) -> Any:
-        steps.append(state.step)
-        if state.step == 4 and len(steps) == 5:
-            raise RuntimeError("the power went off")
-        return plain(state, *args, **more)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="power"):
-        patch.setattr(loop, "whole_step", until_four)
-        train(stopped)
-    fresh_state()
-    assert train(stopped, resume="auto").steps == 5
-    for name, tensor in weights_of(tmp_path / "whole").items():
-        assert torch.equal(tensor, weights_of(tmp_path / "stopped")[name]), name
-
-
-def test_segments_longer_than_the_corpus_are_refused(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"lists 7 items and training\.long_segments\.seconds takes 8"):
-        train(settings(corpus, tmp_path / "run", epochs=1, long_epochs=1, long_run=8))
-
-
-def test_frozen_parts_stay_and_the_rest_moves(corpus: Path, tmp_path: Path) -> None:
-    train(settings(corpus, tmp_path / "first", epochs=1))
-    fresh_state()
-    said: list[str] = []
-    tuned = settings(
-        corpus,
-        tmp_path / "tuned",
-        epochs=1,
-        start_from=tmp_path / "first",
-        freeze=("enter*", "by_band*"),
-        learning_rate=1e-3,
-    )
-    train(tuned, say=said.append)
-    assert any(line.startswith("beginning from") and "others" not in line for line in said)
-    before, after = weights_of(tmp_path / "first"), weights_of(tmp_path / "tuned")
-    for name, tensor in after.items():
-        frozen = name.startswith(("enter", "by_band"))
-        assert torch.equal(tensor, before[name]) == (
-            frozen or name not in dict(create_state(tuned).generator.named_parameters())
-        ), name
-
-
-@pytest.mark.parametrize(
-    ("patterns", "sentence"),
-    [
-        (("entre*",), "'entre\\*' names no tensor of the generator; its parts are .*enter\\*"),
-        (("*",), "leaves nothing to train"),
-    ],
-)
-def test_a_freeze_that_can_not_be_is_a_sentence(tmp_path: Path, patterns: tuple[str, ...], sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
-        create_state(settings(tmp_path, tmp_path, freeze=patterns))
-
-
-def test_starting_from_another_generator_is_refused(corpus: Path, tmp_path: Path) -> None:
-    train(settings(corpus, tmp_path / "first", epochs=1))
-    fresh_state()
-    other = GeneratorSettings(size="tiny", conditioning="degraded")
-    with pytest.raises(CheckpointError, match=r"start_from is of another generator.*conditioning"):
-        train(settings(corpus, tmp_path / "other", generator=other, start_from=tmp_path / "first"))
-
-
-def test_steps_that_are_left_are_counted_before_the_gan_and_with_it() -> None:
-    plan = plan_of(settings(Path(), Path(), epochs=4, gan_start_epoch=2), 3.0)  # the GAN begins at 1.5
-    assert [plan.steps_left(place, 10) for place in (0.0, 1.2, 1.5, 2.9, 3.0)] == [
-        (15, 15), (3, 15), (0, 15), (0, 1), (0, 0),
-    ]  # fmt: skip
+def test_a_folder_that_can_not_be_written_is_a_sentence(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("a file where a folder belongs")
+    with pytest.raises(CheckpointError, match=r"the checkpoint can't be written .*choose another training\.output_dir"):
+        train(settings(corpus, tmp_path / "run"))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.corpora import Run, contents, spec_of
-from tests.test_training import SEGMENT, fresh_state, make_corpus, settings
+from tests.runs import SEGMENT, fresh_state, make_corpus, settings
 from timbre_restore import losses
 from timbre_restore.apps.cli import main
 from timbre_restore.corpus.recordings import first_items

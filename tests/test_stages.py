@@ -1,0 +1,211 @@
+"""A run over time: rates, phases, lengths, long segments, what it begins from and what stays frozen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from tests.runs import SEGMENT, fresh_state, lines, make_corpus, settings, weights_of
+from timbre_restore.errors import CheckpointError, ConfigError, CorpusError
+from timbre_restore.loading import EpochBatches, Loader, RandomGain, TimbreRestoreDataset
+from timbre_restore.models import GeneratorSettings
+from timbre_restore.training import Checkpoint, StepTimes, find_checkpoint, loop, train
+from timbre_restore.training.length import epochs_in, length_of
+from timbre_restore.training.schedule import learning_rate_factor, plan_of, set_learning_rates
+from timbre_restore.training.state import TrainState, create_state
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> None:
+    """accelerate keeps its state in class attributes: each run starts without the last one's."""
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    def at(step: int) -> float:
+        return learning_rate_factor(step, total_steps=100, warmup_steps=10, final_factor=0.1)
+
+    assert at(0) == pytest.approx(0.1)
+    assert at(9) == at(10) == pytest.approx(1.0)
+    assert at(55) == pytest.approx(0.55)
+    assert at(100) == pytest.approx(0.1)
+    assert learning_rate_factor(2, total_steps=3, warmup_steps=50, final_factor=0.1) == pytest.approx(1.0)
+
+
+def test_discriminators_start_with_their_whole_rate() -> None:
+    run = settings(Path(), Path(), epochs=10, gan_start_epoch=8, learning_rate=1.0, discriminator_learning_rate=0.5)
+    state = create_state(run)
+    rates = []
+    for state.epoch, batch in ((0, 0), (8, 0), (9, 9)):
+        set_learning_rates(state, run, plan_of(run), state.epoch + batch / 10, epoch_steps=10)
+        rates.append((rate_of(state.generator_optimizer), rate_of(state.discriminator_optimizer)))
+    assert rates[1][0] < 0.2
+    assert rates[1][1] == 0.5
+    assert rates[2][1] < 0.02
+
+
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def test_a_run_keeps_its_shape_at_another_length() -> None:
+    plan = plan_of(settings(Path(), Path(), epochs=60, warmup_epochs=5, gan_start_epoch=15, gan_ramp_epochs=1.0), 6.0)
+    assert (plan.length, plan.warmup, plan.gan_start, plan.gan_ramp) == pytest.approx((6.0, 0.5, 1.5, 0.1))
+    assert [plan.gan(place) for place in (1.49, 1.5)] == [False, True]
+    assert [plan.ramp(place) for place in (1.0, 1.5, 1.55, 1.6, 3.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert [plan_of(settings(Path(), Path(), epochs=4), 2.3).last_batch(epoch, 10) for epoch in range(4)] == [
+        10,
+        10,
+        3,
+        0,
+    ]
+
+
+def test_a_run_of_so_many_steps_ends_within_its_epoch(corpus: Path, tmp_path: Path) -> None:
+    """One step into the second epoch, of which there are a mean, a validation and a checkpoint all the same."""
+    summary = train(settings(corpus, tmp_path / "run", steps=4))
+    assert summary.steps == 4
+    found = find_checkpoint(tmp_path / "run")
+    assert (found.content["step"], found.content["epoch"], found.content["batch"]) == (4, 2, 0)
+    cut = lines(tmp_path / "run", "epoch")[-1]
+    (only,) = (line for line in lines(tmp_path / "run", "train") if line["step"] == 4)
+    assert cut["l1"] == pytest.approx(only["l1"])
+    assert "val_multi_stft" in cut
+
+
+def test_hours_are_planned_once(corpus: Path, tmp_path: Path) -> None:
+    times = StepTimes((1.0,), (3.0,), (0.0,), (0.0,), 2.0, "cpu", 0, 0, 0, ())
+    run = settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=1, hours=36 / 3600)
+    # An epoch: five steps, half of them plain at 1 s, half at 3 s, and two batches of validation: 14 s. 36 s hold two,
+    # and 4 s of steps before the last validation, which are two steps.
+    assert epochs_in(run, times, epoch_steps=5, validation_batches=2) == pytest.approx(2.4)
+    said: list[str] = []
+    measured = [length_of(run, None, epoch_steps=5, validation_batches=2, talk=said.append, measure=lambda *_: times)]
+    assert "is planned as 12 steps (2.4 epochs)" in said[0]
+    kept = Checkpoint(tmp_path, {"planned": measured[0].planned})
+    again = replace(run, hours=72 / 3600)
+    never = pytest.fail
+    assert length_of(again, kept, epoch_steps=5, validation_batches=2, talk=said.append, measure=never) == measured[0]
+    assert "its length stays 2.4 epochs" in said[1]
+
+
+def test_a_run_of_hours_measures_trains_and_goes_on_as_planned(corpus: Path, tmp_path: Path) -> None:
+    run = settings(corpus, tmp_path / "run", hours=1e-4, checkpoint_minutes=1e-9)
+    summary = train(run)
+    found = find_checkpoint(tmp_path / "run")
+    assert summary.steps == round(found.content["planned"]["epochs"] * 3) >= 1
+    fresh_state()
+    assert train(run, resume="auto").steps == summary.steps
+
+
+def test_steps_that_are_left_are_counted_before_the_gan_and_with_it() -> None:
+    plan = plan_of(settings(Path(), Path(), epochs=4, gan_start_epoch=2), 3.0)  # the GAN begins at 1.5
+    assert [plan.steps_left(place, 10) for place in (0.0, 1.2, 1.5, 2.9, 3.0)] == [
+        (15, 15), (3, 15), (0, 15), (0, 1), (0, 0),
+    ]  # fmt: skip
+
+
+def test_long_segments_follow_the_list_and_share_their_draws(corpus: Path) -> None:
+    batches = EpochBatches(7, 1, seed=1, run=3)
+    assert (len(batches), batches.length, batches.most_items) == (2, 2, 3)
+    begins = set()
+    for epoch in range(20):
+        batches.set_epoch(epoch)
+        segments = sorted(batches)
+        begins.add(segments[0][0])
+        assert all(b - a == 1 for segment in segments for a, b in pairwise(segment))
+        assert segments[1][0] == segments[0][0] + 3
+    assert begins == {0, 1}
+    batches.set_epoch(0)
+    data = TimbreRestoreDataset(corpus / "train.txt", with_noisy=True, segment=SEGMENT)
+    loader = Loader(data, batches, gain=RandomGain(6.0, 0))
+    for segment, (degraded, clean, noisy) in zip(batches, loader, strict=True):
+        items = [data[index] for index in segment]
+        gain = (degraded[0, 0, :SEGMENT] / items[0][0][0]).nanmedian()
+        assert gain != 1.0
+        for ours, name in ((degraded, 0), (clean, 1)):
+            assert torch.allclose(ours[0], gain * torch.cat([item[name] for item in items], dim=-1), atol=1e-5)
+        heard = torch.cat([item[2][:, :SEGMENT] for item in items] + [items[-1][2][:, SEGMENT:]], dim=-1)
+        assert torch.allclose(noisy[0], gain * heard, atol=1e-5)
+
+
+def test_the_last_epochs_take_long_segments_and_resume_exactly(corpus: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"epochs": 2, "long_epochs": 1, "long_run": 3, "long_batch_size": 1, "window": SEGMENT}
+    whole = settings(corpus, tmp_path / "whole", **changes)
+    assert train(whole).steps == 3 + 2  # three batches of items, then two segments of three
+    fresh_state()
+    stopped = settings(corpus, tmp_path / "stopped", checkpoint_minutes=1e-9, **changes)
+    plain, steps = loop.whole_step, []
+
+    def until_four(state: TrainState, *args: Any, **more: Any) -> Any:
+        steps.append(state.step)
+        if state.step == 4 and len(steps) == 5:
+            raise RuntimeError("the power went off")
+        return plain(state, *args, **more)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="power"):
+        patch.setattr(loop, "whole_step", until_four)
+        train(stopped)
+    fresh_state()
+    assert train(stopped, resume="auto").steps == 5
+    for name, tensor in weights_of(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights_of(tmp_path / "stopped")[name]), name
+
+
+def test_segments_longer_than_the_corpus_are_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"lists 7 items and training\.long_segments\.seconds takes 8"):
+        train(settings(corpus, tmp_path / "run", epochs=1, long_epochs=1, long_run=8))
+
+
+def test_frozen_parts_stay_and_the_rest_moves(corpus: Path, tmp_path: Path) -> None:
+    train(settings(corpus, tmp_path / "first", epochs=1))
+    fresh_state()
+    said: list[str] = []
+    tuned = settings(
+        corpus,
+        tmp_path / "tuned",
+        epochs=1,
+        start_from=tmp_path / "first",
+        freeze=("enter*", "by_band*"),
+        learning_rate=1e-3,
+    )
+    train(tuned, say=said.append)
+    assert any(line.startswith("beginning from") and "others" not in line for line in said)
+    before, after = weights_of(tmp_path / "first"), weights_of(tmp_path / "tuned")
+    for name, tensor in after.items():
+        frozen = name.startswith(("enter", "by_band"))
+        assert torch.equal(tensor, before[name]) == (
+            frozen or name not in dict(create_state(tuned).generator.named_parameters())
+        ), name
+
+
+@pytest.mark.parametrize(
+    ("patterns", "sentence"),
+    [
+        (("entre*",), "'entre\\*' names no tensor of the generator; its parts are .*enter\\*"),
+        (("*",), "leaves nothing to train"),
+    ],
+)
+def test_a_freeze_that_can_not_be_is_a_sentence(tmp_path: Path, patterns: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        create_state(settings(tmp_path, tmp_path, freeze=patterns))
+
+
+def test_starting_from_another_generator_is_refused(corpus: Path, tmp_path: Path) -> None:
+    train(settings(corpus, tmp_path / "first", epochs=1))
+    fresh_state()
+    other = GeneratorSettings(size="tiny", conditioning="degraded")
+    with pytest.raises(CheckpointError, match=r"start_from is of another generator.*conditioning"):
+        train(settings(corpus, tmp_path / "other", generator=other, start_from=tmp_path / "first"))
