@@ -118,6 +118,14 @@ def test_discriminators_that_drift_are_told_from_those_that_judge_by_one_side(
     assert found[0].change.startswith(change)
 
 
+def test_discriminators_that_learn_in_every_fiftieth_step_are_not_called_frozen() -> None:
+    still = GAME | {"still": {"discriminators": Still(2, ("a", "b"))}}
+    moved = GAME | {"still": {"discriminators": Still(2, ())}}
+    monitor = monitor_of(watch(discriminator_every=50))
+    assert shown([*[still] * 4, moved] * 10, monitor) == []
+    assert first(shown([still] * 200, monitor, start=50)) == ("discriminators_frozen", 500 + 50 * 30, True)
+
+
 @pytest.mark.parametrize(("threads", "change"), [(1, None), (4, "lower training.threads from 4")])
 def test_a_cpu_that_others_use_is_said_where_the_run_can_change_it(
     monkeypatch: pytest.MonkeyPatch, threads: int, change: str | None

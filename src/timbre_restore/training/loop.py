@@ -79,15 +79,7 @@ def train(
     require_trackers(settings.trackers)
     if settings.threads:
         torch.set_num_threads(threads_of_process(settings.threads))
-    accelerator = Accelerator(
-        # Without the flag, processes without an accelerator would each train alone instead of together.
-        cpu=not torch.accelerator.is_available(),
-        mixed_precision=settings.mixed_precision,
-        log_with=list(settings.trackers) or None,
-        project_config=ProjectConfiguration(str(settings.output_dir), str(settings.output_dir / "tensorboard")),
-        # Buffers are windows and filterbanks, the same everywhere: nothing to send at each pass.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
+    accelerator = _accelerator(settings)
     talk = say if accelerator.is_main_process else (lambda _: None)
     set_seed(settings.seed)
     checkpoint = checkpoint_to_resume(settings, resume, talk)
@@ -143,6 +135,18 @@ def train(
         finally:
             journal.close()
     return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
+
+
+def _accelerator(settings: TrainSettings) -> Accelerator:
+    return Accelerator(
+        # Without the flag, processes without an accelerator would each train alone instead of together.
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision=settings.mixed_precision,
+        log_with=list(settings.trackers) or None,
+        project_config=ProjectConfiguration(str(settings.output_dir), str(settings.output_dir / "tensorboard")),
+        # Buffers are windows and filterbanks, the same everywhere: nothing to send at each pass.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
 
 
 @dataclass

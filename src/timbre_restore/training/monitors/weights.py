@@ -87,18 +87,22 @@ class Frozen:
     def look(self, look: Look) -> Iterator[Finding]:
         for network, still in look.still.items():
             whole = still.tensors > 0 and (still.only_decayed or len(still.names) == still.tensors)
-            if self._whole.setdefault(network, Lasting(FROZEN_STEPS)).add(whole, look.steps):
+            if self._whole.setdefault(network, Lasting(self._long(network))).add(whole, look.steps):
                 yield self._frozen(look.step, network, still)
             elif parts := self._lasting_parts(network, still.names, look.steps):
                 yield Finding(
                     "partly_frozen",
                     look.step,
                     f"{len(parts)} of {still.tensors} weight tensors of the {network} have not moved for "
-                    f"{FROZEN_STEPS} steps ({', '.join(parts[:3])}{' …' if len(parts) > 3 else ''})",
+                    f"{self._long(network)} steps ({', '.join(parts[:3])}{' …' if len(parts) > 3 else ''})",
                     "no gradient reaches them, or the optimiser does not know them",
                     "look at what those layers are fed with, or freeze them with requires_grad_(False) if they are "
                     "meant to stay",
                 )
+
+    def _long(self, network: str) -> int:
+        """Steps in which a network that is trained moves."""
+        return FROZEN_STEPS * (self._settings.discriminator_every if network == "discriminators" else 1)
 
     def _frozen(self, step: int, network: str, still: Still) -> Finding:
         what = "shrank by the weight decay alone" if still.only_decayed else "stayed what they were, bit for bit,"
@@ -106,7 +110,7 @@ class Frozen:
         return Finding(
             f"{network}_frozen",
             step,
-            f"all {still.tensors} trainable weight tensors of the {network} {what} for {FROZEN_STEPS} steps",
+            f"all {still.tensors} trainable weight tensors of the {network} {what} for {self._long(network)} steps",
             "no gradient reaches them, or their optimiser is not stepped",
             "look at their optimiser and at what is frozen (own changes to the code); where there are none, raise "
             f"{key} from {getattr(self._settings, key.removeprefix('training.')):g}",
@@ -116,7 +120,7 @@ class Frozen:
     def _lasting_parts(self, network: str, names: tuple[str, ...], steps: int) -> list[str]:
         known = {name for net, name in self._parts if net == network}
         lasted = {
-            name: self._parts.setdefault((network, name), Lasting(FROZEN_STEPS)).add(name in names, steps)
+            name: self._parts.setdefault((network, name), Lasting(self._long(network))).add(name in names, steps)
             for name in sorted(known | set(names))
         }
         return [name for name, lasts in lasted.items() if lasts]
