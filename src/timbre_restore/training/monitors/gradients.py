@@ -14,6 +14,7 @@ from timbre_restore.training.settings import TrainSettings
 
 EXPLODED = 100.0
 VANISHED = 0.01
+FALLEN = 0.1
 VANISHED_STEPS = 50
 CLIPPED = 0.98
 FAR_OVER = 3.0
@@ -50,7 +51,13 @@ class Explodes:
 
 
 class Vanishes:
-    """A norm of next to nothing against what it was, and against what may pass: the generator is saturated."""
+    """A norm of next to nothing against what it was, and against what may pass: the generator is saturated.
+
+    A hundredth of the clip, which is set to the gradient's size, and a tenth of the highest norm. The highest alone
+    would not do: where the first steps saturate the generator, the first interval's mean is small already, and one wild
+    step makes every later one look small. A clip over a hundred times all that was seen limits nothing, and says
+    nothing; then it is a hundredth of the highest.
+    """
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
@@ -66,18 +73,20 @@ class Vanishes:
         if not math.isfinite(norm):
             return
         self._highest = max(self._highest, norm)
-        # One wild step must not make every later one look small.
-        level = min(self._highest, self._settings.gradient_clip)
-        if self._lasting.add(norm < VANISHED * level, look.steps):
+        if self._lasting.add(norm < (limit := self._limit()), look.steps):
             rate = self._settings.learning_rate
             yield Finding(
                 "gradient_vanishes",
                 look.step,
-                f"gradient_norm is {norm:.2g}, under a hundredth of {level:.3g}, for {VANISHED_STEPS} steps",
+                f"gradient_norm is {norm:.2g}, under {limit:.2g} for {VANISHED_STEPS} steps, after {self._highest:.3g}",
                 "the generator is saturated and learns nothing more, as after steps that were too large",
                 f"lower training.learning_rate from {rate:g} to {rate / 10:.2g}, and go on from before",
                 stops=True,
             )
+
+    def _limit(self) -> float:
+        clip = VANISHED * self._settings.gradient_clip
+        return min(clip, FALLEN * self._highest) if self._highest > clip else VANISHED * self._highest
 
 
 class Clipped:
