@@ -118,6 +118,15 @@ def test_discriminators_that_drift_are_told_from_those_that_judge_by_one_side(
     assert found[0].change.startswith(change)
 
 
+def test_voices_swapped_in_the_discriminators_loss_are_seen_before_the_scores_part() -> None:
+    """Figures of a real run in which they were; and of one with scores as near, and each loss of its own voice."""
+    scores = {"score_real": 0.08386, "score_fake": 0.08459, "adversarial": -0.08459}
+    swapped = HEALTHY | scores | {"d_real": 1 - 0.08459, "d_fake": 1.08386}
+    right = HEALTHY | scores | {"d_real": 1 - 0.08386, "d_fake": 1.08459}
+    assert shown([HEALTHY] * 10 + [right] * 30) == []
+    assert first(shown([HEALTHY] * 10 + [swapped] * 30)) == ("labels_swapped", 120, True)
+
+
 def test_discriminators_that_learn_in_every_fiftieth_step_are_not_called_frozen() -> None:
     still = GAME | {"still": {"discriminators": Still(2, ("a", "b"))}}
     moved = GAME | {"still": {"discriminators": Still(2, ())}}

@@ -32,6 +32,8 @@ SWAPPED_LOOKS = 10
 NEARER = 3.0
 BELOW_STEPS = 200
 BELOW = 0.1
+EXACT = 1e-5
+"""Of a mean of scores in single precision."""
 ROUNDING = {"no": 1e-3, "bf16": 1e-2}
 
 
@@ -189,7 +191,9 @@ class Swapped:
 
     1. A loss is convex in the score, so its mean is at least the loss of the mean score. With the hinge D_real ≥
        1 − score_real and D_fake ≥ 1 + score_fake; with least squares D_real ≥ (1 − score_real)² and D_fake ≥
-       score_fake². Where it is less, the losses are not those of these scores: the targets are swapped.
+       score_fake². Where it is less, the losses are not those of these scores: the targets are swapped. And as long as
+       scores lie between -1 and 1 the hinge is a line and both are equal; where D_real equals 1 − score_fake instead,
+       and D_fake 1 + score_real, the voices are swapped, however little the scores have parted.
     2. The generator is judged by the same discriminators on the same restored voices, so what it pays follows from
        score_fake (with the hinge it is −score_fake). Where it follows score_real by far more nearly, D was taught with
        the batches swapped. The comparison of squares needs no unit, and sees it long before the scores part.
@@ -210,7 +214,7 @@ class Swapped:
         if not {"d_real", "d_fake", "score_real", "score_fake"} <= look.means.keys():
             return
         means = look.means
-        targets = self._targets.add(self._impossible(means), look.steps)
+        targets = self._targets.add(self._impossible(means) or self._of_the_other(means), look.steps)
         below = self._below.add(means["score_real"] < means["score_fake"] - BELOW, look.steps)
         scores = f"score_real is {means['score_real']:.3g} and score_fake {means['score_fake']:.3g}"
         if targets:
@@ -235,6 +239,15 @@ class Swapped:
         real, fake = means["score_real"], means["score_fake"]
         least = (1.0 - real, 1.0 + fake) if self._kind == "hinge" else ((1.0 - real) ** 2, fake**2)
         return means["d_real"] < least[0] - self._rounding or means["d_fake"] < least[1] - self._rounding
+
+    def _of_the_other(self, means: Mapping[str, float]) -> bool:
+        """Whether both losses are those of the other voice's scores, to the last digits, and not those of their own."""
+        if self._kind != "hinge" or self._rounding > ROUNDING["no"]:
+            return False
+        real, fake = means["score_real"], means["score_fake"]
+        other = max(abs(means["d_real"] - (1.0 - fake)), abs(means["d_fake"] - (1.0 + real)))
+        own = max(abs(means["d_real"] - (1.0 - real)), abs(means["d_fake"] - (1.0 + fake)))
+        return other < EXACT < own / NEARER
 
     def _batches_swapped(self, look: Look) -> bool:
         if "adversarial" not in look.means:
