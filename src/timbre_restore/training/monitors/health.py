@@ -13,6 +13,10 @@ CHANGES = {
     "before GAN": "raise training.gan_start_epoch, or prepare more recordings (data.passes)",
     "GAN": "lower training.loss_weights.adversarial, or raise training.epochs",
 }
+GAME_CHANGE = (
+    "set training.discriminator_learning_rate by the scores: higher where score_real and score_fake are alike, lower where "
+    "they are far apart"
+)
 
 
 class Health:
@@ -34,7 +38,7 @@ class Health:
                     step,
                     f"{name} is {metrics[name]:.3g} at the end of the phase '{phase}'; a healthy run has {wanted}",
                     "the phase was too short, or the corpus is harder than those that the bands were measured on",
-                    CHANGES[phase],
+                    CHANGES[phase] if ends_below(name) else GAME_CHANGE,
                 )
         ours, before = metrics.get("val_multi_stft"), metrics.get("val_multi_stft_degraded")
         if ours is not None and before is not None and ours >= GAINED * before:
