@@ -14,8 +14,8 @@ CHANGES = {
     "GAN": "lower training.loss_weights.adversarial, or raise training.epochs",
 }
 GAME_CHANGE = (
-    "set training.discriminator_learning_rate by the scores: higher where score_real and score_fake are alike, lower where "
-    "they are far apart"
+    "set training.discriminator_learning_rate by the scores: higher where score_real and score_fake are alike, lower "
+    "where they are far apart"
 )
 
 
