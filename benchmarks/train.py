@@ -30,11 +30,11 @@ from timbre_restore.training.bench.measure import (
     REFERENCE,
     OwnStep,
     describe_machine,
-    open_accelerator,
     reference_subject,
 )
 from timbre_restore.training.bench.recipe import make_plain
 from timbre_restore.training.bench.rounds import Series, Subject
+from timbre_restore.training.device import open_accelerator
 
 RECIPE = "reference"
 

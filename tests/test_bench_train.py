@@ -39,6 +39,7 @@ from timbre_restore.training.bench.recipe import (
     plain_step,
 )
 from timbre_restore.training.bench.rounds import Rate, Series, Subject, measure_rates, steps_of_round
+from timbre_restore.training.device import open_accelerator
 
 SEGMENT = 9600
 CPU = torch.device("cpu")
@@ -186,7 +187,7 @@ def test_the_reference_takes_what_fits_half_a_minute(seconds: float, most: int, 
 @pytest.mark.parametrize(("every", "steps"), [(1, 2), (2, 2), (3, 3)])
 def test_a_round_has_whole_turns_of_the_discriminators(every: int, steps: int, made: Path) -> None:
     settings = replace(tiny_settings(made), discriminator_every=every)
-    assert measure.OwnStep(settings, measure.open_accelerator(settings)).subject("x", gan=True).fewest_steps == steps
+    assert measure.OwnStep(settings, open_accelerator(settings)).subject("x", gan=True).fewest_steps == steps
 
 
 def test_a_reference_that_does_not_fit_the_device_takes_fewer_items(
@@ -201,7 +202,7 @@ def test_a_reference_that_does_not_fit_the_device_takes_fewer_items(
 
     monkeypatch.setattr(measure, "plain_step", step)
     settings = tiny_settings(made)
-    own = measure.OwnStep(settings, measure.open_accelerator(settings))
+    own = measure.OwnStep(settings, open_accelerator(settings))
     assert measure.reference_subject(own, tiny_plain(CPU)).items == 1
     assert tried == [1, 1, 2, 1]
 
@@ -276,7 +277,7 @@ def test_on_cuda_a_part_is_its_kernels_and_the_loader_what_it_was_waited_for() -
 
 def test_a_profile_names_the_step_and_leaves_no_trace(made: Path) -> None:
     settings = tiny_settings(made)
-    accelerator = measure.open_accelerator(settings)
+    accelerator = open_accelerator(settings)
     own = measure.OwnStep(settings, accelerator)
     clip, whole = accelerator.clip_grad_norm_, (losses.l1, objective.l1, losses.Sound.spectrum)
     profile = profile_steps(own.state, accelerator, own.load, lambda batch: own.step(batch, gan=True), count=1)

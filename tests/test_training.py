@@ -21,6 +21,7 @@ from timbre_restore.models import GeneratorSettings
 from timbre_restore.training import find_checkpoint, loop, train
 from timbre_restore.training.checkpoints.checkpoint import forget_later, save_checkpoint
 from timbre_restore.training.checkpoints.resume import place_in_epoch
+from timbre_restore.training.device import threads_of_process
 from timbre_restore.training.state import TrainState, create_state
 
 
@@ -331,7 +332,7 @@ def test_processes_share_the_threads(monkeypatch: pytest.MonkeyPatch, processes:
         monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     else:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    assert loop.threads_of_process(4) == share
+    assert threads_of_process(4) == share
 
 
 FULL = """

@@ -22,6 +22,7 @@ from timbre_restore.training.checkpoints.checkpoint import begin_from, restore_s
 from timbre_restore.training.checkpoints.resume import checkpoint_to_resume, make_room, place_in_epoch
 from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
+from timbre_restore.training.device import open_accelerator
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.length import Length, length_of
 from timbre_restore.training.monitors import Local, is_out_of_memory, reason_of
@@ -37,7 +38,6 @@ from timbre_restore.training.state import TrainState, create_state, place_state
 from timbre_restore.training.steps import whole_step
 from timbre_restore.training.tally import Tally, count, epoch_means, join, logged
 from timbre_restore.training.tally import means as tally_means
-from timbre_restore.training.threads import threads_of_process
 from timbre_restore.training.validate import listen, validate
 
 
@@ -77,9 +77,13 @@ def train(
     goes on. Without memory it always stops. The last healthy checkpoint is there in each case.
     """
     require_trackers(settings.trackers)
-    if settings.threads:
-        torch.set_num_threads(threads_of_process(settings.threads))
-    accelerator = _accelerator(settings)
+    accelerator = open_accelerator(
+        settings,
+        log_with=list(settings.trackers) or None,
+        project_config=ProjectConfiguration(str(settings.output_dir), str(settings.output_dir / "tensorboard")),
+        # Buffers are windows and filterbanks, the same everywhere: nothing to send at each pass.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
     talk = say if accelerator.is_main_process else (lambda _: None)
     set_seed(settings.seed)
     checkpoint = checkpoint_to_resume(settings, resume, talk)
@@ -135,18 +139,6 @@ def train(
         finally:
             journal.close()
     return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
-
-
-def _accelerator(settings: TrainSettings) -> Accelerator:
-    return Accelerator(
-        # Without the flag, processes without an accelerator would each train alone instead of together.
-        cpu=not torch.accelerator.is_available(),
-        mixed_precision=settings.mixed_precision,
-        log_with=list(settings.trackers) or None,
-        project_config=ProjectConfiguration(str(settings.output_dir), str(settings.output_dir / "tensorboard")),
-        # Buffers are windows and filterbanks, the same everywhere: nothing to send at each pass.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
 
 
 @dataclass

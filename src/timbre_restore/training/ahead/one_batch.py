@@ -10,14 +10,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-from accelerate import Accelerator
-
 from timbre_restore.training.data import RunData
+from timbre_restore.training.device import open_accelerator
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import create_state, place_state
 from timbre_restore.training.steps import whole_step
-from timbre_restore.training.threads import threads_of_process
 
 STEPS = 150
 """At most."""
@@ -60,10 +57,8 @@ def overfit(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: N
     The rate is the configured one from the first step on. Nothing is written. Raises `CorpusError` for items that can't
     be read.
     """
-    if settings.threads:
-        torch.set_num_threads(threads_of_process(settings.threads))
     settings = replace(settings, batch_size=min(ITEMS, settings.batch_size), num_workers=0)
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=settings.mixed_precision)
+    accelerator = open_accelerator(settings)
     state = create_state(settings)
     data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
     place_state(state, accelerator)

@@ -12,14 +12,13 @@ from itertools import islice
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from timbre_restore.training.checkpoints.checkpoint import KEPT
 from timbre_restore.training.data import RunData
+from timbre_restore.training.device import open_accelerator
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state, place_state
 from timbre_restore.training.steps import whole_step
-from timbre_restore.training.threads import threads_of_process
 from timbre_restore.training.validate import validate
 
 WARM_STEPS = 1
@@ -58,9 +57,7 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     Fewer where they take longer than a minute. Each step is waited for, so an accelerator that would run ahead of the
     loader is shown a little too slow. Raises `CorpusError` for items that can't be read.
     """
-    if settings.threads:
-        torch.set_num_threads(threads_of_process(settings.threads))
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=settings.mixed_precision)
+    accelerator = open_accelerator(settings)
     state = create_state(settings)
     data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
     place_state(state, accelerator)

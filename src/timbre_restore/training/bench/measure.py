@@ -18,6 +18,7 @@ from timbre_restore.training.bench.parts import Profile, profile_steps
 from timbre_restore.training.bench.recipe import Plain, make_plain, plain_step
 from timbre_restore.training.bench.rounds import Rate, Subject, measure_rates, seconds_of
 from timbre_restore.training.data import RunData
+from timbre_restore.training.device import open_accelerator
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state, place_state
 from timbre_restore.training.steps import whole_step
@@ -70,13 +71,6 @@ class OwnStep:
             self.data.batches.set_epoch(epoch)
             yield from enumerate(self.data.train)
             epoch += 1
-
-
-def open_accelerator(settings: TrainSettings) -> Accelerator:
-    """Device, precision and threads as a run of these settings has them."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    return Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=settings.mixed_precision)
 
 
 def loader_subject(own: OwnStep) -> Subject:
