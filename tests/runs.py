@@ -83,6 +83,6 @@ def in_process(command: list[str], status: int = 0) -> str:
     root = Path(__file__).resolve().parent.parent
     environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, start_new_session=True)
-    assert done.returncode == status, done.stderr[-2000:]
+    assert done.returncode == status, done.stderr[-20000:]
     assert "Traceback" not in done.stderr
     return done.stdout

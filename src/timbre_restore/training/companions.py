@@ -1,8 +1,9 @@
-"""The other processes of a run: that all begin from the same, and that none goes on alone when one has died."""
+"""The other processes of a run: all begin from the same, none goes on alone when one has died, all end in peace."""
 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from timbre_restore.errors import CheckpointError, ProcessLostError
 SIGNS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 """Of a message: what the exchange of gradients says when there is nobody at its other end."""
 SHOWN_CHARACTERS = 160
+PARTING_S = 0.2
+"""Exchanges are over for gloo's threads so much later than for Python, on a machine with much else to do."""
 
 
 def require_alike(accelerator: Any, found: Mapping[str, Any]) -> None:
@@ -49,3 +52,15 @@ def companions(accelerator: Any) -> Iterator[None]:
             f"process {accelerator.process_index}: another process of the run is gone (…{reason}); look for its own "
             "words, and for its signal in torchrun's. The last checkpoint is whole: go on with --resume auto."
         ) from exc
+
+
+def part(accelerator: Any) -> None:
+    """End trackers and the exchange with the other processes, in each of them.
+
+    Threads of gloo outlive the process group wherever gradients were exchanged, and may still hold the tensors of the
+    last exchange. One that lets go of them while the interpreter ends aborts the process (pytorch/pytorch#179291), and
+    a run that is whole would count as failed.
+    """
+    accelerator.end_training()
+    if accelerator.num_processes > 1:
+        time.sleep(PARTING_S)

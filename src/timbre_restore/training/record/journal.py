@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from timbre_restore import atomic
+from timbre_restore.training.companions import part
 from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.record.trackers import give_sounds
 
@@ -67,7 +68,7 @@ class Journal:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
-        self._accelerator.end_training()
+        part(self._accelerator)
 
 
 def _step_of(line: str) -> int:
