@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tests.voices import noise, voice
@@ -372,6 +373,38 @@ def test_each_discriminator_answers_with_features() -> None:
         assert verdict.score.shape[0] == 2
         assert len(verdict.features) == 4
         assert all(feature.shape[0] == 2 for feature in verdict.features)
+
+
+def _heard(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
+    """Voices `[B, 1, T]`, and the same with half of what they have above 4 kHz, where nearly nothing of them lies."""
+    clean = np.stack([voice(0.25, seed=seed) for seed in seeds])
+    spectrum = np.fft.rfft(clean)
+    spectrum[:, 1000:] *= 0.5
+    taken = np.fft.irfft(spectrum, clean.shape[1]).astype(np.float32)
+    return torch.from_numpy(clean)[:, None], torch.from_numpy(taken)[:, None]
+
+
+def test_each_discriminator_learns_to_hear_what_is_quiet() -> None:
+    torch.manual_seed(0)
+    judges = Discriminators(
+        DiscriminatorSettings(names=("mpd", "mrd", "msd"), periods=(2, 3), windows=(512,), channels=8)
+    )
+    optimizer = torch.optim.AdamW(judges.parameters(), lr=1e-3, betas=(0.8, 0.99))
+    clean, taken = _heard(range(32))
+    for step in range(60):
+        at = torch.arange(4) + 4 * (step % 8)
+        loss = torch.stack([
+            F.relu(1 - a.score).mean() + F.relu(1 + b.score).mean()
+            for a, b in zip(judges(clean[at]), judges(taken[at]), strict=True)
+        ]).sum()  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    clean, taken = _heard(range(100, 108))
+    with torch.no_grad():
+        pairs = zip(judges.members, judges(clean), judges(taken), strict=True)
+        apart = {name: float((a.score.flatten(1).mean(1) - b.score.flatten(1).mean(1)).min()) for name, a, b in pairs}
+    assert min(apart.values()) > 0.02, apart  # in each of eight voices that it never heard
 
 
 def test_unknown_discriminator_is_refused() -> None:

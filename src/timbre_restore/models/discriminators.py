@@ -3,6 +3,10 @@
 Each sees waveforms `[B, 1, T]` and gives a score map and its inner features. Sources: MPD and MSD after HiFi-GAN
 (Kong et al. 2020, §2.3); MRD, complex STFTs of several resolutions, after EnCodec (Défossez et al. 2022, §3.4) and
 UnivNet (Jang et al. 2021, §2.2). The layout of widths and strides here is our own.
+
+What a suppressor takes is quiet: the upper octaves lie 30 to 60 dB below a vowel. On plain waves and spectra, with the
+default weights of convolutions, no member learned to tell the two voices apart (docs/lab-log.md, "Discriminators that
+heard nothing"). So quiet parts are made large before they are judged, and weights keep the size of what passes.
 """
 
 from __future__ import annotations
@@ -17,6 +21,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 SLOPE = 0.1
+UNIT = 10.0
+"""To about 1, from the level at which losses hear voices (`losses.item_gain`: RMS 0.1)."""
+FLOOR_POWER = 1e-8
+"""Of a cell, 80 dB below white noise at unit level: what is quieter is not told apart."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,19 @@ class Verdict:
     features: list[Tensor]
 
 
+_Conv = nn.Conv1d | nn.Conv2d
+
+
 class _Judge(nn.Module):
     """A stack of convolutions; the output of each is a feature, the last one is the score map."""
 
-    def __init__(self, layers: Sequence[nn.Module], score: nn.Module) -> None:
+    def __init__(self, layers: Sequence[_Conv], score: _Conv) -> None:
         super().__init__()
+        for layer in (*layers, score):
+            # As large behind a layer as before it (He et al. 2015, eq. 15); a bias would drown what is quiet.
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
         self.score = weight_norm(score)
 
@@ -53,8 +69,25 @@ class _Judge(nn.Module):
         return Verdict(self.score(x), features)
 
 
+def companded(x: Tensor) -> Tensor:
+    """`[B, 1, T]` with its upper octaves raised (x[n] - 0.97 x[n-1]) and its size to the power of a half."""
+    x = 4.0 * UNIT * (x - 0.97 * F.pad(x, (1, -1)))
+    return x * (x.abs() + 0.01).rsqrt()  # the slope at 0 is 10, not infinite
+
+
+def levelled(spectrum: Tensor) -> Tensor:
+    """Of complex `[B, F, N]`: its decimal logarithm, and both parts of it with the size to the power of 0.3.
+
+    `[B, 3, F, N]`; 0.3 as in the compressed loss (`losses.CompressedSpectrum`).
+    """
+    real, imag = spectrum.real, spectrum.imag
+    power = real.square() + imag.square() + FLOOR_POWER
+    shrink = power.pow(-0.35)
+    return torch.stack([0.5 * power.log10() + 1.0, real * shrink, imag * shrink], dim=1)
+
+
 class PeriodDiscriminator(_Judge):
-    """Sees every `period`-th sample as a column: `[B, 1, T]` folded to `[B, 1, T / period, period]`."""
+    """Sees every `period`-th sample of the companded waveform as a column: `[B, 1, T]` → `[B, 1, T / period, period]`."""
 
     def __init__(self, period: int, channels: int) -> None:
         widths = [1, channels, 2 * channels, 4 * channels, 4 * channels]
@@ -69,16 +102,16 @@ class PeriodDiscriminator(_Judge):
         return x.reshape(x.shape[0], 1, -1, self.period)
 
     def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> Verdict:
-        return self.judge(self.fold(x))
+        return self.judge(self.fold(companded(x)))
 
 
 class SpectrumDiscriminator(_Judge):
-    """Sees the complex STFT (Hann, hop = window / 4) as two channels `[B, 2, F, N]`."""
+    """Sees the STFT (Hann, hop = window / 4) as three channels `[B, 3, F, N]`: level and compressed complex values."""
 
     window: Tensor
 
     def __init__(self, window: int, channels: int) -> None:
-        layers = [nn.Conv2d(2, channels, (7, 3), stride=(2, 1), padding=(3, 1))]
+        layers = [nn.Conv2d(3, channels, (7, 3), stride=(2, 1), padding=(3, 1))]
         layers += [nn.Conv2d(channels, channels, (5, 3), stride=(2, 1), padding=(2, 1)) for _ in range(3)]
         super().__init__(layers, nn.Conv2d(channels, 1, (3, 3), padding=(1, 1)))
         self.size = window
@@ -90,12 +123,12 @@ class SpectrumDiscriminator(_Judge):
             spectrum = torch.stft(
                 x[:, 0].float(), self.size, self.size // 4, window=self.window, center=False, return_complex=True
             )
-        scale = self.size**-0.5  # white noise then has the variance of its waveform, half of it in each part
-        return self.judge(torch.stack([spectrum.real * scale, spectrum.imag * scale], dim=1))
+        # White noise at unit level then has cells of power 3/8.
+        return self.judge(levelled(spectrum * (UNIT * self.size**-0.5)))
 
 
 class ScaleDiscriminator(_Judge):
-    """Sees the waveform averaged down by `scale` (1, 2, 4), as the reference recipe's MSD does."""
+    """Sees the companded waveform averaged down by `scale` (1, 2, 4), as the reference recipe's MSD does."""
 
     def __init__(self, scale: int, channels: int) -> None:
         layers = [nn.Conv1d(1, channels, 15, padding=7)]
@@ -104,6 +137,7 @@ class ScaleDiscriminator(_Judge):
         self.scale = scale
 
     def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> Verdict:
+        x = companded(x)
         return self.judge(F.avg_pool1d(x, self.scale) if self.scale > 1 else x)
 
 
