@@ -87,7 +87,7 @@ def levelled(spectrum: Tensor) -> Tensor:
 
 
 class PeriodDiscriminator(_Judge):
-    """Sees every `period`-th sample of the companded waveform as a column: `[B, 1, T]` → `[B, 1, T / period, period]`."""
+    """Sees every `period`-th companded sample as a column, `[B, 1, T]` → `[B, 1, T / period, period]`."""
 
     def __init__(self, period: int, channels: int) -> None:
         widths = [1, channels, 2 * channels, 4 * channels, 4 * channels]
