@@ -6,6 +6,8 @@ drawings too. What is not marked as ready HTML in a docstring is escaped here.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'">
+ content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'SCRIPTS">
 <title>Timbre Restore: TITLE</title>
 <style>
 :root { color-scheme: light dark; --ink: #1c1d20; --soft: #5c6068; --ground: #ffffff; --panel: #f5f5f7;
@@ -55,6 +57,20 @@ figcaption { font-weight: 600; margin-bottom: .5rem; }
   transform: translateY(50%); font-style: normal; line-height: 1; }
 .time { display: flex; justify-content: space-between; color: var(--soft); font-size: .72rem; padding-left: 2.9rem; }
 audio { width: 100%; height: 2.2rem; margin-top: .35rem; }
+.player { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem .8rem; margin-bottom: .9rem; }
+.player input { flex: 1 1 12rem; accent-color: var(--mark); }
+.systems { display: flex; flex-wrap: wrap; gap: .3rem; }
+button, select { font: inherit; color: var(--ink); background: var(--ground); border: 1px solid var(--line);
+  border-radius: 6px; padding: .2rem .7rem; cursor: pointer; }
+button:disabled { color: var(--soft); cursor: default; }
+button[aria-checked=true], button.chosen { background: var(--mark); color: var(--ground); border-color: var(--mark); }
+button:focus-visible, select:focus-visible, article:focus-visible { outline: 2px solid var(--mark);
+  outline-offset: 2px; }
+.play { min-width: 3rem; }
+.seen { position: relative; flex: 1; min-width: 0; display: flex; }
+.now { position: absolute; top: 0; bottom: 0; left: 0; width: 1px; background: #fff; mix-blend-mode: difference; }
+.blind { border: 1px solid var(--line); border-radius: 8px; padding: .2rem 1.1rem; margin: 1rem 0; }
+.hiding article[data-stem] { display: none; }
 .legend { white-space: nowrap; }
 .scale { width: 9rem; height: .7rem; vertical-align: baseline; }
 @media (max-width: 60rem) { th small { display: block; } tbody th { white-space: normal; min-width: 8rem; } }
@@ -82,9 +98,11 @@ _WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 200, 44, 34, 18
 _ASIDE = "var(--soft)"
 
 
-def head(title: str) -> str:
-    """Everything before the body."""
-    return _HEAD.replace("TITLE", escape(title))
+def head(title: str, *, script: str = "") -> str:
+    """Everything before the body. The policy lets this very `script` run, and no other."""
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = f"; script-src 'sha256-{allowed}'" if script else ""
+    return _HEAD.replace("TITLE", escape(title)).replace("SCRIPTS", policy)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

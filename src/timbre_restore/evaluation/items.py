@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from timbre_restore.audio import (
@@ -26,12 +26,13 @@ SHOWN_PROBLEMS = 10
 
 @dataclass(frozen=True)
 class Item:
-    """One recording to judge. `degraded` is None when the suppressor still has to run."""
+    """One recording to judge. `degraded` is None when the suppressor still has to run; `facts` are for breakdowns."""
 
     stem: str
     noisy: Path
     clean: Path
     degraded: Path | None = None
+    facts: Mapping[str, str | float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
