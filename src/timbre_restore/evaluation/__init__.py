@@ -5,6 +5,7 @@ from timbre_restore.evaluation.gate import Change, Margin, Verdict, bootstrap_in
 from timbre_restore.evaluation.items import Item, items_from_list, items_from_pairs, load_item
 from timbre_restore.evaluation.named_rules import read_rules
 from timbre_restore.evaluation.page import write_page
+from timbre_restore.evaluation.published import Recording, recordings_in
 from timbre_restore.evaluation.report import as_json, write_report
 from timbre_restore.evaluation.results import Clip, Evaluation, Failure, ItemResult, SystemResult
 from timbre_restore.evaluation.rules import Files, Rule, nearest, parse_rule
@@ -24,6 +25,7 @@ __all__ = [
     "ItemResult",
     "Margin",
     "Progress",
+    "Recording",
     "Restore",
     "Rule",
     "Scores",
@@ -49,6 +51,7 @@ __all__ = [
     "parse_rule",
     "read_rules",
     "read_scores",
+    "recordings_in",
     "summary_table",
     "verdict_table",
     "verdicts_as_json",

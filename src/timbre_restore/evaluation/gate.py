@@ -301,8 +301,8 @@ class _Ground:
         """Of a share alone by Wilson's interval: none of 40 items worse does not prove that none ever is."""
         changes = self._series(node)
         match node:
-            case Sum(operator="-", left=Ref(key=key), right=limit) if key == WORSE and not any(refs(limit)):
-                low, high = wilson_interval(self._values(node.left))
+            case Sum(operator="-", left=Ref() as share, right=limit) if share.key == WORSE and not any(refs(limit)):
+                low, high = wilson_interval(self._values(share))
                 return Margin(
                     float(changes.mean()), low - self._number(limit), high - self._number(limit), len(changes)
                 )
