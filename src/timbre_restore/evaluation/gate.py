@@ -9,13 +9,13 @@ no proof of anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from timbre_restore.evaluation.margins import Interval, Margin, Numbers, margin_of, wilson_interval
 from timbre_restore.evaluation.results import DEGRADED
 from timbre_restore.evaluation.rules import (
     BOUNDS,
@@ -40,31 +40,9 @@ from timbre_restore.evaluation.scores import Scores
 from timbre_restore.evaluation.summary import WORSE_OSR, WORSE_PESQ
 from timbre_restore.metrics import Metric
 
-RESAMPLES = 2000
-CONFIDENCE = 0.95
-NORMAL_95 = 1.959964
-
-Numbers = NDArray[np.float64]
-Interval = Callable[[Numbers], tuple[float, float]]
-
 
 class NotAvailableError(Exception):
     """A value that does not exist; the message is the reason that a verdict shows."""
-
-
-@dataclass(frozen=True)
-class Margin:
-    """Left minus right over `items`, with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-    items: int
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return not self.low <= 0.0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -137,37 +115,6 @@ def _change(
         key, metric, float(before), float(after), margin_of(pairs[:, 1] - pairs[:, 0], interval),
         len(values) - len(pairs),
     )  # fmt: skip
-
-
-def margin_of(changes: Numbers, interval: Interval | None = None) -> Margin | None:
-    """Mean and interval of values per item; None with fewer than two."""
-    if len(changes) < 2:
-        return None
-    low, high = interval(changes) if interval else bootstrap_interval(changes, None)
-    return Margin(float(changes.mean()), low, high, len(changes))
-
-
-def bootstrap_interval(changes: Numbers, clusters: Sequence[str] | None, *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean `[N]`: percentile bootstrap (Efron 1979) over items, or over whole clusters.
-
-    Items of one speaker are not independent; drawing speakers instead of items does not count them twice.
-    """
-    names = np.asarray(clusters) if clusters is not None else np.arange(len(changes))
-    _, group = np.unique(names, return_inverse=True)
-    sums, sizes = np.bincount(group, weights=changes), np.bincount(group)
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return float(low), float(high)
-
-
-def wilson_interval(hits: Numbers) -> tuple[float, float]:
-    """The 95 % interval of a share, of hits 0 or 1 `[N]` (Wilson 1927)."""
-    z2, n, share = NORMAL_95**2, len(hits), float(hits.mean())
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = NORMAL_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 class _Ground:

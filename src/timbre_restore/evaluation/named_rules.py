@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from timbre_restore.errors import ScoresError
-from timbre_restore.evaluation.rules import nearest
+from timbre_restore.evaluation.rule_parser import nearest
 
 LARGEST_BYTES = 1_000_000
 

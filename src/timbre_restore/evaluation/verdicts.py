@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from timbre_restore.evaluation.gate import Change, Margin, Side, Verdict
+from timbre_restore.evaluation.gate import Change, Side, Verdict
+from timbre_restore.evaluation.margins import Margin
 from timbre_restore.evaluation.rules import Files
 from timbre_restore.evaluation.words import NOT_AVAILABLE, SPACE, number, title
 from timbre_restore.metrics import Metric
