@@ -208,6 +208,8 @@ def test_means_are_over_items_that_every_named_system_has(new: Path, capsys: Cap
     assert verdict.items == 6 and verdict.sides[0].values[1] == pytest.approx(
         0.5 * np.mean(0.26 + 0.01 * np.arange(2, 8))
     )
+    turned = judge(parse_rule("0.5*degraded.osr < osr", files), files)
+    assert (turned.items, turned.holds) == (6, True)
     assert gate("osr > 0.5*degraded.osr", new) == 0
     said = capsys.readouterr().out
     assert "1 of 8 items left out: not in every system or file that is named" in said
