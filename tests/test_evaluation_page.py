@@ -19,7 +19,7 @@ from tests.voices import RATE, voice
 from timbre_restore.errors import MissingExtraError
 from timbre_restore.evaluation import items_from_pairs, load_item, words, write_page
 from timbre_restore.evaluation import page as pages
-from timbre_restore.evaluation.page import listen, tables
+from timbre_restore.evaluation.page import articles, tables
 from timbre_restore.evaluation.page.pictures import difference_png, peak_power, spectrogram_png
 from timbre_restore.metrics import item_gain
 
@@ -115,7 +115,7 @@ def test_the_page_shows_the_worst_first_and_stops_before_it_grows_too_large(
     write_page(found, tmp_path / "page.html")
     assert parsed(tmp_path / "page.html").headings == ordered
     whole = (tmp_path / "page.html").stat().st_size
-    monkeypatch.setattr(listen, "CLIP_BYTES", int(whole * 0.7))
+    monkeypatch.setattr(articles, "CLIP_BYTES", int(whole * 0.7))
     write_page(found, tmp_path / "page.html")
     assert parsed(tmp_path / "page.html").headings == [ordered[0], ordered[2]], "the worst, and the best"
     monkeypatch.setattr(tables, "ROW_LIMIT", 1)

@@ -1,4 +1,4 @@
-"""What stands against the suppressor: limits, folders, models; kept scores, processes, the operating curve, breakdowns."""
+"""What stands against the suppressor: limits, folders, models; kept scores, processes, the curve, breakdowns."""
 
 from __future__ import annotations
 
@@ -186,6 +186,7 @@ def test_a_reference_that_ends_below_its_output_is_said(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_ten_minutes_are_judged(tmp_path: Path) -> None:
     clean = np.tile(voice(10.0), 60)
     make_pair(tmp_path, "long", clean)

@@ -6,6 +6,7 @@ from timbre_restore.evaluation.curve import advantage, mean_curve
 from timbre_restore.evaluation.evaluate import Progress, evaluate
 from timbre_restore.evaluation.items import Item, items_from_list, items_from_pairs, load_item
 from timbre_restore.evaluation.page import write_page
+from timbre_restore.evaluation.published import Recording, recordings_in
 from timbre_restore.evaluation.report import as_json, write_report
 from timbre_restore.evaluation.results import Clip, Evaluation, Failure, ItemResult, Point, SystemResult
 from timbre_restore.evaluation.statistics import interval
@@ -26,6 +27,7 @@ __all__ = [
     "Limited",
     "Point",
     "Progress",
+    "Recording",
     "Restoring",
     "Source",
     "Suppressing",
@@ -44,6 +46,7 @@ __all__ = [
     "mean",
     "mean_curve",
     "missing",
+    "recordings_in",
     "summary_table",
     "worse",
     "write_page",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from timbre_restore.atomic import write_text
 from timbre_restore.evaluation import summary, words
-from timbre_restore.evaluation.page.listen import listen, script
+from timbre_restore.evaluation.page.articles import listen, script
 from timbre_restore.evaluation.page.pictures import require_matplotlib
 from timbre_restore.evaluation.page.tables import broken_down, items, means, operating_curve
 from timbre_restore.evaluation.results import Evaluation
