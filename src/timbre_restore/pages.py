@@ -78,6 +78,7 @@ details { margin-top: .75rem; } summary { cursor: pointer; }
 .groups { columns: 2 34rem; column-gap: 2rem; } .facts { break-inside: avoid; padding-bottom: .6rem; }
 .facts h3 { margin: 0; } .facts table { width: 100%; }
 .facts td { text-align: left; white-space: normal; }
+.large { max-width: 44rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
 svg { display: block; width: 100%; height: auto; font-size: 11px; }
 svg text { fill: var(--soft); } svg .bar { fill: var(--mark); } svg .axis { stroke: var(--line); }
@@ -148,6 +149,8 @@ class Line:
     spread: Sequence[tuple[float, float]] = ()
     aside: bool = False
     """Drawn thin and grey: what the others are compared with."""
+    dots: bool = False
+    """Whether each of its values is marked."""
 
 
 @dataclass(frozen=True)
@@ -222,10 +225,10 @@ def _line(frame: _Frame, line: Line, colour: str) -> str:
             rim = [f"{frame.x(line.x[i]):.1f},{frame.y(line.spread[i][1]):.1f}" for i in piece]
             rim += [f"{frame.x(line.x[i]):.1f},{frame.y(line.spread[i][0]):.1f}" for i in reversed(piece)]
             drawn += f'<polygon style="fill:{colour}" class="spread" points="{" ".join(rim)}"/>'
-        if len(points) == 1:
-            x, y = points[0].split(",")
+        for point in points if line.dots or len(points) == 1 else ():
+            x, y = point.split(",")
             drawn += f'<circle style="fill:{colour}" cx="{x}" cy="{y}" r="2.5"/>'
-        else:
+        if len(points) > 1:
             kind = "curve aside" if line.aside else "curve"
             drawn += f'<polyline class="{kind}" style="stroke:{colour}" points="{" ".join(points)}"/>'
     return drawn

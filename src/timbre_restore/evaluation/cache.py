@@ -1,6 +1,6 @@
 """What was judged before: one file per item and system, named after everything that its content follows from.
 
-That is the item's signals, the system, and the code that judges: the sources of this package. So nothing is ever out
+That is the item's signals, the system, and the code that judges. So nothing is ever out
 of date, and a new system or a new metric costs what is new of it. A value that could not be had is tried again, since a
 package may have been installed since.
 """
@@ -19,8 +19,8 @@ from timbre_restore.atomic import write_text
 from timbre_restore.evaluation.results import Judged, Point, SystemResult
 from timbre_restore.metrics import Score
 
-ROOMS = ("audio", "evaluation", "metrics", "runtime", "suppressors")
-"""Whose code decides what comes out."""
+CODE = ("audio", "metrics", "runtime", "suppressors", *(f"evaluation/{n}.py" for n in ("curve", "scoring", "systems")))
+"""What decides what comes out: rooms, and files of this one."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ class Cache:
 def code_identity() -> str:
     """A digest of the sources whose work is kept."""
     package, digest = Path(__file__).parent.parent, hashlib.sha256()
-    for path in sorted(path for room in ROOMS for path in (package / room).rglob("*.py")):
-        digest.update(path.read_bytes())
+    for place in (package / name for name in CODE):
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

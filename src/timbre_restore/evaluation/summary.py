@@ -42,13 +42,18 @@ class Worse:
 
 
 def mean(evaluation: Evaluation, system: str, key: str) -> float | None:
-    """Mean over the common items that have the value; None when none has. `missing` counts the others."""
-    values = [value for item in common(evaluation) if (value := item.value(system, key)) is not None]
-    return float(np.mean(values)) if values else None
+    """Mean over the items whose value every system has; None when there is none. `missing` counts the others.
+
+    Means over unlike items would compare recordings, not systems.
+    """
+    rows = [[item.value(name, key) for name in evaluation.systems] for item in common(evaluation)]
+    column = evaluation.systems.index(system)
+    values = [row[column] for row in rows if None not in row]
+    return float(np.mean(np.array(values, dtype=np.float64))) if values else None
 
 
 def common(evaluation: Evaluation) -> list[ItemResult]:
-    """The items that every system has an output of: means over others would compare different recordings."""
+    """The items that every system has an output of."""
     return [item for item in evaluation.items if not any(result.missing for result in item.systems.values())]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 import numpy as np
@@ -25,11 +26,14 @@ def means(evaluation: Evaluation) -> str:
         found = summary.difference(evaluation, name, metric.key)
         said = words.verdict(metric, found) if found else ""
         mark = {"better": "good", "worse": "bad"}.get(said, "even")
-        arrow = "lower is better" if metric.better == "lower" else "higher is better"
-        title = f"{escape(words.title(metric))} <small>{arrow}</small>"
+        arrow, way = ("↓", "lower is better") if metric.better == "lower" else ("↑", "higher is better")
+        title = f'{escape(words.title(metric))} <small title="{way}">{arrow}</small>'
         rows.append([title, *values, f'{words.change(metric, found)}</td><td class="{mark}">{said}'])
     count = len(summary.common(evaluation))
-    note = f"Mean of {count} items against clean; differences are paired, with a 95 % bootstrap interval."
+    note = (
+        f"Mean of {count} items against clean, where every system has the value; ↓ lower is better, ↑ higher is "
+        "better. Differences are paired, with a 95 % bootstrap interval."
+    )
     return (
         f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} Over-suppression: share of the voice's active cells "
         f"that lie more than 10 dB too low; residual noise: more than 10 dB too high. {words.WORSE} {words.DEAF}"
@@ -46,20 +50,18 @@ def operating_curve(evaluation: Evaluation) -> str:
         return ""
     drawn = {**found, "the suppressor's limits, 6 to 48 dB": limits}
     points = [point for points in drawn.values() for point in points]
-    right, top = (1.05 * 100 * max(values) for values in zip(*((p.resid, p.osr) for p in points), strict=True))
+    right, top = (2.0 * math.ceil(51 * max(side)) for side in zip(*((p.resid, p.osr) for p in points), strict=True))
     lines = [
-        Line(name, [100 * p.resid for p in points], [100 * p.osr for p in points], aside=points is limits)
+        Line(name, [100 * p.resid for p in points], [100 * p.osr for p in points], aside=points is limits, dots=True)
         for name, points in drawn.items()
     ]
-    figure = curves(
-        "Over-suppression against residual noise", lines, ("% residual noise", "% over-suppression"),
-        across=(0.0, right), up=(0.0, top),
-    )  # fmt: skip
+    title = "Over-suppression (upwards) against residual noise (to the right)"
+    figure = curves(title, lines, ("%", "%"), across=(0.0, right), up=(0.0, top))
     said = "".join(f"<p>{_advantage(name, advantage(points, limits))}</p>" for name, points in found.items())
     return (
-        f'<h2>Operating curve</h2>\n<div class="plots">{figure}</div>\n{said}'
+        f'<h2>Operating curve</h2>\n<div class="large">{figure}</div>\n{said}'
         "<p><small>Lower and further left is better. A curve below that of the limits gives back more voice for the "
-        "same noise. Strength goes from 0 (the suppressor, left) to 1 (right).</small></p>\n"
+        "same noise. Dots are strengths 0 (the suppressor, left), 0.1 … 1 (right).</small></p>\n"
     )
 
 
