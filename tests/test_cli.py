@@ -83,7 +83,8 @@ def corpus_options(sounds: Path, output_dir: Path) -> list[str]:
 
 
 def test_contract_verbs_exist() -> None:
-    assert set(VERBS) == {"prepare", "audit", "train", "evaluate", "export", "check", "restore", "bench", "demo"}
+    contract = {"prepare", "audit", "train", "evaluate", "export", "check", "restore", "bench", "demo"}
+    assert set(VERBS) == {*contract, "listen"}
 
 
 @pytest.mark.parametrize(("verb", "option", "takes_value"), options())
@@ -96,7 +97,7 @@ def test_every_option_is_accepted_with_either_dash(
     assert "Usage:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "bench train"])
+@pytest.mark.parametrize("verb", [*VERBS, "bench train", "listen serve", "listen analyse"])
 def test_every_verb_takes_config_and_set(verb: str, capsys: Capture) -> None:
     assert main([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
@@ -104,12 +105,15 @@ def test_every_verb_takes_config_and_set(verb: str, capsys: Capture) -> None:
     assert "--config FILE" in text
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "bench train"])
+@pytest.mark.parametrize("verb", [*VERBS, "bench train", "listen serve", "listen analyse"])
 def test_every_verb_reports_a_misspelled_key_before_any_work(verb: str, capsys: Capture, tmp_path: Path) -> None:
     needed = {
         "restore": ["in.wav", "-o", "out.wav"],
         "export": ["run", "-o", "m.onnx"],
         "check": ["default"],
+        "listen": ["test", "--reference", "clean", "--system", "a=b"],
+        "listen serve": ["test"],
+        "listen analyse": ["test"],
         "demo": ["--out", str(tmp_path)],
     }
     assert main([*verb.split(), *needed.get(verb, []), "--set", "training.epoch=3", "--set", "sed=1"]) == 2

@@ -17,7 +17,7 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'">
+ content="POLICY">
 <title>Timbre Restore: TITLE</title>
 <style>
 :root { color-scheme: light dark; --ink: #1c1d20; --soft: #5c6068; --ground: #ffffff; --panel: #f5f5f7;
@@ -77,14 +77,15 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6p
 </style>
 </head>
 """
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 _CURVES = ("var(--mark)", "var(--warm)", "var(--good)", "var(--bad)", "var(--soft)")
 _WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 200, 44, 34, 18
 _ASIDE = "var(--soft)"
 
 
-def head(title: str) -> str:
-    """Everything before the body."""
-    return _HEAD.replace("TITLE", escape(title))
+def head(title: str, *, policy: str = _POLICY) -> str:
+    """Everything before the body. `policy` is for a page that its own server answers; the others load nothing."""
+    return _HEAD.replace("POLICY", escape(policy, quote=False)).replace("TITLE", escape(title))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
