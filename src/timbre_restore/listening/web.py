@@ -44,12 +44,11 @@ def _bands() -> str:
 
 
 def _categories() -> str:
-    return "\n".join(
-        f'<label><input type="radio" name="category" value="{value}"> <b>{value:+d}</b> {words}</label>'
-        if value
-        else f'<label><input type="radio" name="category" value="0"> <b>0</b> {words}</label>'
-        for value, words in CATEGORIES.items()
-    )
+    lines = []
+    for value, words in CATEGORIES.items():
+        shown = f"{value:+d}".replace("-", "−") if value else "0"
+        lines.append(f'<label><input type="radio" name="category" value="{value}"> <b>{shown}</b> {words}</label>')
+    return "\n".join(lines)
 
 
 def _part(name: str) -> str:

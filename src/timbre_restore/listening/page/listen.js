@@ -149,7 +149,7 @@ function buildSounds() {
     box.className = "version fresh";
     box.id = `box-${name}`;
     const word = pairs() ? ["First", "Second"][number] : "";
-    box.innerHTML = `<button class="sound" aria-pressed="false">${word}<kbd>${number + 1}</kbd></button>` +
+    box.innerHTML = `<button class="sound" aria-pressed="false">${pairs() ? `${word}<kbd>${number + 1}</kbd>` : number + 1}</button>` +
       (pairs() ? "" : `<div class="track"><input type="range" min="0" max="100" step="1" value="50" aria-label="Version ${number + 1}"
         aria-valuetext="not rated yet"></div><div class="value">–</div>`) + '<div class="state"></div>';
     const button = box.querySelector("button");
@@ -274,6 +274,7 @@ setInterval(() => {
   const share = (place) => `${100 * place / player.duration}%`;
   $("cursor").style.left = share(player.position);
   $("clock").textContent = `${player.position.toFixed(1)} / ${player.duration.toFixed(1)} s`;
+  $("loop").hidden = player.loop[1] - player.loop[0] >= player.duration;
   $("loop").style.left = share(player.loop[0]);
   $("loop").style.width = share(player.loop[1] - player.loop[0]);
   refresh();
