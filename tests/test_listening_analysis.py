@@ -29,6 +29,7 @@ from timbre_restore.listening.plan import fingerprint
 Capture = pytest.CaptureFixture[str]
 ZEBRAFISH, QUOKKA, NARWHAL = SYSTEMS
 TRUE_SLIDERS = {ZEBRAFISH: 52.0, QUOKKA: 40.0, NARWHAL: 64.0, "low anchor": 22.0}
+# What one draw of listeners finds lies beyond its interval one time in twenty; the seeds below are of the other times.
 TRUE_PAIRS = {ZEBRAFISH: 0.0, QUOKKA: -1.1, NARWHAL: 0.8, "reference": 2.6, "low anchor": 0.0}
 HONEST = 12
 
@@ -119,7 +120,7 @@ def test_pairs_give_the_known_scores_back(sources: Path, tmp_path: Path) -> None
     assert set(found.used) == set(honest)
     reasons = {one.code: one.reason for one in found.discarded}
     assert set(reasons) == {careless, upside_down}
-    assert re.fullmatch(r"rated \d of 4 null pairs beyond ±1", reasons[careless])
+    assert re.fullmatch(r"rated \d of 6 null pairs beyond ±1", reasons[careless])
     assert reasons[upside_down] == "rated the narrow-band version better than the reference in 2 of 2 pairs"
     assert found.means == {}
     for name, verdict in ((QUOKKA, "worse"), (NARWHAL, "better")):
@@ -213,13 +214,9 @@ def test_damaged_lines_are_passed_over_named_and_counted(sources: Path, tmp_path
     (folder / "answers/EMPTYY.jsonl").write_text("")
     found = analyse(folder)
     assert found.means == before.means
-    assert [re.sub(r"^.*/", "", line).split(": ")[:2] for line in found.damaged] == [
-        ["EMPTYY.jsonl", "line 1"],
-        ["OTHERS.jsonl", "line 1"],
-        *([paths[0].name, f"line {number}"] for number in (9, 10, 11)),
-    ] or sorted(line.split("/")[-1].split(": ")[1] for line in found.damaged) == sorted(
-        ["line 1", "line 1", "line 9", "line 10", "line 11"]
-    )
+    places = [line.split("/answers/")[1].split(": ")[:2] for line in found.damaged]
+    torn = [[paths[0].name, f"line {number}"] for number in (9, 10, 11)]
+    assert sorted(places) == sorted([["EMPTYY.jsonl", "line 1"], ["OTHERS.jsonl", "line 1"], *torn])
     assert any("the answers are of another test than this folder's" in line for line in found.damaged)
     assert main(["listen", "analyse", str(folder)]) == 0
     assert "5 damaged lines passed over:" in capsys.readouterr().out

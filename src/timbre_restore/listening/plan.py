@@ -30,7 +30,7 @@ PLAN_FILE, STIMULI, ANSWERS = "test.json", "stimuli", "answers"
 
 MOST_RATED = 9
 """Sounds to rate on a page: the keys 1 to 9 reach them. BS.1534-3 allows three more."""
-FEWEST_NULLS, NULL_SHARE = 4, 0.25
+FEWEST_NULLS, NULL_SHARE = 6, 0.25
 FEWEST_GOLD, GOLD_SHARE = 2, 0.125
 TRAINING_PAIRS = 2
 
