@@ -164,7 +164,7 @@ def test_make_by_name_and_again_while_there_is_no_answer(sources: Path, tmp_path
     (folder / "answers/ABCDEF.jsonl").write_text("{}\n")
     now = content_of(folder)
     assert make(sources, folder) == 1
-    assert "holds a test with the answers of 1 listeners, which are not overwritten" in capsys.readouterr().err
+    assert "holds a test with answers (files: 1), which are not overwritten" in capsys.readouterr().err
     assert content_of(folder) == now
     assert [path.name for path in folder.parent.iterdir()] == ["t"]
 

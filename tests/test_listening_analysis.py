@@ -263,6 +263,8 @@ def test_intervals_hold_what_they_promise() -> None:
     for freedom, known in ((1, 12.7062), (2, 4.3027), (5, 2.5706), (11, 2.2010), (30, 2.0423), (100, 1.9840)):
         assert t_quantile(0.95, freedom) == pytest.approx(known, abs=1e-4)
     assert t_quantile(0.99, 9) == pytest.approx(3.2498, abs=1e-4)
+    four = estimate([1.0, 2.0, 3.0, 6.0])  # s² = 14 / 3
+    assert (four.mean, four.high) == (3.0, pytest.approx(3.0 + 3.182446 * (14 / 3 / 4) ** 0.5))
     for count in (3, 6, 13):
         draws = np.random.default_rng(count).normal(4.0, 2.0, (600, count))
         assert 0.93 < np.mean([holds(row, 4.0) for row in draws]) < 0.97

@@ -15,7 +15,9 @@ import pytest
 
 from tests.listeners import SYSTEMS, Server, make_sources, orders, send_all, serving, slider_answers
 from timbre_restore.apps.cli import main
+from timbre_restore.errors import ListeningError
 from timbre_restore.listening import Wanted, load_test, make_test, read_answers
+from timbre_restore.listening.lock import alone
 
 JSON = {"Content-Type": "application/json"}
 Capture = pytest.CaptureFixture[str]
@@ -244,6 +246,11 @@ def test_what_is_taken_or_missing_is_a_sentence(
 
     refused(own, server.port, f"error: port {server.port} is in use; give another one, or 0 for one that is free.")
     refused(folder, 0, f"error: {folder}: is served by another process already")
+    served = tmp_path / "served"
+    new_test(served, sources, count=1)
+    with alone(served), pytest.raises(ListeningError, match="is served by another process"):
+        new_test(served, sources, count=2)
+    new_test(served, sources, count=2)
     next((own / "stimuli").iterdir()).unlink()
     refused(own, 0, "sounds are missing")
 

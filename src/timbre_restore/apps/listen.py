@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +34,9 @@ def make(
     kind: Annotated[
         Kind, typer.Option(help="'mushra': all systems of an item on a page, 0 to 100; 'ccr': pairs, −3 to +3.")
     ] = Kind.mushra,
-    count: Annotated[int, typer.Option(min=1, help="Items to draw by the seed.")] = 8,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Items to draw by the seed; 8 without, or all there are.")
+    ] = None,
     item: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="An item by name, in place of drawing; give several.")
     ] = None,
@@ -68,7 +71,7 @@ def make(
     with progress_bar("items") as progress:
         test = make_test(wanted, folder, progress)
     say(f"{folder}: {len(test.trials)} pages and {len(test.training)} to practise, of {len(systems)} systems.")
-    say(f"next: timbre-restore listen serve {folder}")
+    say(f"next: timbre-restore listen serve {shlex.quote(str(folder))}")
 
 
 def serve(

@@ -15,7 +15,7 @@ CEILING = 0.99
 FRAME_S = 0.010
 ACTIVE_DB = 40.0
 ANCHOR_HZ = {"low anchor": 3_500.0, "mid anchor": 7_000.0}
-# BS.1534-3 §5.1 asks of the 3.5 kHz filter: within 0.1 dB below it, 25 dB down at 4 kHz, 50 dB at 4.5 kHz.
+# BS.1534 asks of the 3.5 kHz filter: within 0.1 dB below it, 25 dB down at 4 kHz, 50 dB at 4.5 kHz.
 TRANSITION_HZ = 500.0
 STOP_DB = 60.0
 

@@ -14,12 +14,14 @@ from timbre_restore.audio import FloatArray, read_audio, write_audio
 from timbre_restore.errors import ListeningError
 from timbre_restore.listening import plan, sources
 from timbre_restore.listening.excerpts import ANCHOR_HZ, busiest_start, faded, levelled, low_pass
+from timbre_restore.listening.lock import alone
 from timbre_restore.listening.plan import CCR, HIDDEN, KINDS, REFERENCE, Excerpt, ListeningTest, Trial
 from timbre_restore.metrics import is_silent
 
 Progress = Callable[[int, int, object], None]
 
 SHORTEST_S = 0.5
+USUAL_COUNT = 8
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Wanted:
     systems: Sequence[tuple[str, Path]]
     kind: str = plan.MUSHRA
     items: Sequence[str] = ()
-    count: int = 8
+    count: int | None = None
+    """Without, `USUAL_COUNT`, or all there are."""
     seconds: float = 8.0
     seed: int = 0
     baseline: str | None = None
@@ -44,7 +47,8 @@ def make_test(wanted: Wanted, folder: Path, progress: Progress = lambda done, co
     systems = sources.check_systems(wanted.systems)
     baseline = _baseline(wanted, systems)
     files = sources.find_files(wanted.reference, systems)
-    chosen, training = sources.choose(sorted(files[REFERENCE]), wanted.items, wanted.count, wanted.seed)
+    count = wanted.count or min(USUAL_COUNT, len(files[REFERENCE]))
+    chosen, training = sources.choose(sorted(files[REFERENCE]), wanted.items, count, wanted.seed)
     rate = sources.check_files(files, [*chosen, training])
     if wanted.kind == CCR:
         trials = plan.ccr_trials(chosen, training, list(systems), baseline, wanted.seed)
@@ -123,11 +127,14 @@ def _refuse_folder(folder: Path) -> None:
     answers = sorted((folder / plan.ANSWERS).glob("*.jsonl"))
     if answers:
         raise ListeningError(
-            f"{folder}: holds a test with the answers of {len(answers)} listeners, which are not overwritten; give "
-            "another folder, or move this one away."
+            f"{folder}: holds a test with answers (files: {len(answers)}), which are not overwritten; give another "
+            "folder, or move this one away."
         )
     if any(folder.iterdir()) and not (folder / plan.PLAN_FILE).is_file():
         raise ListeningError(f"{folder}: holds files that are no listening test; give another folder.")
+    if (folder / plan.PLAN_FILE).is_file():
+        with alone(folder):
+            pass  # a test that is being served may get its first answer at any moment
 
 
 @contextmanager
@@ -141,7 +148,12 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
             yield built
             if real.exists():
                 os.replace(real, old)
-            os.replace(built, real)
+            try:
+                os.replace(built, real)
+            except OSError:
+                if old.exists():
+                    os.replace(old, real)
+                raise
         finally:
             shutil.rmtree(built, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)

@@ -112,7 +112,7 @@ def _drawing(estimates: Mapping[str, Estimate], axis: tuple[float, float]) -> st
     for mark in (low + share * (high - low) / 4 for share in range(5)):
         drawn += (
             f'<line class="axis" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="0" y2="{tall:.0f}"/>'
-            f'<text x="{x(mark):.1f}" y="{tall + 16:.0f}" text-anchor="middle">{mark:g}</text>'
+            f'<text x="{x(mark):.1f}" y="{tall + 16:.0f}" text-anchor="middle">{f"{mark:g}".replace("-", "−")}</text>'
         )
     for number, (name, found) in enumerate(estimates.items()):
         y = step * (number + 0.5)

@@ -11,15 +11,17 @@ HIGH_RATING = 90
 TOLERATED_SHARE = 0.15
 NULL_LIMIT = 1
 
+_SHARE = f"{100 * TOLERATED_SHARE:g} %"
+
 RULES = {
     MUSHRA: (
         f"A listener is left out who rates the hidden reference below {HIGH_RATING} in more than "
-        f"{TOLERATED_SHARE:.0%} of the items, or the anchor (the mid one where there is one) above {HIGH_RATING} in "
-        f"more than {TOLERATED_SHARE:.0%} (after ITU-R BS.1534-3, 4.1.2)."
+        f"{_SHARE} of the items, or the anchor (the mid one where there is one) above {HIGH_RATING} in "
+        f"more than {_SHARE} (after ITU-R BS.1534-3, 4.1.2)."
     ),
     "ccr": (
-        f"A listener is left out who rates more than {TOLERATED_SHARE:.0%} of the null pairs beyond ±{NULL_LIMIT}, or "
-        f"the narrow-band version better than the reference in more than {TOLERATED_SHARE:.0%} of the pairs with a "
+        f"A listener is left out who rates more than {_SHARE} of the null pairs beyond ±{NULL_LIMIT}, or "
+        f"the narrow-band version better than the reference in more than {_SHARE} of the pairs with a "
         "known answer (this project's rule)."
     ),
 }

@@ -20,10 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from timbre_restore.errors import ListeningError
 from timbre_restore.listening.answers import parse_object
+from timbre_restore.listening.lock import alone
 from timbre_restore.listening.plan import STIMULI, ListeningTest, load_test
 from timbre_restore.listening.sessions import Sessions
 from timbre_restore.listening.web import page_html
@@ -31,7 +30,6 @@ from timbre_restore.listening.web import page_html
 ADDRESS = "127.0.0.1"
 LARGEST_BODY = 64 * 1024
 IDLE_S = 60.0
-LOCK_FILE = ".serving.lock"
 _SOUND = re.compile(r"stimuli/([0-9a-f]{16})\.wav")
 _HTML, _JSON, _WAV = "text/html; charset=utf-8", "application/json", "audio/wav"
 
@@ -86,18 +84,8 @@ def open_server(folder: Path, port: int = 0) -> Iterator[ListeningServer]:
             f"{folder / STIMULI}: {len(missing)} of {len(sounds)} sounds are missing, {missing[0]}.wav among them; "
             "make the test again."
         )
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as exc:
-        raise ListeningError(
-            f"{folder}: is served by another process already; use its address, or stop it first."
-        ) from exc
-    try:
-        with _bound(folder, test, port) as server:
-            yield server
-    finally:
-        lock.release()
+    with alone(folder), _bound(folder, test, port) as server:
+        yield server
 
 
 def _bound(folder: Path, test: ListeningTest, port: int) -> ListeningServer:
@@ -205,6 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("X-Frame-Options", "DENY")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         if self.close_connection:
