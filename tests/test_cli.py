@@ -111,7 +111,7 @@ def test_every_verb_reports_a_misspelled_key_before_any_work(verb: str, capsys: 
         "restore": ["in.wav", "-o", "out.wav"],
         "export": ["run", "-o", "m.onnx"],
         "check": ["default"],
-        "listen": ["test", "--reference", "clean", "--system", "a=b"],
+        "listen": ["--reference", "clean", "--system", "a=b", "test"],
         "listen serve": ["test"],
         "listen analyse": ["test"],
         "demo": ["--out", str(tmp_path)],
