@@ -4,7 +4,7 @@
 
 Mixes the held-out recordings of a configuration (`val_speakers`, `val_noises`, `val_rooms`) as `prepare` would, at 0 to
 25 dB SNR, without pauses, band limits and clean input, and writes COUNT of them (60 by default, spread over the plan)
-as OUT/noisy/NAME.wav and OUT/clean/NAME.wav.
+as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which says who speaks, in which noise and room.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from timbre_restore.config import load_config
 from timbre_restore.corpus import Variety
 from timbre_restore.corpus.planning.plan import scan_and_plan
 from timbre_restore.corpus.rendering.mix import Folders, mix
+from timbre_restore.corpus.table import write_table
 
 SNR_DB = (0.0, 25.0)
+COLUMNS = ("stem", "speaker", "snr_db", "noise", "room")
 
 
 def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> None:
@@ -34,13 +36,18 @@ def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> Non
         takes = [take for take in scan_and_plan(spec, Path(nowhere), None).takes if take.split == "val"]
     folders = Folders(tuple(source.path for source in spec.sources), spec.noise_path, spec.ir_path)
     count = min(count, len(takes))
+    rows = []
     for number in range(count):
         take = takes[number * len(takes) // count]
         mixture = mix(take, folders, spec.segment, 0)
         gain = np.float32(0.99 / max(0.99, *(float(np.max(np.abs(x))) for x in (mixture.noisy, mixture.clean))))
-        name = f"{number:03d}_{take.recording.speaker}_{take.draw.snr_db:.0f}dB.wav"
+        stem = f"{number:03d}_{take.recording.speaker}_{take.draw.snr_db:.0f}dB"
+        applied = mixture.applied
+        noise = applied.noises[0] if applied.noises else "none"
+        rows.append((stem, take.recording.speaker, take.draw.snr_db, noise, applied.room or "none"))
         for side, samples in (("noisy", mixture.noisy[: len(mixture.clean)]), ("clean", mixture.clean)):
-            write_audio(out / side / name, gain * samples, 48_000)
+            write_audio(out / side / f"{stem}.wav", gain * samples, 48_000)
+    write_table(out / "items.tsv", COLUMNS, rows)
     print(f"{count} of {len(takes)} held-out recordings in {out}")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,14 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from runtime import graph_alone, milliseconds
 
-from timbre_restore.evaluation import evaluate, items_from_pairs
-from timbre_restore.evaluation.results import DEGRADED, NOISY, RESTORED
+from timbre_restore.evaluation import Suppressing, evaluate, items_from_pairs
+from timbre_restore.evaluation.results import DEGRADED, NOISY
 from timbre_restore.evaluation.summary import mean, worse
 from timbre_restore.runtime import Chain, Restorer
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
 FloatArray = NDArray[np.float32]
-System = Callable[[FloatArray, FloatArray], FloatArray]
+Way = Callable[[FloatArray, FloatArray], FloatArray]
 KEYS = ("osr", "osr_hf", "resid", "lsd", "sisdr", "pesq", "estoi")
 TIMED_HOPS = 500
 
@@ -50,7 +51,21 @@ def in_format(model: str, form: str, folder: Path) -> Path | str:
     return target
 
 
-def system_of(text: str, folder: Path) -> tuple[System, Path | None]:
+@dataclass(frozen=True)
+class Judged:
+    """A system that is a function of (noisy, degraded), in this process and not kept."""
+
+    name: str
+    way: Way
+    foreign: bool = False
+    strength: float | None = None
+    identity: str = ""
+
+    def open(self) -> Callable[[str, FloatArray, FloatArray], FloatArray]:
+        return lambda _stem, noisy, degraded: self.way(noisy, degraded)
+
+
+def system_of(text: str, folder: Path) -> tuple[Way, Path | None]:
     """What turns (noisy, degraded) into an output, and the file that does it."""
     if text.startswith("limit="):
         limited = load_suppressor(SuppressorSettings(attenuation_limit_db=float(text.removeprefix("limit="))))
@@ -85,23 +100,16 @@ def costs(files: list[Path]) -> dict[Path, float]:
 def main(pairs: Path, texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         systems = {text: system_of(text, Path(name)) for text in texts}
-        first, others = texts[0], texts[1:]
         timed = costs(sorted({file for _, file in systems.values() if file}))
         sizes = {file: file.stat().st_size / 1e6 for file in timed}
         result = evaluate(
             items_from_pairs(pairs),
-            load_suppressor(SuppressorSettings(runtime="graphs")),
-            lambda degraded, noisy: systems[first][0](noisy, degraded),
-            extra_systems={text: systems[text][0] for text in others},
+            Suppressing(SuppressorSettings(runtime="graphs")),
+            [Judged(text, run) for text, (run, _) in systems.items()],
             progress=lambda done, count, _stem: print(f"\r{done}/{count}", end="", file=sys.stderr),
         )
     print(f"\n{'':36} " + " ".join(f"{key:>7}" for key in KEYS) + "  worse")
-    for title, system in {
-        NOISY: NOISY,
-        "dfn3": DEGRADED,
-        first: RESTORED,
-        **dict(zip(others, others, strict=True)),
-    }.items():
+    for title, system in {NOISY: NOISY, "dfn3": DEGRADED, **{text: text for text in texts}}.items():
         values = [mean(result, system, key) for key in KEYS]
         shown = " ".join("    n/a" if value is None else f"{value:7.3f}" for value in values)
         bad = worse(result, system)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 Capture = pytest.CaptureFixture[str]
 
 FULL_DISK = "error: /d/x.wav: the disk is full (No space left); free some space and run the same command again.\n"
-POSITIONALS = {"restore": ["in.wav"], "export": ["run"]}
+POSITIONALS = {"restore": ["in.wav"], "export": ["run"], "compare": ["new.json"]}
 
 
 def commands_of(program: Any, before: str = "") -> Iterator[tuple[str, Any]]:
@@ -83,8 +83,9 @@ def corpus_options(sounds: Path, output_dir: Path) -> list[str]:
 
 
 def test_contract_verbs_exist() -> None:
-    contract = {"prepare", "audit", "train", "evaluate", "export", "check", "restore", "bench", "demo"}
-    assert set(VERBS) == {*contract, "listen"}
+    assert set(VERBS) == {
+        "prepare", "audit", "train", "evaluate", "compare", "listen", "export", "check", "restore", "bench", "demo",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("verb", "option", "takes_value"), options())
@@ -111,6 +112,7 @@ def test_every_verb_reports_a_misspelled_key_before_any_work(verb: str, capsys: 
         "restore": ["in.wav", "-o", "out.wav"],
         "export": ["run", "-o", "m.onnx"],
         "check": ["default"],
+        "compare": ["new.json"],
         "listen": ["--reference", "clean", "--system", "a=b", "test"],
         "listen serve": ["test"],
         "listen analyse": ["test"],

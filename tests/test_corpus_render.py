@@ -12,14 +12,13 @@ import pytest
 import soundfile
 
 from tests.voices import FloatArray, noise, voice
-from timbre_restore.audio import active_rms, from_db, rms, stft, to_db
+from timbre_restore.audio import active_rms, bandwidth_hz, from_db, rms, stft, to_db
 from timbre_restore.corpus.planning.draw import Draw, NoiseDraw, Variation
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.planning.scan import Recording
 from timbre_restore.corpus.rendering.made_noise import MADE_KINDS, is_made, made_name, make_noise
 from timbre_restore.corpus.rendering.mix import (
     Folders,
-    bandwidth_hz,
     load_speech,
     low_passed,
     mix,

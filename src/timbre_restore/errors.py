@@ -37,6 +37,12 @@ class CorpusError(TimbreRestoreError):
     """A corpus that can't be made, or a list or item that does not hold what it promises."""
 
 
+class ScoresError(TimbreRestoreError):
+    """Scores, or a rule over them, that can't be used: a gate must not look like one that was not passed."""
+
+    exit_code = 2
+
+
 class LockedError(CorpusError):
     """Another process is working on the same folder in a way that would collide."""
 

@@ -6,6 +6,8 @@ drawings too. What is not marked as ready HTML in a docstring is escaped here.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="POLICY">
+ content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'SCRIPTS">
 <title>Timbre Restore: TITLE</title>
 <style>
 :root { color-scheme: light dark; --ink: #1c1d20; --soft: #5c6068; --ground: #ffffff; --panel: #f5f5f7;
@@ -55,6 +57,20 @@ figcaption { font-weight: 600; margin-bottom: .5rem; }
   transform: translateY(50%); font-style: normal; line-height: 1; }
 .time { display: flex; justify-content: space-between; color: var(--soft); font-size: .72rem; padding-left: 2.9rem; }
 audio { width: 100%; height: 2.2rem; margin-top: .35rem; }
+.player { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem .8rem; margin-bottom: .9rem; }
+.player input { flex: 1 1 12rem; accent-color: var(--mark); }
+.systems { display: flex; flex-wrap: wrap; gap: .3rem; }
+button, select { font: inherit; color: var(--ink); background: var(--ground); border: 1px solid var(--line);
+  border-radius: 6px; padding: .2rem .7rem; cursor: pointer; }
+button:disabled { color: var(--soft); cursor: default; }
+button[aria-checked=true], button.chosen { background: var(--mark); color: var(--ground); border-color: var(--mark); }
+button:focus-visible, select:focus-visible, article:focus-visible { outline: 2px solid var(--mark);
+  outline-offset: 2px; }
+.play { min-width: 3rem; }
+.seen { position: relative; flex: 1; min-width: 0; display: flex; }
+.now { position: absolute; top: 0; bottom: 0; left: 0; width: 1px; background: #fff; mix-blend-mode: difference; }
+.blind { border: 1px solid var(--line); border-radius: 8px; padding: .2rem 1.1rem; margin: 1rem 0; }
+.hiding article[data-stem] { display: none; }
 .legend { white-space: nowrap; }
 .scale { width: 9rem; height: .7rem; vertical-align: baseline; }
 @media (max-width: 60rem) { th small { display: block; } tbody th { white-space: normal; min-width: 8rem; } }
@@ -62,6 +78,7 @@ details { margin-top: .75rem; } summary { cursor: pointer; }
 .groups { columns: 2 34rem; column-gap: 2rem; } .facts { break-inside: avoid; padding-bottom: .6rem; }
 .facts h3 { margin: 0; } .facts table { width: 100%; }
 .facts td { text-align: left; white-space: normal; }
+.large { max-width: 44rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
 svg { display: block; width: 100%; height: auto; font-size: 11px; }
 svg text { fill: var(--soft); } svg .bar { fill: var(--mark); } svg .axis { stroke: var(--line); }
@@ -77,15 +94,20 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6p
 </style>
 </head>
 """
-_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 _CURVES = ("var(--mark)", "var(--warm)", "var(--good)", "var(--bad)", "var(--soft)")
 _WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 200, 44, 34, 18
 _ASIDE = "var(--soft)"
 
 
-def head(title: str, *, policy: str = _POLICY) -> str:
-    """Everything before the body. `policy` is for a page that its own server answers; the others load nothing."""
-    return _HEAD.replace("POLICY", escape(policy, quote=False)).replace("TITLE", escape(title))
+def head(title: str, *, script: str = "", served: bool = False) -> str:
+    """Everything before the body. The policy lets this very `script` run, and no other.
+
+    A page that is `served` may speak to the server that it came from.
+    """
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = f"; script-src 'sha256-{allowed}'" if script else ""
+    policy += "; connect-src 'self'" if served else ""
+    return _HEAD.replace("TITLE", escape(title)).replace("SCRIPTS", policy)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -131,6 +153,8 @@ class Line:
     spread: Sequence[tuple[float, float]] = ()
     aside: bool = False
     """Drawn thin and grey: what the others are compared with."""
+    dots: bool = False
+    """Whether each of its values is marked."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +229,10 @@ def _line(frame: _Frame, line: Line, colour: str) -> str:
             rim = [f"{frame.x(line.x[i]):.1f},{frame.y(line.spread[i][1]):.1f}" for i in piece]
             rim += [f"{frame.x(line.x[i]):.1f},{frame.y(line.spread[i][0]):.1f}" for i in reversed(piece)]
             drawn += f'<polygon style="fill:{colour}" class="spread" points="{" ".join(rim)}"/>'
-        if len(points) == 1:
-            x, y = points[0].split(",")
+        for point in points if line.dots or len(points) == 1 else ():
+            x, y = point.split(",")
             drawn += f'<circle style="fill:{colour}" cx="{x}" cy="{y}" r="2.5"/>'
-        else:
+        if len(points) > 1:
             kind = "curve aside" if line.aside else "curve"
             drawn += f'<polyline class="{kind}" style="stroke:{colour}" points="{" ".join(points)}"/>'
     return drawn

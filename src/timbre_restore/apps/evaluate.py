@@ -1,20 +1,25 @@
-"""Verb `evaluate`: noisy, degraded and restored side by side."""
+"""Verb `evaluate`: noisy, the suppressor, what people do today, and restorers side by side."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, show
-from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, Strength, check_targets, configure
-from timbre_restore.apps.suppressing import suppressor_of
+from timbre_restore.apps.options import ConfigFile, Overrides, Strength, check_targets, configure
+from timbre_restore.apps.suppressing import settings_of
 from timbre_restore.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
-    from timbre_restore.evaluation import Item
+    from timbre_restore.evaluation import Evaluation, Item, System
+    from timbre_restore.suppressors import SuppressorSettings
+
+LIMITS = "24,18,12,6"
 
 
 def evaluate(
@@ -24,35 +29,51 @@ def evaluate(
     list_file: Annotated[
         Path | None, typer.Option("--list", metavar="FILE", help="A corpus list, lines 'degraded|clean'.")
     ] = None,
-    model: ModelFile = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]ONNX", help="An exported model, the packaged one without it; several with names."),
+    ] = None,
     strength: Strength = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Outputs of another system, named as the items; may be given again."),
+    ] = None,
+    limits: Annotated[
+        str, typer.Option(metavar="DB,DB,…", help="Attenuation limits of the suppressor to stand beside; '' for none.")
+    ] = LIMITS,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 takes one per core.")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where scores are kept; the user's cache without it.")
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither read scores that are kept, nor keep any.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores as JSON; '-' is stdout.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to read and listen to.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> int:
     """Score noisy, degraded and restored."""
-    settings = configure(config, overrides)
+    settings = settings_of(configure(config, overrides))
     items = _items(pairs, list_file)
     check_targets({"--json": json, "--html": html})
     if html is not None and importlib.util.find_spec("matplotlib") is None:
         # Said before an hour of scoring, not after it.
         raise MissingExtraError("matplotlib", "pip install 'timbre-restore[eval]'", "--html")
-    from timbre_restore.evaluation import as_json, summary_table, write_page
+    from timbre_restore.evaluation import Cache, Suppressing, as_json, summary_table, write_page
     from timbre_restore.evaluation import evaluate as score
-    from timbre_restore.runtime import Chain, Restorer
 
-    restorer = Restorer.load(model)
-    suppressor = suppressor_of(settings) if any(item.degraded is None for item in items) else None
     # Where every item is suppressed here, the restorer works inside of the suppressor, as it does in a call.
-    chain = Chain(suppressor, restorer) if suppressor and all(item.degraded is None for item in items) else None
+    inside = settings if all(item.degraded is None for item in items) else None
+    systems = [*_restoring(model, strength, inside), *_limited(limits), *_folders(system)]
     with progress_bar("items") as progress:
         evaluation = score(
             items,
-            suppressor,
-            lambda degraded, noisy: (
-                chain(noisy, strength=strength) if chain else restorer(degraded, noisy, strength=strength)
-            ),
+            Suppressing(settings),
+            systems,
+            jobs=jobs or os.cpu_count() or 1,
+            cache=None if no_cache else Cache(cache or _home()),
+            with_clips=html is not None,
             progress=progress,
         )
     show(summary_table(evaluation), aside=json == STDOUT)
@@ -60,10 +81,14 @@ def evaluate(
         give_json(as_json(evaluation), json)
     if html is not None:
         write_page(evaluation, html)
-    if evaluation.failures:
-        note(f"error: {len(evaluation.failures)} outputs break their contract; the table of failures says how.")
-        return 1
-    return 0
+    return _ended(evaluation)
+
+
+def _ended(evaluation: Evaluation) -> int:
+    if not evaluation.failures:
+        return 0
+    note(f"error: {len(evaluation.failures)} outputs break their contract; the table of failures says how.")
+    return 1
 
 
 def _items(pairs: Path | None, list_file: Path | None) -> list[Item]:
@@ -74,3 +99,50 @@ def _items(pairs: Path | None, list_file: Path | None) -> list[Item]:
     if list_file is not None and pairs is None:
         return items_from_list(list_file)
     raise ConfigError(["evaluate: expected one of --pairs DIR and --list FILE; give the folder or the list to score."])
+
+
+def _restoring(models: list[str] | None, strength: float | None, inside: SuppressorSettings | None) -> list[System]:
+    """The packaged voice, or one model called `restored`, or several by name."""
+    from timbre_restore.evaluation import Restoring
+
+    given = models or [""]
+    named = [_named(text) for text in given]
+    if len(given) > 1 and any(name == "" for name, _ in named):
+        raise ConfigError(["--model: several models need names; expected NAME=FILE for each."])
+    return [Restoring.of(name or "restored", place or None, strength, inside) for name, place in named]
+
+
+def _named(text: str) -> tuple[str, str]:
+    """'NAME=FILE' in two; a file may be called so itself."""
+    name, equals, place = text.partition("=")
+    return (name, place) if equals and not Path(text).exists() else ("", text)
+
+
+def _limited(text: str) -> list[System]:
+    from timbre_restore.evaluation import Limited
+
+    found: list[System] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        with suppress(ValueError):
+            if 0.0 < float(word) <= 100.0:
+                found.append(Limited(float(word)))
+                continue
+        raise ConfigError([f"--limits: expected numbers of dB above 0 and at most 100, got '{word}'."])
+    return found
+
+
+def _folders(texts: list[str] | None) -> list[System]:
+    from timbre_restore.evaluation import Folder
+
+    found: list[System] = []
+    for text in texts or ():
+        name, equals, place = text.partition("=")
+        if not (name and equals and place):
+            raise ConfigError([f"--system: expected NAME=DIR, got '{text}'."])
+        found.append(Folder.of(name, Path(place).expanduser()))
+    return found
+
+
+def _home() -> Path:
+    """Where programs keep what may be deleted (XDG base directories)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "timbre-restore" / "evaluate"

@@ -25,7 +25,7 @@ from timbre_restore.audio.packed import (
 )
 from timbre_restore.audio.pairs import Pair, parse_list, read_list
 from timbre_restore.audio.resampling import Resampler, resample
-from timbre_restore.audio.stft import fast_length, hann, stft
+from timbre_restore.audio.stft import bandwidth_hz, fast_length, hann, stft
 from timbre_restore.audio.stored import FULL_SCALE, read_hints_into, read_stored, read_stored_into
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Pair",
     "Resampler",
     "active_rms",
+    "bandwidth_hz",
     "fast_length",
     "from_db",
     "hann",

@@ -36,3 +36,11 @@ def fast_length(samples: int) -> int:
             three *= 3
         five *= 5
     return best
+
+
+def bandwidth_hz(samples: FloatArray, rate_hz: int, *, range_db: float = 80.0) -> int:
+    """The highest frequency within `range_db` of the strongest in the mean spectrum: where an upsampled file ends."""
+    size = 2048
+    power = np.mean(np.abs(stft(samples, size, size)) ** 2, axis=1)
+    audible = np.flatnonzero(power >= power.max() * 10.0 ** (-range_db / 10.0))
+    return int(audible[-1] * rate_hz / size)

@@ -1,34 +1,52 @@
 """Tables and reports over many items: noisy, degraded, restored, and other systems beside them."""
 
-from timbre_restore.evaluation.evaluate import Progress, Restore, Suppress, System, evaluate
+from timbre_restore.evaluation.breakdown import Group, breakdowns
+from timbre_restore.evaluation.cache import Cache
+from timbre_restore.evaluation.curve import advantage, mean_curve
+from timbre_restore.evaluation.evaluate import Progress, evaluate
 from timbre_restore.evaluation.items import Item, items_from_list, items_from_pairs, load_item
 from timbre_restore.evaluation.page import write_page
+from timbre_restore.evaluation.published import Recording, recordings_in
 from timbre_restore.evaluation.report import as_json, write_report
-from timbre_restore.evaluation.results import Clip, Evaluation, Failure, ItemResult, SystemResult
+from timbre_restore.evaluation.results import Clip, Evaluation, Failure, ItemResult, Point, SystemResult
+from timbre_restore.evaluation.statistics import interval
 from timbre_restore.evaluation.summary import Difference, Worse, difference, mean, missing, worse
+from timbre_restore.evaluation.systems import Folder, Limited, Restoring, Source, Suppressing, System
 from timbre_restore.evaluation.table import summary_table
 
 __all__ = [
+    "Cache",
     "Clip",
     "Difference",
     "Evaluation",
     "Failure",
+    "Folder",
+    "Group",
     "Item",
     "ItemResult",
+    "Limited",
+    "Point",
     "Progress",
-    "Restore",
-    "Suppress",
+    "Recording",
+    "Restoring",
+    "Source",
+    "Suppressing",
     "System",
     "SystemResult",
     "Worse",
+    "advantage",
     "as_json",
+    "breakdowns",
     "difference",
     "evaluate",
+    "interval",
     "items_from_list",
     "items_from_pairs",
     "load_item",
     "mean",
+    "mean_curve",
     "missing",
+    "recordings_in",
     "summary_table",
     "worse",
     "write_page",

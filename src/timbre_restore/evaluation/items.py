@@ -1,10 +1,10 @@
-"""What is evaluated: pairs of noisy and clean files, found in folders or named by a corpus list."""
+"""What is evaluated: pairs of noisy and clean files, found in folders or named by a corpus list, and what is known."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from timbre_restore.audio import (
@@ -20,18 +20,22 @@ from timbre_restore.audio import (
     read_stored,
 )
 from timbre_restore.errors import AudioFileError, CorpusError
+from timbre_restore.evaluation.facts import Facts, corpus_facts, facts_beside
+from timbre_restore.evaluation.published import partner_names, published_facts, sides_of
 
 SHOWN_PROBLEMS = 10
 
 
 @dataclass(frozen=True)
 class Item:
-    """One recording to judge. `degraded` is None when the suppressor still has to run."""
+    """One recording to judge. `degraded` is None when the suppressor still has to run; `facts` are for breakdowns."""
 
     stem: str
     noisy: Path
     clean: Path
     degraded: Path | None = None
+    facts: Facts = field(default_factory=dict, hash=False)
+    """Speaker, noise, `snr_db`, room and the like, where they are known: what results are broken down by."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +51,42 @@ class ItemAudio:
 def items_from_pairs(folder: Path) -> list[Item]:
     """Items of `folder/noisy` and `folder/clean`, matched by file stem, sorted; other files are passed over.
 
-    Raises `CorpusError` that names every file without a partner and every pair of unequal rate or length.
+    The layouts of published test sets are known too (see `published`). What an `items.tsv` or `items.csv` beside the
+    two folders says of an item goes before what a set's own names say. Raises `CorpusError` that names every file
+    without a partner, every pair of unequal rate or length, and every bad row.
     """
-    noisy, clean = (_audio_by_stem(folder / side, folder) for side in ("noisy", "clean"))
+    sides = sides_of(folder)
+    noisy, clean = (_audio_by_stem(side, folder) for side in sides)
+    named = " and ".join(f"{side.name}/" for side in sides)
     if not noisy and not clean:
         raise CorpusError(
-            f"{folder}: noisy/ and clean/ hold no sound file; put {' or '.join(AUDIO_SUFFIXES)} files of equal names "
-            "into both."
+            f"{folder}: {named} hold no sound file; put {' or '.join(AUDIO_SUFFIXES)} files of equal names into both."
         )
-    problems = [f"{noisy[s]}: no file of that name in clean/" for s in sorted(noisy.keys() - clean.keys())]
-    problems += [f"{clean[s]}: no file of that name in noisy/" for s in sorted(clean.keys() - noisy.keys())]
-    items = [Item(stem, noisy[stem], clean[stem]) for stem in sorted(noisy.keys() & clean.keys())]
+    wanted = partner_names(noisy, clean)
+    problems = _alone(noisy, clean, wanted, (sides[0].name, sides[1].name))
+    told, bad_rows = facts_beside(folder)
+    known = published_facts(folder, sides[0], noisy)
+    items = [
+        Item(stem, noisy[stem], clean[partner], facts={**known.get(stem, {}), **told.get(stem, {})})
+        for stem, partner in sorted(wanted.items())
+        if partner in clean
+    ]
     problems += [problem for item in items if (problem := _mismatch(item))]
-    _raise(f"{folder}: noisy/ and clean/ must hold files of equal names, rates and lengths", problems)
+    problems += bad_rows + [f"the table of items names '{stem}', which is not there" for stem in told.keys() - noisy]
+    _raise(f"{folder}: {named} must hold files of equal names, rates and lengths", problems)
     return items
+
+
+def _alone(
+    noisy: Mapping[str, Path], clean: Mapping[str, Path], wanted: Mapping[str, str], names: tuple[str, str]
+) -> list[str]:
+    """Every file without a partner, and every clean file that two would share."""
+    shared = [stem for stem, count in Counter(wanted.values()).items() if count > 1]
+    return [
+        *(f"{noisy[s]}: no file of that name in {names[1]}/" for s in sorted(noisy) if wanted[s] not in clean),
+        *(f"{clean[s]}: no file of that name in {names[0]}/" for s in sorted(clean.keys() - set(wanted.values()))),
+        *(f"'{stem}' would be the partner of several files" for stem in sorted(shared)),
+    ]
 
 
 def items_from_list(list_file: Path) -> list[Item]:
@@ -71,7 +97,11 @@ def items_from_list(list_file: Path) -> list[Item]:
     """
     pairs, problems = parse_list(list_file)
     problems += [f"line {pair.line}: {fault}" for pair in pairs if (fault := _fault(pair))]
-    items = [Item(_stem(pair.degraded), pair.noisy, pair.clean, pair.degraded) for pair in pairs]
+    known = corpus_facts(list_file)
+    items = [
+        Item(_stem(pair.degraded), pair.noisy, pair.clean, pair.degraded, _facts(known, pair.degraded, list_file))
+        for pair in pairs
+    ]
     twice = [stem for stem, count in Counter(item.stem for item in items).items() if count > 1]
     problems += [f"the name {stem!r} occurs more than once" for stem in twice]
     _raise(f"{list_file}: every line must name an item 'degraded|clean' with its files", problems)
@@ -104,11 +134,21 @@ def load_item(item: Item) -> ItemAudio:
 
 def _audio_by_stem(side: Path, folder: Path) -> dict[str, Path]:
     if not side.is_dir():
-        raise CorpusError(f"{side}: no such folder; {folder} must hold noisy/ and clean/ with files of equal names.")
+        raise CorpusError(f"{side}: no such folder; {_expected(side, folder)}.")
     files = sorted(p for p in side.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)
     twice = [stem for stem, count in Counter(p.stem for p in files).items() if count > 1]
     _raise(f"{side}: a name may occur once", [f"{stem!r} occurs with several suffixes" for stem in twice])
     return {p.stem: p for p in files}
+
+
+def _expected(side: Path, folder: Path) -> str:
+    loose = folder.is_dir() and any(path.suffix.lower() in AUDIO_SUFFIXES for path in folder.iterdir())
+    if loose and not side.parent.joinpath("clean").is_dir():
+        return (
+            f"{folder} holds recordings without a clean side, which can't be scored against one; "
+            "restore them with 'timbre-restore restore' and listen"
+        )
+    return f"{folder} must hold noisy/ and clean/ with files of equal names"
 
 
 def _mismatch(item: Item) -> str:
@@ -133,6 +173,16 @@ def _fault(pair: Pair) -> str:
     if not file.is_file():
         return f"no such file: {file}"
     return "" if file.stat().st_size >= 2 * (offset + samples) else f"{file} ends before {pair.noisy} does"
+
+
+def _facts(known: Mapping[str, Facts], degraded: Path, list_file: Path) -> Facts:
+    """A table names files below its corpus, a list by their whole path; a corpus that was moved keeps the ends."""
+    if not known:
+        return {}
+    root = list_file.parent.absolute()
+    if degraded.is_relative_to(root):
+        return known.get(degraded.relative_to(root).as_posix(), {})
+    return known.get("/".join(degraded.parts[-3:]), {})
 
 
 def _stem(path: Path) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from timbre_restore.atomic import write_json
-from timbre_restore.evaluation import summary
+from timbre_restore.evaluation import summary, words
+from timbre_restore.evaluation.breakdown import Group, breakdowns
+from timbre_restore.evaluation.curve import mean_curve
 from timbre_restore.evaluation.results import Evaluation
 
 # Finer than any metric means, coarser than the last bits that differ between processors.
@@ -27,6 +29,16 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "not_available": {name: _missing(evaluation, name) for name in evaluation.systems},
         "worse": {name: asdict(summary.worse(evaluation, name)) for name in compared},
         "difference": {name: _differences(evaluation, name) for name in compared},
+        "breakdown": {
+            fact: [_group(group) for group in groups]
+            for fact, groups in breakdowns(evaluation, evaluation.restored).items()
+        },
+        "curve": {
+            name: [asdict(p) for p in points] for name in evaluation.systems if (points := mean_curve(evaluation, name))
+        },
+        "facts": {item.stem: dict(item.facts) for item in evaluation.items if item.facts},
+        "remarks": {item.stem: list(item.remarks) for item in evaluation.items if item.remarks},
+        "unclaimed": words.unclaimed(evaluation),
         "lag_samples": {
             name: {item.stem: item.systems[name].lag_samples for item in evaluation.items}
             for name in evaluation.systems
@@ -56,10 +68,20 @@ def _missing(evaluation: Evaluation, name: str) -> dict[str, dict[str, int]]:
 def _differences(evaluation: Evaluation, name: str) -> dict[str, Any]:
     found = {m.key: summary.difference(evaluation, name, m.key) for m in evaluation.metrics}
     return {
-        key: {"mean": _rounded(d.mean), "low": _rounded(d.low), "high": _rounded(d.high), "items": d.items}
+        key: {
+            "mean": _rounded(d.mean), "low": _rounded(d.low), "high": _rounded(d.high),
+            "items": d.items, "speakers": d.speakers,
+        }
         for key, d in found.items()
         if d is not None
-    }
+    }  # fmt: skip
+
+
+def _group(group: Group) -> dict[str, Any]:
+    record = asdict(group)
+    for side in ("before", "after"):
+        record[side] = {key: _rounded(value) for key, value in record[side].items()}
+    return record
 
 
 def _rounded(value: float | None) -> float | None:

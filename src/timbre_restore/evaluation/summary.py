@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from timbre_restore.evaluation.results import DEGRADED, NOISY, Evaluation
+from timbre_restore.evaluation.results import DEGRADED, NOISY, Evaluation, ItemResult
+from timbre_restore.evaluation.statistics import interval
 
 WORSE_PESQ = 0.1
 WORSE_OSR = 0.01
-RESAMPLES = 2000
-CONFIDENCE = 0.95
+SPEAKER = "speaker"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences (system − degraded) over `items` items, with the interval `low`…`high`."""
+    """Mean of paired differences over `items` items, with its 95 % interval, None where too few speak for one.
+
+    `speakers` is how many voices the interval is over; None where items stand for themselves.
+    """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     items: int
+    speakers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,25 @@ class Worse:
 
 
 def mean(evaluation: Evaluation, system: str, key: str) -> float | None:
-    """Mean over the items that have the value; None when none has. `missing` counts the others."""
-    values = _values(evaluation, system, key)
-    return float(np.mean(values)) if values else None
+    """Mean over the items whose value every system has; None when there is none. `missing` counts the others.
+
+    Means over unlike items would compare recordings, not systems.
+    """
+    rows = [[item.value(name, key) for name in evaluation.systems] for item in common(evaluation)]
+    column = evaluation.systems.index(system)
+    values = [row[column] for row in rows if None not in row]
+    return float(np.mean(np.array(values, dtype=np.float64))) if values else None
+
+
+def common(evaluation: Evaluation) -> list[ItemResult]:
+    """The items that every system has an output of."""
+    return [item for item in evaluation.items if not any(result.missing for result in item.systems.values())]
+
+
+def absent(evaluation: Evaluation) -> dict[str, list[str]]:
+    """The items that a system's folder lacks, by system."""
+    found = {name: [i.stem for i in evaluation.items if i.systems[name].missing] for name in evaluation.systems}
+    return {name: stems for name, stems in found.items() if stems}
 
 
 def missing(evaluation: Evaluation, system: str, key: str) -> dict[str, int]:
@@ -61,29 +82,36 @@ def worse(evaluation: Evaluation, system: str) -> Worse:
     return Worse(stems, len(by_pesq), len(by_osr), len(judged), len(deaf))
 
 
-def difference(evaluation: Evaluation, system: str, key: str, *, seed: int = 0) -> Difference | None:
-    """The paired difference to `degraded` with its 95 % bootstrap interval; None with fewer than two pairs.
+def difference(
+    evaluation: Evaluation, system: str, key: str, *, against: str = DEGRADED, items: Sequence[ItemResult] | None = None
+) -> Difference | None:
+    """The mean of paired differences to `against`, over all items or these; None where no item has both values.
 
-    Percentile bootstrap (Efron 1979): items are drawn with replacement, `RESAMPLES` times, by `seed`. It covers the
-    choice of items, and nothing else: not another microphone, not another training run.
+    The interval is of `statistics.interval`, by speaker where every item says who speaks.
     """
-    changes = np.array([c for item in evaluation.items if (c := item.change(system, key)) is not None])
-    if len(changes) < 2:
+    pairs = [
+        (change, item)
+        for item in (evaluation.items if items is None else items)
+        if (change := item.change(system, key, against)) is not None
+    ]
+    if not pairs:
         return None
-    rng = np.random.default_rng(seed)
-    means = [changes[rng.integers(len(changes), size=len(changes))].mean() for _ in range(RESAMPLES)]
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return Difference(float(changes.mean()), float(low), float(high), len(changes))
+    changes = np.array([change for change, _ in pairs])
+    voices = speakers([item for _, item in pairs])
+    bounds = interval(changes, voices)
+    low, high = bounds if bounds else (None, None)
+    return Difference(float(changes.mean()), low, high, len(pairs), len(set(voices)) if voices else None)
+
+
+def speakers(items: Sequence[ItemResult]) -> list[str] | None:
+    """Who speaks in each item; None where that isn't known of all."""
+    known = [str(item.facts[SPEAKER]) for item in items if SPEAKER in item.facts]
+    return known if len(known) == len(items) else None
 
 
 def compared_systems(evaluation: Evaluation) -> tuple[str, ...]:
     """The systems that stand against the suppressor."""
     return tuple(name for name in evaluation.systems if name not in (NOISY, DEGRADED))
-
-
-def _values(evaluation: Evaluation, system: str, key: str) -> list[float]:
-    return [value for item in evaluation.items if (value := item.value(system, key)) is not None]
 
 
 def _beyond(evaluation: Evaluation, system: str, key: str, limit: float) -> set[str]:

@@ -7,23 +7,24 @@ from rich.table import Table
 from rich.text import Text
 
 from timbre_restore.evaluation import summary, words
-from timbre_restore.evaluation.results import RESTORED, Evaluation
+from timbre_restore.evaluation.results import Evaluation
 
 
 def summary_table(evaluation: Evaluation) -> RenderableType:
     """Systems side by side, then what qualifies the numbers: items worse, n/a with reasons, failures."""
-    count = len(evaluation.items)
+    count = len(summary.common(evaluation))
     table = Table(title=f"Mean of {count} item{'s' if count != 1 else ''}, against clean", title_justify="left")
     table.add_column("metric")
     for name in evaluation.systems:
         table.add_column(Text(name), justify="right")
-    table.add_column("restored − degraded (95 %)", justify="right")
+    table.add_column(Text(f"{evaluation.restored} − degraded (95 %)"), justify="right")
     for metric in evaluation.metrics:
         values = [words.number(metric, summary.mean(evaluation, name, metric.key)) for name in evaluation.systems]
+        change = words.change(metric, summary.difference(evaluation, evaluation.restored, metric.key))
         arrow = "↓" if metric.better == "lower" else "↑"
-        table.add_row(f"{words.title(metric)} {arrow}", *values, words.change(evaluation, RESTORED, metric))
+        table.add_row(f"{words.title(metric)} {arrow}", *values, change)
     lines = [words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]
-    lines += [words.WORSE, words.DEAF, *words.missing_sentences(evaluation)]
+    lines += [words.WORSE, *words.unclaimed(evaluation), *words.missing_sentences(evaluation)]
     return Group(table, *(Text(line) for line in lines), *_failures(evaluation))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from timbre_restore.evaluation import summary
-from timbre_restore.evaluation.results import DEGRADED, RESTORED, Evaluation
+from timbre_restore.evaluation.results import DEGRADED, Evaluation
 from timbre_restore.metrics import Metric
 
 NOT_AVAILABLE = "n/a"
@@ -33,35 +33,70 @@ def number(metric: Metric, value: float | None, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def change(evaluation: Evaluation, system: str, metric: Metric) -> str:
-    """'−4.2 (−5.0 … −3.1)', or n/a with fewer than two items."""
-    found = summary.difference(evaluation, system, metric.key)
+def change(metric: Metric, found: summary.Difference | None) -> str:
+    """'−4.2 (−5.0 … −3.1)', without an interval where there is none, n/a without a difference."""
     if found is None:
         return NOT_AVAILABLE
-    low, high = (number(metric, x, signed=True) for x in (found.low, found.high))
-    return f"{number(metric, found.mean, signed=True)} ({low} … {high})"
+    text = number(metric, found.mean, signed=True)
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} ({number(metric, found.low, signed=True)} … {number(metric, found.high, signed=True)})"
 
 
 def verdict(metric: Metric, found: summary.Difference) -> str:
     """'better', 'worse' or 'not told apart', by whether the interval leaves zero out."""
-    if found.low <= 0.0 <= found.high:
+    if found.low is None or found.high is None or found.low <= 0.0 <= found.high:
         return "not told apart"
     return "better" if (found.mean < 0.0) == (metric.better == "lower") else "worse"
 
 
 def sentence(evaluation: Evaluation) -> str:
     """What was measured on these items, in the order of the metrics, and no more than that."""
+    name = evaluation.restored
     by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
+    voices: int | None = None
     for metric in evaluation.metrics:
-        found = summary.difference(evaluation, RESTORED, metric.key)
-        if found is not None:
+        found = summary.difference(evaluation, name, metric.key)
+        if found is not None and found.low is not None:
             by_verdict[verdict(metric, found)].append(_phrase(evaluation, metric))
+            voices = found.speakers
     count = len(evaluation.items)
-    start = f"On {'this item' if count == 1 else f'these {count} items'}, restored against the suppressor alone"
+    start = f"On {'this item' if count == 1 else f'these {count} items'}, {name} against the suppressor alone"
     if not any(by_verdict.values()):
-        return start + ": too few items for an interval, so no difference is claimed."
-    described = [f"{name}: {', '.join(phrases)}" for name, phrases in by_verdict.items() if phrases]
-    return f"{start} (95{SPACE}% interval). {_capital('; '.join(described))}."
+        few = "speakers" if summary.speakers(evaluation.items) else "items"
+        return start + f": too few {few} for an interval, so no difference is claimed."
+    described = [f"{said}: {', '.join(phrases)}" for said, phrases in by_verdict.items() if phrases]
+    over = f" over {voices} speakers" if voices else ""
+    return f"{start} (95{SPACE}% interval{over}). {_capital('; '.join(described))}."
+
+
+def unclaimed(evaluation: Evaluation) -> list[str]:
+    """What these figures don't say, in sentences."""
+    found = []
+    if summary.speakers(evaluation.items) is None:
+        found.append(
+            "Nobody said who speaks, so items count as if each had a speaker of its own; where they share voices the "
+            "intervals are too narrow. An items.tsv with a column speaker beside the folders mends that."
+        )
+    found.append(
+        "Intervals cover the choice of speakers and items: no other language, microphone, noise or training run."
+    )
+    deaf = [metric.name for metric in evaluation.metrics if metric.remark]
+    if deaf:
+        found.append(f"{', '.join(deaf)} hear nothing above 8 kHz, so they say nothing of what comes back up there.")
+    fuller = [item for item in evaluation.items if item.remarks]
+    if fuller:
+        found.append(
+            f"{len(fuller)} of {len(evaluation.items)} references end below what an output holds (first: "
+            f"{fuller[0].stem}: {fuller[0].remarks[0]}): what comes back above is judged against nothing."
+        )
+    for name, stems in summary.absent(evaluation).items():
+        shown = ", ".join(stems[:5]) + (", …" if len(stems) > 5 else "")
+        found.append(
+            f"{name} has no output of {len(stems)} items ({shown}); means are over the "
+            f"{len(summary.common(evaluation))} that every system has."
+        )
+    return found
 
 
 def worse_sentence(evaluation: Evaluation, system: str) -> str:
@@ -93,7 +128,7 @@ def missing_sentences(evaluation: Evaluation) -> list[str]:
 
 
 def _phrase(evaluation: Evaluation, metric: Metric) -> str:
-    before, after = (summary.mean(evaluation, name, metric.key) for name in (DEGRADED, RESTORED))
+    before, after = (summary.mean(evaluation, name, metric.key) for name in (DEGRADED, evaluation.restored))
     unit = SPACE + metric.unit if metric.unit else ""
     remark = f" ({metric.remark.replace(' ', SPACE)})" if metric.remark else ""
     arrow = f"{SPACE}→{SPACE}"

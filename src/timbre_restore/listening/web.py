@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from importlib import resources
 
 from timbre_restore.listening.plan import CCR, MUSHRA
@@ -19,15 +17,12 @@ CATEGORIES = {
     -2: "Worse",
     -3: "Much worse",
 }
-_POLICY = "default-src 'none'; img-src data:; connect-src 'self'; style-src 'unsafe-inline'"
 
 
 def page_html(kind: str) -> str:
     """The page for one kind of test. Which trials there are it asks the server for."""
-    script = _part("listen.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"{_POLICY}; script-src 'sha256-{digest}'"
-    top = head("listening test", policy=policy).replace(
+    script = _part("player.js") + _part("listen.js")
+    top = head("listening test", script=script, served=True).replace(
         "</head>", f'<link rel="icon" href="data:,">\n<style>\n{_part("listen.css")}</style>\n</head>'
     )
     body = _part("listen.html").replace("BANDS", _bands()).replace("CATEGORIES", _categories())

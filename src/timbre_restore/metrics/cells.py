@@ -82,8 +82,12 @@ def cell_rates(estimate: FloatArray, reference: FloatArray, *, above_hz: float =
     """
     if is_silent(reference):
         raise NotComputableError("the reference is silent")
+    return rates_of(band_cells(estimate), band_cells(reference), above_hz=above_hz)
+
+
+def rates_of(given: Cells, wanted: Cells, *, above_hz: float = 0.0) -> CellRates:
+    """Both rates of the output's cells and the reference's, `[B, N]` each (`band_cells`)."""
     _, _, centre_hz = band_layout()
-    wanted, given = band_cells(reference), band_cells(estimate)
     peak = wanted.max(axis=1)
     chosen = (centre_hz >= above_hz) & (peak > peak.max() * 10.0 ** (-EMPTY_BAND_DB / 10.0))
     if not chosen.any():

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from timbre_restore.audio import (
     SAMPLE_RATE_HZ,
     active_rms,
+    bandwidth_hz,
     fast_length,
     from_db,
     read_audio,
     read_info,
     resample,
     rms,
-    stft,
     to_db,
 )
 from timbre_restore.corpus.planning.plan import Take
@@ -125,14 +125,6 @@ def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int
     if level < SILENCE_DBFS:
         raise TakeSkipped(f"silent: its active level is {level:.0f} dBFS")
     return speech, bandwidth_hz(samples[0], rate)
-
-
-def bandwidth_hz(samples: FloatArray, rate_hz: int, *, range_db: float = 80.0) -> int:
-    """The highest frequency within `range_db` of the strongest in the mean spectrum: where an upsampled file ends."""
-    size = 2048
-    power = np.mean(np.abs(stft(samples, size, size)) ** 2, axis=1)
-    audible = np.flatnonzero(power >= power.max() * 10.0 ** (-range_db / 10.0))
-    return int(audible[-1] * rate_hz / size)
 
 
 def quiet_moment(speech: FloatArray, position: float) -> int:

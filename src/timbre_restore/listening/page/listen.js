@@ -1,16 +1,17 @@
-"use strict";
-// One page at a time: sounds are decoded whole and run side by side, so that switching keeps the place.
+// One page at a time: what is to be heard and rated, the keys, and the server that keeps the answers.
 const $ = (id) => document.getElementById(id);
-const FADE_S = 0.006, HEARD_S = 1.0, TICK_MS = 40, SHORTEST_LOOP_S = 0.2;
+const HEARD_S = 1.0, TICK_MS = 40;
+const BANDS = ["bad", "poor", "fair", "good", "excellent"];
 let test = null, page = null, player = null, started = 0;
 
 async function send(path, content) {
   let reply;
   try {
-    reply = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) });
+    const headers = { "Content-Type": "application/json" };
+    reply = await fetch(path, { method: "POST", headers, body: JSON.stringify(content) });
   } catch {
-    throw new Error("The server does not answer. What was saved is safe: start it again, open its new address, and go on " +
-      (test ? `with the code ${test.code}.` : "there."));
+    throw new Error("The server does not answer. What was saved is safe: start it again, open its new address, " +
+      `and go on ${test ? `with the code ${test.code}` : "there"}.`);
   }
   const answer = await reply.json();
   if (!reply.ok) throw new Error(answer.error);
@@ -23,93 +24,6 @@ function show(section) {
   for (const id of ["welcome", "trial", "done"]) $(id).hidden = id !== section;
   const heading = document.querySelector(`#${section} h1`);
   if (heading.tabIndex === -1) heading.focus();
-}
-
-// ---- sound ----
-class Player {
-  constructor(rate) {
-    this.context = new AudioContext({ sampleRate: rate });
-    this.stop();
-  }
-
-  async load(names) {
-    this.stop();
-    this.names = names;
-    this.buffers = new Map(await Promise.all(names.map(async (name) => {
-      const reply = await fetch(`stimuli/${name}.wav`);
-      if (!reply.ok) throw new Error((await reply.json()).error);
-      return [name, await this.context.decodeAudioData(await reply.arrayBuffer())];
-    })));
-    this.duration = Math.min(...[...this.buffers.values()].map((buffer) => buffer.duration));
-    this.loop = [0, this.duration];
-    this.at = 0;
-    this.active = names[0];
-  }
-
-  stop() {
-    for (const { source, gain } of this.running?.values() ?? []) {
-      this.ramp(gain, 0);
-      source.onended = null;
-      source.stop(this.context.currentTime + 2 * FADE_S);
-    }
-    this.running = null;
-  }
-
-  ramp(gain, value) {
-    const now = this.context.currentTime;
-    gain.gain.cancelScheduledValues(now);
-    gain.gain.setValueAtTime(gain.gain.value, now);
-    gain.gain.linearRampToValueAtTime(value, now + FADE_S);
-  }
-
-  get playing() { return this.running !== null; }
-
-  get position() {
-    if (!this.playing) return this.at;
-    const [from, to] = this.loop;
-    const place = this.at + Math.max(0, this.context.currentTime - this.since);
-    return !this.looped || place < to ? Math.min(place, this.duration) : from + (place - from) % (to - from);
-  }
-
-  async play(looped) {
-    this.stop();
-    if (this.context.state !== "running") await this.context.resume();
-    const [from, to] = this.loop;
-    if (this.at >= to - 0.01 || (looped && this.at < from)) this.at = from;
-    this.looped = looped;
-    this.since = this.context.currentTime + 0.02;
-    this.running = new Map(this.names.map((name) => {
-      const source = new AudioBufferSourceNode(this.context, { buffer: this.buffers.get(name), loop: looped, loopStart: from, loopEnd: to });
-      const gain = new GainNode(this.context, { gain: name === this.active ? 1 : 0 });
-      source.connect(gain).connect(this.context.destination);
-      source.start(this.since, this.at);
-      return [name, { source, gain }];
-    }));
-  }
-
-  pause() { this.at = this.position; this.stop(); }
-
-  async seek(place) {
-    const going = this.playing;
-    this.pause();
-    this.at = Math.min(Math.max(place, 0), this.duration);
-    if (going) await this.play(this.looped);
-  }
-
-  async setLoop(from, to) {
-    if (to - from < Math.min(SHORTEST_LOOP_S, this.duration)) return;
-    const place = this.position;
-    const going = this.playing;
-    this.pause();
-    this.loop = [from, to];
-    this.at = place >= from && place < to ? place : from;
-    if (going) await this.play(true);
-  }
-
-  choose(name) {
-    this.active = name;
-    for (const [other, { gain }] of this.running ?? []) this.ramp(gain, other === name ? 1 : 0);
-  }
 }
 
 // ---- a page ----
@@ -149,9 +63,11 @@ function buildSounds() {
     box.className = "version fresh";
     box.id = `box-${name}`;
     const word = pairs() ? ["First", "Second"][number] : "";
-    box.innerHTML = `<button class="sound" aria-pressed="false">${pairs() ? `${word}<kbd>${number + 1}</kbd>` : number + 1}</button>` +
-      (pairs() ? "" : `<div class="track"><input type="range" min="0" max="100" step="1" value="50" aria-label="Version ${number + 1}"
-        aria-valuetext="not rated yet"></div><div class="value">–</div>`) + '<div class="state"></div>';
+    const shown = pairs() ? `${word}<kbd>${number + 1}</kbd>` : number + 1;
+    const track = `<div class="track"><input type="range" min="0" max="100" step="1" value="50"
+      aria-label="Version ${number + 1}" aria-valuetext="not rated yet"></div><div class="value">–</div>`;
+    box.innerHTML = `<button class="sound" aria-pressed="false">${shown}</button>${pairs() ? "" : track}
+      <div class="state"></div>`;
     const button = box.querySelector("button");
     button.setAttribute("aria-label", word ? `Play the ${word.toLowerCase()}` : `Play version ${number + 1}`);
     button.onclick = () => press(name);
@@ -190,7 +106,7 @@ function rate(name, value) {
   const slider = document.querySelector(`#box-${name} input`);
   if (slider) {
     slider.value = value;
-    slider.setAttribute("aria-valuetext", `${value}, ${["bad", "poor", "fair", "good", "excellent"][Math.min(4, Math.floor(value / 20))]}`);
+    slider.setAttribute("aria-valuetext", `${value}, ${BANDS[Math.min(4, Math.floor(value / 20))]}`);
     $(`box-${name}`).classList.remove("fresh");
     document.querySelector(`#box-${name} .value`).textContent = value;
   } else {
@@ -202,7 +118,9 @@ function rate(name, value) {
 
 // A reload must not cost what was done on this page; the tab's own memory keeps it until it is sent.
 function saveDraft() {
-  try { sessionStorage.setItem(draft(), JSON.stringify({ ratings: page.ratings, heard: page.heard })); } catch { /* not kept, then */ }
+  try {
+    sessionStorage.setItem(draft(), JSON.stringify({ ratings: page.ratings, heard: page.heard }));
+  } catch { /* not kept, then */ }
 }
 
 function restoreDraft() {
@@ -214,7 +132,8 @@ function restoreDraft() {
   } catch { /* nothing to restore */ }
 }
 
-const isHeard = (name) => (page.heard[name] ?? 0) >= (pairs() ? 0.95 * player.duration : Math.min(HEARD_S, 0.95 * player.duration));
+// A pair is heard whole; of versions side by side a second each is enough.
+const isHeard = (name) => (page.heard[name] ?? 0) >= Math.min(0.95 * player.duration, pairs() ? Infinity : HEARD_S);
 
 function label(name) {
   const number = page.stimuli.indexOf(name);
@@ -226,12 +145,13 @@ function refresh() {
   const unheard = player.names.filter((name) => !isHeard(name));
   const unrated = page.rated.filter((name) => !(name in page.ratings));
   for (const name of page.stimuli) {
-    const words = (isHeard(name) ? "heard" : "") + (isHeard(name) && !pairs() && !unrated.includes(name) ? ", rated" : "");
+    const words = !isHeard(name) ? "" : pairs() || unrated.includes(name) ? "heard" : "heard, rated";
     const state = document.querySelector(`#box-${name} .state`);
     if (state.textContent !== words) state.textContent = words;
   }
   const missing = [unheard.length ? `Still to hear: ${unheard.map(label).join(", ")}.` : "",
-    unrated.length ? (pairs() ? "Still to rate." : `Still to rate: ${unrated.map(label).join(", ")}.`) : ""].join(" ").trim();
+    !unrated.length ? "" : pairs() ? "Still to rate." : `Still to rate: ${unrated.map(label).join(", ")}.`]
+    .join(" ").trim();
   // Written only when it changes: a screen reader says each change.
   if ($("missing").textContent !== missing) $("missing").textContent = missing;
   $("next").disabled = Boolean(missing);
@@ -243,8 +163,8 @@ async function next() {
   $("next").disabled = true;
   player.stop();
   try {
-    const seconds = Math.round((performance.now() - started) / 100) / 10;
-    await send("api/answer", { code: test.code, page: page.index, ratings: page.ratings, seconds: Math.min(seconds, 86400) });
+    const seconds = Math.min(86400, Math.round((performance.now() - started) / 100) / 10);
+    await send("api/answer", { code: test.code, page: page.index, ratings: page.ratings, seconds });
     sessionStorage.removeItem(draft());
     test.answered.push(page.index);
     alarm("");
@@ -301,8 +221,14 @@ async function begin(code) {
   }
 }
 
-function loopFrom() { const place = player.position; player.setLoop(place, place < player.loop[1] ? player.loop[1] : player.duration); }
-function loopTo() { const place = player.position; player.setLoop(place > player.loop[0] ? player.loop[0] : 0, place); }
+function loopFrom() {
+  const place = player.position, to = player.loop[1];
+  player.setLoop(place, place < to ? to : player.duration);
+}
+function loopTo() {
+  const place = player.position, from = player.loop[0];
+  player.setLoop(place > from ? from : 0, place);
+}
 function loopAll() { player.setLoop(0, player.duration); }
 
 function nudge(step) {
@@ -333,14 +259,20 @@ document.addEventListener("keydown", (event) => {
 // Space is play or pause everywhere, so it must not press the button that has the focus as well.
 document.addEventListener("keyup", (event) => { if (page && event.key === " ") event.preventDefault(); });
 // A button that the mouse pressed gives the keys back: Enter is then "next".
-document.addEventListener("click", (event) => { if (event.detail > 0 && event.target.closest("button")) document.activeElement?.blur(); });
+document.addEventListener("click", (event) => {
+  if (event.detail > 0 && event.target.closest("button")) document.activeElement?.blur();
+});
 
 let drawn = null;
 const placeOf = (event) => {
   const box = $("line").getBoundingClientRect();
   return player.duration * Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
 };
-$("line").onpointerdown = (event) => { if (player?.buffers) { drawn = placeOf(event); $("line").setPointerCapture(event.pointerId); } };
+$("line").onpointerdown = (event) => {
+  if (!player?.buffers) return;
+  drawn = placeOf(event);
+  $("line").setPointerCapture(event.pointerId);
+};
 $("line").onpointerup = (event) => {
   if (drawn === null) return;
   const [from, to] = [drawn, placeOf(event)].sort((a, b) => a - b);

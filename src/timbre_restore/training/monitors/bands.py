@@ -21,7 +21,7 @@ Band = tuple[float, float]
 BANDS: dict[str, dict[str, Band]] = {
     "warm-up": {"l1": (0.06, 0.04), "multi_stft": (1.0, 0.85)},
     "before GAN": {"l1": (0.04, 0.035), "multi_stft": (0.85, 0.8)},
-    "GAN": {"l1": (0.035, 0.035), "multi_stft": (0.8, 0.8), "d_real": (0.5, 1.1), "d_fake": (0.5, 1.1)},
+    "GAN": {"l1": (0.035, 0.035), "multi_stft": (0.8, 0.8), "d_real": (0.5, 1.25), "d_fake": (0.5, 1.25)},
 }
 """By phase, by loss."""
 

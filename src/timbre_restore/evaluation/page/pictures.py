@@ -14,6 +14,8 @@ WINDOW_SAMPLES = 1024
 RANGE_DB = 80.0
 STEP_DB = 1.25  # as fine as the eye needs; finer steps only make larger files
 COLOURS = "magma"
+DIFFERENCE_DB = 30.0
+DIFFERENCE_COLOURS = "RdBu_r"
 
 
 def peak_power(samples: FloatArray) -> float:
@@ -27,6 +29,19 @@ def spectrogram_png(samples: FloatArray, peak: float) -> bytes:
     ratio = power / peak if peak > 0.0 else np.zeros_like(power)
     level_db = 10.0 * np.log10(np.maximum(ratio, 10.0 ** (-RANGE_DB / 10.0)))
     return _png(level_db[::-1])
+
+
+def difference_png(samples: FloatArray, against: FloatArray, peak: float) -> bytes:
+    """PNG of how much louder `[T]` is than `against`, −30 dB (blue) to +30 dB (red); all below −80 dB is alike."""
+    floor = peak * 10.0 ** (-RANGE_DB / 10.0) if peak > 0.0 else 1.0
+    ratio = np.maximum(_power(samples), floor) / np.maximum(_power(against), floor)
+    return _png(10.0 * np.log10(ratio)[::-1], DIFFERENCE_COLOURS, (-DIFFERENCE_DB, DIFFERENCE_DB))
+
+
+def difference_scale_png() -> bytes:
+    """The colours from −30 dB (left) to +30 dB (right), one row high."""
+    ends = (-DIFFERENCE_DB, DIFFERENCE_DB)
+    return _png(np.linspace(*ends, 128)[None, :], DIFFERENCE_COLOURS, ends)
 
 
 def scale_png() -> bytes:
@@ -50,16 +65,17 @@ def _power(samples: FloatArray) -> NDArray[np.float64]:
     return np.asarray(power[:-1].reshape(WINDOW_SAMPLES // 4, 2, -1).max(axis=1))
 
 
-def _png(level_db: NDArray[np.float64]) -> bytes:
+def _png(level_db: NDArray[np.float64], colours: str = COLOURS, ends: tuple[float, float] = (-RANGE_DB, 0.0)) -> bytes:
     """A picture with a palette: a third of the size of one with a colour per pixel."""
     from matplotlib import colormaps
     from PIL import Image
 
-    steps = round(RANGE_DB / STEP_DB)
-    index = np.round((np.clip(level_db, -RANGE_DB, 0.0) + RANGE_DB) / STEP_DB).astype(np.uint8)
+    low, high = ends
+    steps = round((high - low) / STEP_DB)
+    index = np.round((np.clip(level_db, low, high) - low) / STEP_DB).astype(np.uint8)
     picture = Image.fromarray(index)
-    colours = colormaps[COLOURS](np.linspace(0.0, 1.0, steps + 1))[:, :3]
-    picture.putpalette(np.round(255.0 * colours).astype(np.uint8).tobytes())
+    palette = colormaps[colours](np.linspace(0.0, 1.0, steps + 1))[:, :3]
+    picture.putpalette(np.round(255.0 * palette).astype(np.uint8).tobytes())
     target = io.BytesIO()
     picture.save(target, format="PNG", optimize=True)
     return target.getvalue()

@@ -1,0 +1,80 @@
+"""What was judged before: one file per item and system, named after everything that its content follows from.
+
+That is the item's signals, the system, and the code that judges. So nothing is ever out
+of date, and a new system or a new metric costs what is new of it. A value that could not be had is tried again, since a
+package may have been installed since.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from timbre_restore.atomic import write_text
+from timbre_restore.evaluation.results import Judged, Point, SystemResult
+from timbre_restore.metrics import Score
+
+CODE = ("audio", "metrics", "runtime", "suppressors", *(f"evaluation/{n}.py" for n in ("curve", "scoring", "systems")))
+"""What decides what comes out: rooms, and files of this one."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of them; it may be deleted at any time."""
+
+    folder: Path
+
+    def get(self, key: str) -> Judged | None:
+        """None where nothing is kept, or what is kept can't be read."""
+        try:
+            return _from_record(json.loads(self._path(key).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def put(self, key: str, judged: Judged) -> None:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(_record(judged)))
+
+    def _path(self, key: str) -> Path:
+        name = hashlib.sha256(f"{code_identity()} {key}".encode()).hexdigest()
+        return self.folder / name[:2] / f"{name[2:]}.json"
+
+
+@cache
+def code_identity() -> str:
+    """A digest of the sources whose work is kept."""
+    package, digest = Path(__file__).parent.parent, hashlib.sha256()
+    for place in (package / name for name in CODE):
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _record(judged: Judged) -> dict[str, Any]:
+    result = judged.result
+    return {
+        "scores": {key: score.value for key, score in result.scores.items() if score.value is not None},
+        "lag_samples": result.lag_samples,
+        "problem": result.problem,
+        "missing": result.missing,
+        "curve": [asdict(point) for point in result.curve],
+        "bandwidth_hz": judged.bandwidth_hz,
+        "sound": base64.b64encode(judged.sound).decode("ascii"),
+    }
+
+
+def _from_record(record: dict[str, Any]) -> Judged:
+    result = SystemResult(
+        {key: Score(float(value)) for key, value in record["scores"].items()},
+        record["lag_samples"],
+        str(record["problem"]),
+        bool(record["missing"]),
+        tuple(Point(**point) for point in record["curve"]),
+    )
+    return Judged(result, base64.b64decode(record["sound"]), int(record["bandwidth_hz"]))

@@ -1,0 +1,68 @@
+"""The operating curve: over-suppression against residual noise as the strength goes from 0 to 1.
+
+Outputs of one model at two strengths differ by a multiple of what it adds, and those of the suppressor with two
+attenuation limits by a multiple of what it took. So each is a line through two signals, a + s·(b − a), and the power of
+its cells is a parabola of s: three analyses give every point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from timbre_restore.audio import FloatArray, from_db
+from timbre_restore.evaluation.results import Evaluation, Point
+from timbre_restore.metrics.cells import Cells, band_cells, rates_of
+
+STRENGTHS = tuple(round(0.1 * step, 1) for step in range(11))
+LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 30.0, 36.0, 48.0)
+
+
+def of_strengths(degraded: FloatArray, output: FloatArray, reference: FloatArray, strength: float) -> Sequence[Point]:
+    """Rates of a model at `STRENGTHS`, from its output at one of them."""
+    return _points(degraded, output, reference, {s: s / strength for s in STRENGTHS})
+
+
+def of_limits(noisy: FloatArray, degraded: FloatArray, reference: FloatArray) -> Sequence[Point]:
+    """Rates of the suppressor with attenuation limits of `LIMITS_DB`."""
+    return _points(degraded, noisy, reference, {limit: from_db(-limit) for limit in LIMITS_DB})
+
+
+def _points(a: FloatArray, b: FloatArray, reference: FloatArray, places: dict[float, float]) -> Sequence[Point]:
+    wanted, before, after, middle = (band_cells(x) for x in (reference, a, b, (a + b) * np.float32(0.5)))
+    found = []
+    for amount, at in places.items():
+        rates = rates_of(_along(before, middle, after, at), wanted)
+        found.append(Point(amount, rates.oversuppressed, rates.residual))
+    return tuple(found)
+
+
+def _along(at_0: Cells, at_half: Cells, at_1: Cells, s: float) -> Cells:
+    """The parabola through the cells at 0, ½ and 1 (Lagrange), at s; rounding may not take it below nothing."""
+    cells = at_0 * (2 * s - 1) * (s - 1) + at_half * 4 * s * (1 - s) + at_1 * s * (2 * s - 1)
+    return np.maximum(cells, 0.0)
+
+
+def mean_curve(evaluation: Evaluation, system: str) -> list[Point]:
+    """The curve of a system over all items that have one; limits of the suppressor with `degraded`."""
+    curves = [curve for item in evaluation.items if (curve := item.systems[system].curve)]
+    return [
+        Point(points[0].amount, float(np.mean([p.osr for p in points])), float(np.mean([p.resid for p in points])))
+        for points in zip(*curves, strict=True)
+    ]
+
+
+def advantage(curve: Sequence[Point], limits: Sequence[Point]) -> dict[float, float]:
+    """By strength, how much less over-suppression the system leaves than a limit with the same residual noise.
+
+    Limits stand on straight lines between those that were measured; a strength whose residual noise lies outside of
+    theirs has no value.
+    """
+    ordered = sorted((point.resid, point.osr) for point in limits)
+    resid, osr = (np.array(values) for values in zip(*ordered, strict=True))
+    return {
+        point.amount: float(np.interp(point.resid, resid, osr) - point.osr)
+        for point in curve
+        if resid[0] <= point.resid <= resid[-1]
+    }

@@ -1,0 +1,225 @@
+"""The small language of a gate: `osr > 0.5*degraded.osr`. A rule says what must not be.
+
+Python's parser reads it, since everybody knows that grammar; nothing of it is ever run. What comes out of the parser is
+translated node by node, and a node that is not expected is a sentence: a rule from a stranger can compare numbers,
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+
+from timbre_restore.errors import ScoresError
+from timbre_restore.evaluation.gate.rules import (
+    BOUNDS,
+    FUNCTIONS,
+    OLD,
+    OWN_KEYS,
+    WORSE,
+    Call,
+    Comparison,
+    Files,
+    Logic,
+    Number,
+    Ref,
+    Rule,
+    Sum,
+    Truth,
+    Value,
+    is_linear,
+    refs,
+    unit_of,
+)
+from timbre_restore.evaluation.results import DEGRADED
+
+LONGEST_RULE = 400
+MOST_NODES = 150
+ALLOWED = f"numbers, names, + - * /, comparisons, and, or, not, and the functions {', '.join(FUNCTIONS)}"
+
+_TYPED = str.maketrans({"−": "-", "–": "-", "·": "*", "×": "*", "÷": "/"})
+_COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
+_ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+
+
+def parse_rule(text: str, files: Files, name: str = "") -> Rule:
+    """The rule that `text` is. Raises `ScoresError` with the word that is wrong, and the nearest right one."""
+    try:
+        return Rule(text, name, _Parser(text.translate(_TYPED), files).rule())
+    except ScoresError as exc:
+        raise ScoresError(f"rule {f'{name!r}, ' if name else ''}'{_start(text)}': {exc}") from exc
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= LONGEST_RULE // 2 else text[: LONGEST_RULE // 2] + "…"
+
+
+class _Parser:
+    """From Python's tree to ours."""
+
+    def __init__(self, text: str, files: Files) -> None:
+        self._text = text
+        self._files = files
+
+    def rule(self) -> Truth:
+        if len(self._text) > LONGEST_RULE:
+            raise ScoresError(f"is longer than {LONGEST_RULE} characters; make several rules of it.")
+        tree = self._tree()
+        if sum(1 for _ in ast.walk(tree)) > MOST_NODES:
+            raise ScoresError(f"has more than {MOST_NODES} parts; make several rules of it.")
+        found = self._truth(tree.body)
+        if not any(refs(found)):
+            raise ScoresError("names no value, so it says nothing about these scores.")
+        return found
+
+    def _tree(self) -> ast.Expression:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python's remarks about style are not the writer's concern
+                return ast.parse(self._text.strip(), mode="eval")
+        except SyntaxError as exc:
+            column = min(exc.offset - 1 if exc.offset else LONGEST_RULE, len(self._text.strip()))
+            hint = "; write 1 % as 0.01" if "%" in self._text else ""
+            shown = " ".join(self._text.strip().split("\n"))
+            raise ScoresError(f"can't be read from the mark on{hint}.\n  {shown}\n  {' ' * column}^") from exc
+        except (ValueError, RecursionError, MemoryError) as exc:
+            raise ScoresError("can't be read; expected a comparison such as 'osr > 0.3'.") from exc
+
+    def _words(self, node: ast.expr) -> str:
+        return ast.get_source_segment(self._text.strip(), node) or ast.unparse(node)
+
+    def _truth(self, node: ast.expr) -> Truth:
+        match node:
+            case ast.BoolOp(op=operator, values=values):
+                return Logic("and" if isinstance(operator, ast.And) else "or", tuple(map(self._truth, values)))
+            case ast.UnaryOp(op=ast.Not(), operand=inner):
+                return Logic("not", (self._truth(inner),))
+            case ast.Compare(left=left, ops=[operator], comparators=[right]) if type(operator) in _COMPARISONS:
+                sides = self._value(left), self._value(right)
+                found = Comparison(_COMPARISONS[type(operator)], *sides, (self._words(left), self._words(right)))
+                _check_scale(found, self._files)
+                return found
+            case ast.Compare(ops=[_, _, *_]):
+                raise ScoresError(f"'{self._words(node)}' compares twice; write 'a < b and b < c'.")
+        raise ScoresError(f"'{self._words(node)}' is no comparison; expected one such as 'osr > 0.3'.")
+
+    def _value(self, node: ast.expr) -> Value:
+        match node:
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                return Number(self._finite(value))
+            case ast.UnaryOp(op=ast.USub(), operand=inner):
+                return Sum("*", Number(-1.0), self._value(inner))
+            case ast.UnaryOp(op=ast.UAdd(), operand=inner):
+                return self._value(inner)
+            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _ARITHMETIC:
+                return Sum(_ARITHMETIC[type(operator)], self._value(left), self._value(right))
+            case ast.Name(id=key):
+                return self._ref(False, self._files.judged, key, short=True)
+            case ast.Attribute(value=owner, attr=key):
+                return self._ref(*self._owner(owner), key)
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                return self._call(name, arguments)
+        raise ScoresError(f"'{self._words(node)}' is nothing that a rule may hold; expected {ALLOWED}.")
+
+    def _finite(self, value: float) -> float:
+        try:
+            if math.isfinite(found := float(value)):
+                return found
+        except OverflowError:
+            pass
+        raise ScoresError("holds a number that is too large.")
+
+    def _owner(self, node: ast.expr) -> tuple[bool, str]:
+        """Whose value is named: `old`, `SYSTEM`, `old.SYSTEM`, or a system whose name is no word, `system("a b")`."""
+        match node:
+            case ast.Name(id=name) if name == OLD:
+                return self._old(), self._files.judged
+            case ast.Name(id=name):
+                return self._system(False, name)
+            case ast.Attribute(value=ast.Name(id=first), attr=name) if first == OLD:
+                return self._system(self._old(), name)
+            case ast.Call(func=ast.Name(id="system"), args=[ast.Constant(value=str() as name)], keywords=[]):
+                return self._system(False, name)
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id=first), attr="system"),
+                args=[ast.Constant(value=str() as name)],
+                keywords=[],
+            ) if first == OLD:
+                return self._system(self._old(), name)
+        raise ScoresError(f"'{self._words(node)}' is no system; expected SYSTEM.KEY, old.KEY or old.SYSTEM.KEY.")
+
+    def _old(self) -> bool:
+        if self._files.old is None:
+            raise ScoresError("'old' names a second file, and only one was given; give OLD.json behind NEW.json.")
+        return True
+
+    def _system(self, old: bool, name: str) -> tuple[bool, str]:
+        scores = self._files.scores(old)
+        if name not in scores.systems:
+            raise ScoresError(f"'{name}' is no system of {scores.place}; {nearest(name, scores.systems)}")
+        return old, name
+
+    def _ref(self, old: bool, system: str, key: str, *, short: bool = False) -> Ref:
+        scores = self._files.scores(old)
+        if system not in scores.systems:
+            raise ScoresError(f"'{system}' is no system of {scores.place}; {nearest(system, scores.systems)}")
+        known = scores.keys(system)
+        if key in known or key in OWN_KEYS:
+            if key == WORSE and DEGRADED not in scores.systems:
+                raise ScoresError(f"'{key}' compares with '{DEGRADED}', which {scores.place} does not hold.")
+            return Ref(system, key, old)
+        if short and (key in scores.systems or key == OLD):
+            raise ScoresError(f"'{key}' is a system; name one of its values, such as {key}.{(known or ['osr'])[0]}.")
+        raise ScoresError(f"'{key}' is no value of {system} in {scores.place}; {nearest(key, [*known, *OWN_KEYS])}")
+
+    def _call(self, name: str, arguments: Sequence[ast.expr]) -> Call:
+        if name not in FUNCTIONS:
+            raise ScoresError(f"'{name}' is no function; {nearest(name, FUNCTIONS)}")
+        fewest, most = FUNCTIONS[name]
+        if not fewest <= len(arguments) <= most:
+            wanted = "one value" if most == 1 else f"{fewest} to {most} values"
+            raise ScoresError(f"'{name}' takes {wanted}, got {len(arguments)}.")
+        found = Call(name, tuple(map(self._value, arguments)))
+        inner = found.arguments[0]
+        if name in BOUNDS and not (is_linear(inner) and any(refs(inner))):
+            raise ScoresError(
+                f"'{name}' takes sums and differences of values, each times a number at most; "
+                f"got '{self._words(arguments[0])}'."
+            )
+        if name == "missing" and not (isinstance(inner, Ref) and inner.key not in OWN_KEYS):
+            raise ScoresError(f"'missing' takes the name of one metric, got '{self._words(arguments[0])}'.")
+        return found
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a word that is not known."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(names) or 'nothing'}."
+
+
+def _check_scale(found: Comparison, files: Files) -> None:
+    """Rates are fractions: a rate above 1 never happens, and a gate that can't close must not look like one."""
+    for rate, limit, above in ((found.left, found.right, ">"), (found.right, found.left, "<")):
+        metric = unit_of(rate, files)
+        if metric is None or metric.unit != "%" or not isinstance(limit, Number) or _is_scaled(rate):
+            continue
+        if abs(limit.value) > 1.0 or (limit.value == 1.0 and found.operator == above):
+            raise ScoresError(
+                f"{next(refs(rate)).key} is a fraction from 0 to 1; "
+                f"write {limit.value / 100:g} for {limit.value:g} %, or compare with another value."
+            )
+
+
+def _is_scaled(node: Value) -> bool:
+    match node:
+        case Sum(operator="*" | "/"):
+            return True
+        case Sum(left=left, right=right):
+            return _is_scaled(left) or _is_scaled(right)
+        case Call(arguments=parts):
+            return any(map(_is_scaled, parts))
+    return False

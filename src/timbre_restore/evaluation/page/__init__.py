@@ -1,0 +1,48 @@
+"""The evaluation as one HTML file to read and to listen to: it loads nothing, and asks nothing of a network."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from timbre_restore.atomic import write_text
+from timbre_restore.evaluation import summary, words
+from timbre_restore.evaluation.page.articles import listen, script
+from timbre_restore.evaluation.page.pictures import require_matplotlib
+from timbre_restore.evaluation.page.tables import broken_down, items, means, operating_curve
+from timbre_restore.evaluation.results import Evaluation
+from timbre_restore.pages import bullets, head, table
+
+
+def write_page(evaluation: Evaluation, path: Path) -> None:
+    """Write the page to `path` by rename. Raises `MissingExtraError` when the spectrograms can't be drawn."""
+    require_matplotlib()
+    write_text(path, page(evaluation))
+
+
+def page(evaluation: Evaluation) -> str:
+    """The whole page as HTML."""
+    lines = words.missing_sentences(evaluation)
+    parts = [
+        head("evaluation", script=script()),
+        "<body><main>\n<h1>Evaluation</h1>\n",
+        f'<p class="lead">{escape(words.sentence(evaluation))}</p>\n',
+        bullets([words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]),
+        _failures(evaluation),
+        means(evaluation),
+        f"<h2>What these figures don't say</h2>\n{bullets(words.unclaimed(evaluation))}",
+        f"<h2>Not available</h2>\n{bullets(lines)}" if lines else "",
+        operating_curve(evaluation),
+        broken_down(evaluation),
+        listen(evaluation),
+        items(evaluation),
+        f"</main>\n<script>{script()}</script></body>\n</html>\n",
+    ]
+    return "".join(parts)
+
+
+def _failures(evaluation: Evaluation) -> str:
+    if not evaluation.failures:
+        return ""
+    rows = [[escape(f.stem), escape(f.system), escape(f.reason)] for f in evaluation.failures]
+    return f'<section class="alarm"><h2>Failures</h2>\n{table(["item", "system", "what"], rows)}</section>\n'

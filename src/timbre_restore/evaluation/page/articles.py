@@ -1,0 +1,175 @@
+"""Items to look at and to listen to: one player each, whose systems play in step, and a blind comparison."""
+
+from __future__ import annotations
+
+import base64
+import io
+from functools import cache
+from html import escape
+from importlib.resources import files
+from itertools import chain, zip_longest
+
+import numpy as np
+import soundfile
+
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray
+from timbre_restore.evaluation import words
+from timbre_restore.evaluation.page.pictures import (
+    difference_png,
+    difference_scale_png,
+    peak_power,
+    scale_png,
+    spectrogram_png,
+)
+from timbre_restore.evaluation.page.tables import worst_first
+from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, Evaluation, ItemResult
+from timbre_restore.pages import table
+
+# A page beyond 20 MB opens slowly and can't be mailed; the text and the last item need the rest.
+CLIP_BYTES = 17_000_000
+CEILING = 0.99
+LIMIT = "limit"
+
+
+@cache
+def script() -> str:
+    """What makes the players work."""
+    return files(__package__).joinpath("player.js").read_text(encoding="utf-8")
+
+
+def listen(evaluation: Evaluation) -> str:
+    """Articles, the worst and the best items in turns, until the page is full; then worst first."""
+    ordered = [item for item in worst_first(evaluation) if item.clip is not None]
+    chosen: dict[str, str] = {}
+    room = CLIP_BYTES
+    for item in _from_both_ends(ordered):
+        article = _article(evaluation, item)
+        if len(article) > room:
+            break
+        room -= len(article)
+        chosen[item.stem] = article
+    if not chosen:
+        return ""
+    articles = "".join(chosen[item.stem] for item in ordered if item.stem in chosen)
+    shown, all_items = len(chosen), len(evaluation.items)
+    which = "all items" if shown == all_items else f"{shown} of {all_items} items, the worst and the best"
+    return (
+        f"<h2>Listen</h2>\n<p>Worst first, by the change in over-suppression: {which}. All signals of an item play at "
+        "one gain, in step, and share one scale: "
+        f'<span class="legend">−80 dB {_scale(scale_png())} 0 dB</span>; what came back: '
+        f'<span class="legend">−30 dB {_scale(difference_scale_png())} +30 dB</span></p>\n'
+        f"{_blind_panel(_systems(evaluation))}{articles}"
+    )
+
+
+def _from_both_ends(ordered: list[ItemResult]) -> list[ItemResult]:
+    half = (len(ordered) + 1) // 2
+    pairs = zip_longest(ordered[:half], reversed(ordered[half:]))
+    return [item for item in chain.from_iterable(pairs) if item is not None]
+
+
+def _systems(evaluation: Evaluation) -> list[str]:
+    """What is worth its bytes: of the limits only the one that suppresses most, which people use."""
+    limits = sorted((s for s in evaluation.systems if s.startswith(LIMIT)), key=lambda s: float(s[len(LIMIT) :] or 0))
+    return [s for s in evaluation.systems if s not in limits[:-1]] + [CLEAN]
+
+
+def _blind_panel(systems: list[str]) -> str:
+    choices = "".join(f"<option>{escape(name)}</option>" for name in systems)
+    return (
+        '<section class="blind" id="blind" hidden><h3>Blind comparison</h3><p>Two systems, their names hidden, item by '
+        "item. Your answers stay in this browser until you save them.</p>"
+        f'<p><label>One <select id="one">{choices}</select></label> <label>The other <select id="other">{choices}'
+        '</select></label> <button id="start">Begin</button> <button id="save" disabled>Save answers</button></p>'
+        '<div id="trial" hidden><p id="where"></p><p><button data-hear="0">1</button> <button data-hear="1">2</button> '
+        '<button id="again">From the start</button></p><p>Which is closer to a natural voice? '
+        '<button data-say="0">1</button> <button data-say="none">no difference</button> <button data-say="1">2</button>'
+        '</p></div><p id="tally" aria-live="polite"></p></section>\n'
+        "<p><small>Keys: space plays and pauses, 1 to 9 choose a system, ← and → go a second back and on, n and p go "
+        "to the next and the previous item.</small></p>\n"
+    )
+
+
+def _article(evaluation: Evaluation, item: ItemResult) -> str:
+    assert item.clip is not None
+    rows = []
+    for system in evaluation.systems:
+        values = [words.number(metric, item.value(system, metric.key)) for metric in evaluation.metrics]
+        rows.append([escape(system), *values])
+    columns = ["", *(escape(words.title(metric)) for metric in evaluation.metrics)]
+    order = [name for name in _systems(evaluation) if name in item.clip.sounds]
+    signals = {name: _decoded(item.clip.sounds[name]) for name in order}
+    peak = max(peak_power(samples) for samples in signals.values())
+    loudest = max(float(np.abs(samples).max()) for samples in signals.values())
+    gain = np.float32(CEILING / loudest if loudest > CEILING / 4 else 4.0)
+    shown = [n for n in order if n in (NOISY, DEGRADED, evaluation.restored, CLEAN)]
+    figures = "".join(_figure(name, spectrogram_png(signals[name], peak), item.clip, item.stem) for name in shown)
+    if DEGRADED in signals and evaluation.restored in signals:
+        back = difference_png(signals[evaluation.restored], signals[DEGRADED], peak)
+        figures += _figure("what came back", back, item.clip, item.stem)
+    facts = ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in item.facts.items()
+    )
+    remarks = "; ".join((*([facts] if facts else []), *item.remarks))
+    return (
+        f'<article tabindex="-1" data-stem="{escape(item.stem)}"><h3>{escape(item.stem)}</h3>\n'
+        f"{f'<p><small>{escape(remarks)}</small></p>' if remarks else ''}{_player(signals, gain, item.stem)}"
+        f'<div class="figures">{figures}</div>\n'
+        f"<details><summary>Scores of the whole item, {item.seconds:.1f} s</summary>{table(columns, rows)}</details>"
+        "</article>\n"
+    )
+
+
+def _player(signals: dict[str, FloatArray], gain: np.float32, stem: str) -> str:
+    sounds = "".join(
+        f'<audio preload="metadata" data-system="{escape(name)}" src="{_uri("audio/flac", _flac(samples * gain))}">'
+        "</audio>"
+        for name, samples in signals.items()
+    )
+    buttons = "".join(
+        f'<button role="radio" aria-checked="false" data-system="{escape(name)}">{escape(name)}</button>'
+        for name in signals
+    )
+    return (
+        f'<div class="player"><button class="play" aria-label="play or pause {escape(stem)}">▶</button>'
+        f'<input type="range" min="0" max="1000" value="0" aria-label="position in {escape(stem)}">'
+        f'<span class="systems" role="radiogroup" aria-label="system">{buttons}</span>{sounds}</div>\n'
+    )
+
+
+def _figure(name: str, picture: bytes, clip: Clip, stem: str) -> str:
+    end_s = clip.start_s + _seconds(clip)
+    label = escape(f"{name}, {stem}")
+    ticks = "".join(
+        f'<i style="bottom:{100 * khz / 24:.2f}%">{mark}</i>'
+        for khz, mark in ((0, "0"), (8, "8"), (16, "16"), (24, "24 kHz"))
+    )
+    return (
+        f'<figure><figcaption>{escape(name)}</figcaption><div class="plot"><div class="khz">{ticks}</div>'
+        f'<div class="seen"><img alt="Spectrogram of {label}, 0 to 24 kHz" src="{_uri("image/png", picture)}">'
+        '<div class="now"></div></div></div>'
+        f'<div class="time"><span>{clip.start_s:.1f} s</span><span>{end_s:.1f} s</span></div></figure>\n'
+    )
+
+
+def _seconds(clip: Clip) -> float:
+    return float(soundfile.info(io.BytesIO(next(iter(clip.sounds.values())))).frames / SAMPLE_RATE_HZ)
+
+
+def _decoded(sound: bytes) -> FloatArray:
+    samples, _ = soundfile.read(io.BytesIO(sound), dtype="float32")
+    return np.asarray(samples, dtype=np.float32)
+
+
+def _flac(samples: FloatArray) -> bytes:
+    target = io.BytesIO()
+    soundfile.write(target, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    return target.getvalue()
+
+
+def _scale(picture: bytes) -> str:
+    return f'<img class="scale" alt="colour scale" src="{_uri("image/png", picture)}">'
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

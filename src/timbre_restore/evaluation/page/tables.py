@@ -1,0 +1,125 @@
+"""The page's figures: means, the operating curve, breakdowns, every item."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+import numpy as np
+
+from timbre_restore.evaluation import summary, words
+from timbre_restore.evaluation.breakdown import breakdowns
+from timbre_restore.evaluation.curve import advantage, mean_curve
+from timbre_restore.evaluation.results import DEGRADED, Evaluation, ItemResult
+from timbre_restore.pages import Line, curves, table
+
+ROW_LIMIT = 2_000
+
+
+def means(evaluation: Evaluation) -> str:
+    """Systems side by side, and how the restored one differs from the suppressor."""
+    name = evaluation.restored
+    columns = ["", *(escape(system) for system in evaluation.systems), f"{escape(name)} − degraded", ""]
+    rows = []
+    for metric in evaluation.metrics:
+        values = [words.number(metric, summary.mean(evaluation, system, metric.key)) for system in evaluation.systems]
+        found = summary.difference(evaluation, name, metric.key)
+        said = words.verdict(metric, found) if found else ""
+        mark = {"better": "good", "worse": "bad"}.get(said, "even")
+        arrow, way = ("↓", "lower is better") if metric.better == "lower" else ("↑", "higher is better")
+        title = f'{escape(words.title(metric))} <small title="{way}">{arrow}</small>'
+        rows.append([title, *values, f'{words.change(metric, found)}</td><td class="{mark}">{said}'])
+    count = len(summary.common(evaluation))
+    note = (
+        f"Mean of {count} items against clean, where every system has the value; ↓ lower is better, ↑ higher is "
+        "better. Differences are paired, with a 95 % bootstrap interval."
+    )
+    return (
+        f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} Over-suppression: share of the voice's active cells "
+        f"that lie more than 10 dB too low; residual noise: more than 10 dB too high. {words.WORSE} {words.DEAF}"
+        "</small></p>\n"
+    )
+
+
+def operating_curve(evaluation: Evaluation) -> str:
+    """Over-suppression against residual noise: each restorer from strength 0 to 1, the suppressor with its limits."""
+    limits = mean_curve(evaluation, DEGRADED)
+    found = {name: mean_curve(evaluation, name) for name in summary.compared_systems(evaluation)}
+    found = {name: points for name, points in found.items() if points}
+    if not limits or not found:
+        return ""
+    drawn = {**found, "the suppressor's limits, 6 to 48 dB": limits}
+    points = [point for points in drawn.values() for point in points]
+    right, top = (2.0 * math.ceil(51 * max(side)) for side in zip(*((p.resid, p.osr) for p in points), strict=True))
+    lines = [
+        Line(name, [100 * p.resid for p in points], [100 * p.osr for p in points], aside=points is limits, dots=True)
+        for name, points in drawn.items()
+    ]
+    title = "Over-suppression (upwards) against residual noise (to the right)"
+    figure = curves(title, lines, ("%", "%"), across=(0.0, right), up=(0.0, top))
+    said = "".join(f"<p>{_advantage(name, advantage(points, limits))}</p>" for name, points in found.items())
+    return (
+        f'<h2>Operating curve</h2>\n<div class="large">{figure}</div>\n{said}'
+        "<p><small>Lower and further left is better. A curve below that of the limits gives back more voice for the "
+        "same noise. Dots are strengths 0 (the suppressor, left), 0.1 … 1 (right).</small></p>\n"
+    )
+
+
+def _advantage(name: str, found: dict[float, float]) -> str:
+    if not found:
+        return (
+            f"{escape(name)}: its residual noise lies outside of what the limits leave, so the two can't be compared."
+        )
+    shown = "; ".join(f"{100 * gain:+.1f} at {amount:g}".replace("-", "−") for amount, gain in found.items() if amount)
+    return (
+        f"{escape(name)}: points of over-suppression less than with a limit that leaves the same residual noise, by "
+        f"strength: {shown}."
+    )
+
+
+def broken_down(evaluation: Evaluation) -> str:
+    """One table per fact: means of the suppressor and of the restored system, and their difference."""
+    by_key = {metric.key: metric for metric in evaluation.metrics}
+    parts = []
+    for fact, groups in breakdowns(evaluation, evaluation.restored).items():
+        keys = list(groups[0].change)
+        columns = [escape(fact), "items", *(escape(words.title(by_key[key])) for key in keys)]
+        rows = [
+            [
+                escape(group.name), str(group.items),
+                *(
+                    f"{words.number(by_key[key], group.before[key])} → {words.number(by_key[key], group.after[key])}"
+                    f"<br><small>{words.change(by_key[key], group.change[key])}</small>"
+                    for key in keys
+                ),
+            ]
+            for group in groups
+        ]  # fmt: skip
+        parts.append(f"<details><summary>By {escape(fact)}</summary>{table(columns, rows)}</details>\n")
+    return f"<h2>Breakdown</h2>\n{''.join(parts)}" if parts else ""
+
+
+def items(evaluation: Evaluation) -> str:
+    """The change of each item, so that none hides behind the mean; the worst first."""
+    name = evaluation.restored
+    worse = set(summary.worse(evaluation, name).stems)
+    shown = [m for m in evaluation.metrics if m.key in ("osr", "osr_hf", "resid", "lsd", "sisdr", "pesq", "estoi")]
+    columns = ["item", *(escape(words.title(metric)) for metric in shown), ""]
+    ordered = worst_first(evaluation)
+    rows = []
+    for item in ordered[:ROW_LIMIT]:
+        pairs = [(m, item.value(DEGRADED, m.key), item.value(name, m.key)) for m in shown]
+        cells = [f"{words.number(m, before)} → {words.number(m, after)}" for m, before, after in pairs]
+        rows.append([escape(item.stem), *cells, "worse" if item.stem in worse else ""])
+    which = "All items" if len(rows) == len(ordered) else f"{len(rows)} of {len(ordered)} items, worst first"
+    return f"<details><summary>{which}, degraded → {escape(name)}</summary>{table(columns, rows)}</details>\n"
+
+
+def worst_first(evaluation: Evaluation) -> list[ItemResult]:
+    """By the change in over-suppression; items without one last."""
+
+    def change(item: ItemResult) -> float:
+        found = item.change(evaluation.restored, "osr")
+        return -np.inf if found is None else found
+
+    return sorted(evaluation.items, key=change, reverse=True)

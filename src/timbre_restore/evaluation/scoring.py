@@ -1,0 +1,233 @@
+"""One item: its signals, every system's output, and the scores.
+
+One gain per item, from its clean file, goes to all its signals before anything is measured.
+
+Time: every output must start with its input. The lag of `degraded` is measured against `noisy`, that of a system
+against `degraded`; any other than 0 is a failure of ours and stays in the scores. A foreign system may be late: its
+lag is recorded and taken out. A silent signal has no lag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import soundfile
+
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, lag_samples
+from timbre_restore.errors import SuppressorError
+from timbre_restore.evaluation.cache import Cache
+from timbre_restore.evaluation.curve import of_limits, of_strengths
+from timbre_restore.evaluation.items import Item, ItemAudio, load_item
+from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, ItemResult, Judged, Point, SystemResult
+from timbre_restore.evaluation.systems import MissingOutputError, Run, Source, Suppress, System
+from timbre_restore.metrics import Metric, Score, is_silent, item_gain, score_pair
+
+CLIP_SECONDS = 5.0
+CLIP_GAIN = np.float32(0.25)
+"""Room for the peaks of a voice at the item's level, which a file of 16 bits would cut."""
+FULLER_HZ = 2000
+"""An output that goes on so far above the end of its reference is fuller than that: its upper rates mean little."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Everything that items are judged by; plain data, so that worker processes can be given it."""
+
+    source: Source | None
+    systems: tuple[System, ...]
+    metrics: tuple[Metric, ...]
+    cache: Cache | None = None
+    with_clips: bool = False
+
+
+class Judge:
+    """Judges items in one process; what a system needs is loaded with the first item that isn't kept."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._suppress: Suppress | None = None
+        self._open: dict[str, Run] = {}
+
+    def __call__(self, item: Item) -> ItemResult:
+        """Raises `AudioFileError`, `CorpusError` or `SuppressorError` for an item that can't be judged at all."""
+        return _Case(self, item).result()
+
+    def suppressed(self, noisy: FloatArray) -> FloatArray:
+        if self._suppress is None:
+            assert self.desk.source is not None
+            self._suppress = self.desk.source.open()
+        return self._suppress(noisy)
+
+    def output(self, system: System, stem: str, noisy: FloatArray, degraded: FloatArray) -> FloatArray:
+        if system.name not in self._open:
+            self._open[system.name] = system.open()
+        return self._open[system.name](stem, noisy, degraded)
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A system's signal `[T]`, None when it is not usable; its lag; what is wrong with it, or nothing."""
+
+    samples: FloatArray | None
+    lag: int | None = None
+    problem: str = ""
+    missing: bool = False
+
+
+class _Case:
+    """An item at hand."""
+
+    def __init__(self, judge: Judge, item: Item) -> None:
+        self.judge, self.desk, self.item = judge, judge.desk, item
+        self.audio: ItemAudio = load_item(item)
+        self.gain = np.float32(item_gain(self.audio.clean))
+        self.clean = self.audio.clean * self.gain
+        self.start = _loudest_start(self.audio.clean)
+
+    @cached_property
+    def degraded(self) -> FloatArray:
+        """Made only where something is not kept. Raises `SuppressorError` when there is nothing to restore from."""
+        degraded = self.audio.degraded
+        if degraded is None:
+            degraded = self.judge.suppressed(self.audio.noisy)
+        found = _checked(degraded, self.audio.noisy)
+        if found.samples is None:
+            raise SuppressorError(f"{self.item.stem}: the suppressor's output can't be used: it {found.problem}.")
+        return degraded
+
+    @cached_property
+    def content(self) -> str:
+        """What the item's signals come to, and what makes the degraded one where it has none."""
+        digest = hashlib.sha256()
+        for signal in (self.audio.noisy, self.audio.clean, self.audio.degraded):
+            digest.update(b"none" if signal is None else hashlib.sha256(signal.tobytes()).digest())
+        if self.audio.degraded is None:
+            digest.update(self.desk.source.identity.encode() if self.desk.source else b"")
+        return digest.hexdigest()
+
+    def result(self) -> ItemResult:
+        results, sounds, widest = {}, {}, 0
+        for name, system in ((NOISY, None), (DEGRADED, None), *((s.name, s) for s in self.desk.systems)):
+            judged = self._judged(name, system)
+            results[name] = judged.result
+            if name != NOISY:
+                widest = max(widest, judged.bandwidth_hz)
+            if judged.sound:
+                sounds[name] = judged.sound
+        if self.desk.with_clips:
+            sounds[CLEAN] = self._excerpt(self.audio.clean)
+        clip = Clip(self.start / SAMPLE_RATE_HZ, sounds) if self.desk.with_clips else None
+        seconds = len(self.clean) / SAMPLE_RATE_HZ
+        return ItemResult(self.item.stem, seconds, results, self.item.facts, self._remarks(widest), clip)
+
+    def _judged(self, name: str, system: System | None) -> Judged:
+        identity = name if system is None else system.identity
+        keep = self.desk.cache if identity and (self.audio.degraded is not None or self._source_is_known) else None
+        key = f"{self.content} {identity} {self.start}"
+        kept = keep.get(key) if keep else None
+        wanted = [m for m in self.desk.metrics if kept is None or m.key not in kept.result.scores]
+        if kept and not wanted and (kept.sound or not self.desk.with_clips or kept.result.problem):
+            return kept
+        output = self._run(name, system)
+        scores = dict(kept.result.scores) if kept else {}
+        scores |= self._scores(output, wanted)
+        curve = kept.result.curve if kept else self._curve(output, name, system)
+        sound = self._excerpt(output.samples) if self.desk.with_clips and output.samples is not None else b""
+        width = bandwidth_hz(output.samples, SAMPLE_RATE_HZ) if output.samples is not None else 0
+        result = SystemResult(scores, output.lag, output.problem, output.missing, curve)
+        judged = Judged(result, sound, width)
+        if keep:
+            keep.put(key, judged)
+        return Judged(_only(result, self.desk.metrics), sound, width)
+
+    @property
+    def _source_is_known(self) -> bool:
+        return bool(self.desk.source and self.desk.source.identity)
+
+    def _run(self, name: str, system: System | None) -> _Output:
+        noisy = self.audio.noisy
+        if name == NOISY:
+            return _Output(noisy)
+        if system is None:
+            return _checked(self.degraded, noisy)
+        try:
+            made = self.judge.output(system, self.item.stem, noisy, self.degraded)
+        except MissingOutputError:
+            return _Output(None, problem="is missing", missing=True)
+        output = _checked(made, self.degraded)
+        return _aligned(output) if system.foreign else output
+
+    def _scores(self, output: _Output, metrics: Sequence[Metric]) -> Mapping[str, Score]:
+        if output.samples is None:
+            return {m.key: Score(None, f"the output {output.problem}") for m in metrics}
+        rate = self.audio.native_rate_hz
+        deaf = {m.key: _too_low(m, rate) for m in metrics if rate < m.needs_rate_hz}
+        heard = [m for m in metrics if m.key not in deaf]
+        return score_pair(output.samples * self.gain, self.clean, heard) | deaf
+
+    def _curve(self, output: _Output, name: str, system: System | None) -> Sequence[Point]:
+        if output.samples is None or is_silent(self.audio.clean):
+            return ()
+        if name == DEGRADED:
+            return of_limits(self.audio.noisy * self.gain, output.samples * self.gain, self.clean)
+        if system is None or not system.strength:
+            return ()
+        return of_strengths(self.degraded * self.gain, output.samples * self.gain, self.clean, system.strength)
+
+    def _excerpt(self, samples: FloatArray) -> bytes:
+        part = samples[self.start : self.start + int(CLIP_SECONDS * SAMPLE_RATE_HZ)] * (self.gain * CLIP_GAIN)
+        target = io.BytesIO()
+        soundfile.write(target, np.clip(part, -1.0, 1.0), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+        return target.getvalue()
+
+    def _remarks(self, widest_hz: int) -> Sequence[str]:
+        ends = bandwidth_hz(self.audio.clean, SAMPLE_RATE_HZ) if not is_silent(self.audio.clean) else 0
+        if ends and widest_hz > ends + FULLER_HZ and widest_hz > 8000:
+            return (f"the reference ends at {ends / 1000:.1f} kHz, an output goes on to {widest_hz / 1000:.1f} kHz",)
+        return ()
+
+
+def _only(result: SystemResult, metrics: Sequence[Metric]) -> SystemResult:
+    """Without the values of metrics that nobody asked for and that were kept."""
+    scores = {m.key: result.scores[m.key] for m in metrics}
+    return SystemResult(scores, result.lag_samples, result.problem, result.missing, result.curve)
+
+
+def _checked(samples: FloatArray, source: FloatArray) -> _Output:
+    if samples.shape != source.shape:
+        expected = list(source.shape)
+        return _Output(None, problem=f"has the shape {list(samples.shape)} where {expected} was expected")
+    if not np.isfinite(samples).all():
+        return _Output(None, problem="holds NaN or infinite samples")
+    if is_silent(samples) or is_silent(source):
+        return _Output(samples)
+    lag = lag_samples(samples, source)
+    return _Output(samples, lag, f"lies {lag} samples behind its input" if lag else "")
+
+
+def _aligned(output: _Output) -> _Output:
+    """A foreign system's output moved to lag 0, the gap filled with zeros; the lag stays on record."""
+    if output.samples is None or not output.lag:
+        return output
+    moved = np.zeros_like(output.samples)
+    if output.lag > 0:
+        moved[: -output.lag] = output.samples[output.lag :]
+    else:
+        moved[-output.lag :] = output.samples[: output.lag]
+    return _Output(moved, output.lag)
+
+
+def _too_low(metric: Metric, rate_hz: int) -> Score:
+    return Score(None, f"the recording is at {rate_hz} Hz, below the {metric.needs_rate_hz} Hz that this needs")
+
+
+def _loudest_start(clean: FloatArray) -> int:
+    """Where the excerpt with the most clean energy begins, on whole seconds."""
+    length = int(CLIP_SECONDS * SAMPLE_RATE_HZ)
+    starts = range(0, max(1, len(clean) - length + 1), SAMPLE_RATE_HZ)
+    return max(starts, key=lambda at: float(np.sum(clean[at : at + length] ** 2)))

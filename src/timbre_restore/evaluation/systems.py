@@ -1,0 +1,180 @@
+"""What is judged: the suppressor, and what stands against it. Plain descriptions; a worker opens them for itself.
+
+`identity` names everything that an output follows from besides the item, so that a score may be kept; an empty one is
+never kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from timbre_restore.audio import AUDIO_SUFFIXES, FloatArray, from_db, read_mono
+from timbre_restore.errors import CorpusError
+from timbre_restore.runtime import Chain, Restorer
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+
+Suppress = Callable[[FloatArray], FloatArray]
+"""Noisy float32 `[T]` at 48 kHz to degraded `[T]`, delay removed."""
+Run = Callable[[str, FloatArray, FloatArray], FloatArray]
+"""(stem, noisy, degraded), float32 `[T]` at 48 kHz, sample n of both the same instant, to an output `[T]`."""
+
+
+class Source(Protocol):
+    """What makes the degraded side of items that have none."""
+
+    @property
+    def identity(self) -> str: ...
+
+    def open(self) -> Suppress:
+        """Load it. Raises `SuppressorError`."""
+        ...
+
+
+class System(Protocol):
+    """What turns an item into an output."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def foreign(self) -> bool:
+        """Somebody else's: a lag of it is recorded and taken out."""
+        ...
+
+    @property
+    def strength(self) -> float | None:
+        """How much of what it could add it adds, where weaker and stronger outputs lie on a line with it."""
+        ...
+
+    def open(self) -> Run:
+        """Load what it needs, in the process that runs it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Suppressing:
+    """One of the package's suppressors."""
+
+    settings: SuppressorSettings
+
+    @property
+    def identity(self) -> str:
+        return repr(self.settings)
+
+    def open(self) -> Suppress:
+        return load_suppressor(self.settings)
+
+
+@dataclass(frozen=True)
+class Limited:
+    """The suppressor with an attenuation limit, from its output without one: out = l·noisy + (1 − l)·degraded.
+
+    libDF mixes the two spectra so (`DfTract::process`), with l = 10^(−limit / 20), and its synthesis is linear.
+    """
+
+    limit_db: float
+    foreign: bool = False
+    strength: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"limit{self.limit_db:g}"
+
+    @property
+    def identity(self) -> str:
+        return self.name
+
+    def open(self) -> Run:
+        part = np.float32(from_db(-self.limit_db))
+        return lambda _stem, noisy, degraded: part * noisy + (np.float32(1.0) - part) * degraded
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """A model of this package, `model` as `Restorer.load` takes it.
+
+    With `inside` it works in one process with that suppressor, on its own spectrum, as in a call; else behind it.
+    """
+
+    name: str
+    model: Path | str | None
+    strength: float | None
+    digest: str
+    inside: SuppressorSettings | None = None
+    foreign: bool = False
+
+    @classmethod
+    def of(
+        cls, name: str, model: Path | str | None, strength: float | None, inside: SuppressorSettings | None
+    ) -> Restoring:
+        """Its strength is the model's own where None is given. Raises what `Restorer.load` raises."""
+        restorer = Restorer.load(model)
+        amount = restorer.default_strength if strength is None else strength
+        digest = hashlib.sha256(Path(restorer.model.name).read_bytes()).hexdigest()
+        return cls(name, model, amount, digest, inside)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.digest} {self.strength} {self.inside!r}"
+
+    def open(self) -> Run:
+        restorer, amount = Restorer.load(self.model), self.strength
+        if self.inside is None:
+            return lambda _stem, noisy, degraded: restorer(degraded, noisy, strength=amount)
+        chain = Chain(load_suppressor(self.inside), restorer)
+        return lambda _stem, noisy, _degraded: chain(noisy, strength=amount)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Outputs of whatever made them: files named as the items are."""
+
+    name: str
+    folder: Path
+    digest: str
+    foreign: bool = True
+    strength: float | None = None
+
+    @classmethod
+    def of(cls, name: str, folder: Path) -> Folder:
+        """Raises `CorpusError` where there is no such folder, or no sound in it."""
+        if not folder.is_dir():
+            raise CorpusError(f"{folder}: no such folder; give --system NAME=DIR with the outputs of {name}.")
+        files = _sounds(folder)
+        if not files:
+            raise CorpusError(f"{folder}: holds no sound file; it must hold the outputs of {name}, named as the items.")
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        return cls(name, folder, digest.hexdigest())
+
+    @property
+    def identity(self) -> str:
+        return self.digest
+
+    def open(self) -> Run:
+        files = {file.stem: file for file in _sounds(self.folder)}
+
+        def output(stem: str, _noisy: FloatArray, _degraded: FloatArray) -> FloatArray:
+            if stem not in files:
+                raise MissingOutputError
+            return read_mono(files[stem])
+
+        return output
+
+
+class MissingOutputError(Exception):
+    """A folder holds no output of this item."""
+
+
+def _sounds(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)

@@ -1,0 +1,158 @@
+"""The page of an evaluation: it stands alone, plays what was scored, and stays small."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.evaluations import QUICK, dull, halfway, make_pair, score
+from tests.voices import RATE, voice
+from timbre_restore.errors import MissingExtraError
+from timbre_restore.evaluation import items_from_pairs, load_item, words, write_page
+from timbre_restore.evaluation import page as pages
+from timbre_restore.evaluation.page import articles, tables
+from timbre_restore.evaluation.page.pictures import difference_png, peak_power, spectrogram_png
+from timbre_restore.metrics import item_gain
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    folder = tmp_path / "pairs"
+    for i in range(3):
+        make_pair(folder, f"talk{i}", voice(1.5, seed=i))
+    return folder
+
+
+class _Tags(HTMLParser):
+    """Checks that tags nest, and collects what the page would load and say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[tuple[str, str]] = []
+        self.headings: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "link", "input", "br"):
+            self.open.append(tag)
+        self.sources += [(tag, value or "") for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-2:] == ["article", "h3"]:
+            self.headings.append(data)
+
+
+def parsed(path: Path) -> _Tags:
+    tags = _Tags()
+    tags.feed(path.read_text(encoding="utf-8"))
+    assert not tags.open
+    return tags
+
+
+def test_the_page_stands_alone_and_plays_what_was_scored(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "pairs"
+    for i, stem in enumerate(["plain", "a <b>&amp; 'q' \"x\""]):
+        make_pair(folder, stem, voice(1.5, seed=i))
+    found = score(items_from_pairs(folder), dull, halfway, metrics=QUICK, with_clips=True)
+    write_page(found, tmp_path / "page.html")
+    tags = parsed(tmp_path / "page.html")
+    assert sorted(tags.headings) == ["a <b>&amp; 'q' \"x\"", "plain"]
+    assert [tag for tag, _ in tags.sources].count("audio") == 2 * 4
+    assert all(source.startswith(("data:image/png;base64,", "data:audio/flac;base64,")) for _, source in tags.sources)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "http:" not in text and "https:" not in text and "prefers-color-scheme" in text
+    assert words.sentence(found) in text
+    sounds = [source.split(",")[1] for tag, source in tags.sources if tag == "audio"]
+    played = [soundfile.read(io.BytesIO(base64.b64decode(sound)), dtype="float32")[0] for sound in sounds[:4]]
+    (item,) = [item for item in items_from_pairs(folder) if item.stem == tags.headings[0]]
+    audio = load_item(item)
+    degraded = dull(audio.noisy)
+    signals = [audio.noisy, degraded, halfway(degraded, audio.noisy), audio.clean]
+    ratios = [float(np.dot(a, b) / np.dot(b, b)) for a, b in zip(played, signals, strict=True)]
+    assert ratios == pytest.approx([ratios[0]] * 4, rel=1e-3) and ratios[0] <= item_gain(audio.clean) * 1.001
+    assert max(float(np.abs(a).max()) for a in played) <= 1.0 - 1 / 32_768
+
+
+def test_the_page_lets_its_own_script_run_and_no_other(pairs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = score(items_from_pairs(pairs), dull, halfway, metrics=QUICK, with_clips=True)
+    write_page(found, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    inside = text.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+    (policy,) = re.findall(r'Content-Security-Policy"\s+content="([^"]+)"', text)
+    assert policy.split("; ") == [
+        "default-src 'none'", "img-src data:", "media-src data:", "style-src 'unsafe-inline'",
+        f"script-src 'sha256-{digest}'",
+    ]  # fmt: skip
+    assert not re.search(r"\son\w+=", text.replace(inside, "")), "no handler that the policy would forbid"
+
+
+def test_the_page_shows_the_worst_first_and_stops_before_it_grows_too_large(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    strengths = iter([np.float32(0.9), np.float32(0.0), np.float32(0.5)])
+    found = score(
+        items_from_pairs(pairs), dull, lambda d, n: d + next(strengths) * (n - d), metrics=QUICK, with_clips=True
+    )
+    changes = {item.stem: item.change("restored", "osr") for item in found.items}
+    ordered = sorted(changes, key=lambda stem: -(changes[stem] or 0.0))
+    assert ordered[0] == "talk1"
+    write_page(found, tmp_path / "page.html")
+    assert parsed(tmp_path / "page.html").headings == ordered
+    whole = (tmp_path / "page.html").stat().st_size
+    monkeypatch.setattr(articles, "CLIP_BYTES", int(whole * 0.7))
+    write_page(found, tmp_path / "page.html")
+    assert parsed(tmp_path / "page.html").headings == [ordered[0], ordered[2]], "the worst, and the best"
+    monkeypatch.setattr(tables, "ROW_LIMIT", 1)
+    text = pages.page(found)
+    assert "2 of 3 items" in text and "1 of 3 items, worst first" in text
+
+
+def test_what_came_back_is_red_where_it_is_louder() -> None:
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    loud = (0.1 * np.sin(2 * np.pi * 6_000 * np.arange(RATE) / RATE)).astype(np.float32)
+    png = difference_png(loud, np.float32(0.1) * loud, peak_power(loud))
+    picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    red, _, blue = picture[int(256 * (1 - 6 / 24)), 20]
+    assert red > blue + 60, "20 dB louder"
+    assert np.ptp(picture[20]) < 30 and (picture[20, :, 0] > 200).all(), "and white where both hold nothing"
+
+
+def test_no_matplotlib_is_one_sentence_with_the_command(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = score(items_from_pairs(pairs)[:1], dull, halfway, metrics=QUICK, with_clips=True)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'timbre-restore[eval]'")):
+        write_page(found, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_tone_lies_at_its_height_and_silence_is_dark() -> None:
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    tone = (0.1 * np.sin(2 * np.pi * 6_000 * np.arange(RATE) / RATE)).astype(np.float32)
+    picture = np.asarray(Image.open(io.BytesIO(spectrogram_png(tone, peak_power(tone)))))
+    assert picture.shape[0] == 256
+    assert picture[:, 20].argmax() == pytest.approx(256 * (1 - 6 / 24), abs=1.0)
+    assert picture.max() == 64 and np.median(picture) == 0
+    silence = np.asarray(Image.open(io.BytesIO(spectrogram_png(0 * tone, 0.0))))
+    assert silence.max() == 0

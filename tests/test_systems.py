@@ -1,0 +1,244 @@
+"""What stands against the suppressor: limits, folders, models; kept scores, processes, the curve, breakdowns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluations import QUICK, Given, Made, dull, halfway, make_pair, score
+from tests.voices import RATE, noise, voice
+from timbre_restore.apps.cli import main
+from timbre_restore.audio import FloatArray, read_mono, write_audio
+from timbre_restore.errors import CorpusError
+from timbre_restore.evaluation import (
+    Cache,
+    Evaluation,
+    Folder,
+    Limited,
+    Point,
+    Restoring,
+    Suppressing,
+    advantage,
+    as_json,
+    breakdowns,
+    evaluate,
+    items_from_pairs,
+    mean,
+    mean_curve,
+    words,
+)
+from timbre_restore.evaluation.curve import LIMITS_DB, STRENGTHS
+from timbre_restore.metrics import cell_rates, item_gain
+from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+
+FULL = SuppressorSettings()
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    folder = tmp_path / "pairs"
+    for i in range(4):
+        make_pair(folder, f"talk{i}", voice(1.5, seed=i))
+    return folder
+
+
+@pytest.mark.parametrize("limit_db", [24.0, 6.0])
+def test_a_limit_is_what_the_suppressor_does_with_it(limit_db: float) -> None:
+    noisy = voice(1.5) + noise(1.5, level=0.03)
+    degraded = load_suppressor(FULL)(noisy)
+    limited = Limited(limit_db).open()("", noisy, degraded)
+    expected = load_suppressor(replace(FULL, attenuation_limit_db=limit_db))(noisy)
+    assert np.abs(limited - expected).max() < 1e-5 < np.abs(degraded - expected).max()
+
+
+def test_a_folder_stands_in_with_what_it_has_and_means_are_over_what_all_have(pairs: Path, tmp_path: Path) -> None:
+    for stem in ("talk0", "talk2", "talk3"):
+        write_audio(tmp_path / "theirs" / f"{stem}.wav", read_mono(pairs / "clean" / f"{stem}.wav"), RATE)
+    systems = [Made("restored", halfway), Folder.of("theirs", tmp_path / "theirs")]
+    found = evaluate(items_from_pairs(pairs), Given(dull), systems, metrics=QUICK)
+    assert not found.failures and mean(found, "theirs", "osr") == 0.0
+    three = [item.value("restored", "osr") for item in found.items if item.stem != "talk1"]
+    assert mean(found, "restored", "osr") == pytest.approx(np.mean(np.array(three, float)))
+    assert any(
+        "theirs has no output of 1 items (talk1); means are over the 3" in said for said in words.unclaimed(found)
+    )
+
+
+@pytest.mark.parametrize(("place", "said"), [("absent", "no such folder"), ("empty", "holds no sound file")])
+def test_a_folder_that_is_none_is_said(tmp_path: Path, place: str, said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=said):
+        Folder.of("theirs", tmp_path / place)
+
+
+def results(found: Evaluation) -> str:
+    return json.dumps(as_json(found), sort_keys=True)
+
+
+def test_processes_and_kept_scores_give_the_same(pairs: Path, tmp_path: Path) -> None:
+    items, systems = items_from_pairs(pairs)[:2], [Limited(12.0), Limited(24.0)]
+    source = Suppressing(FULL)
+    alone = evaluate(items, source, systems, metrics=QUICK, with_clips=True)
+    cache = Cache(tmp_path / "cache")
+    beside = evaluate(items, source, systems, metrics=QUICK, with_clips=True, jobs=2, cache=cache)
+    again = evaluate(items, source, systems, metrics=QUICK, with_clips=True, cache=cache)
+    assert results(alone) == results(beside) == results(again)
+    assert [item.clip for item in alone.items] == [item.clip for item in beside.items] == [i.clip for i in again.items]
+
+
+def test_a_new_system_costs_only_itself(pairs: Path, tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def counting(name: str) -> Made:
+        def run(degraded: FloatArray, noisy: FloatArray) -> FloatArray:
+            ran.append(name)
+            return halfway(degraded, noisy)
+
+        return Made(name, run, identity=name)
+
+    def suppress(noisy: FloatArray) -> FloatArray:
+        ran.append("suppressor")
+        return dull(noisy)
+
+    items, source, cache = items_from_pairs(pairs)[:2], Given(suppress, "dull"), Cache(tmp_path / "cache")
+    evaluate(items, source, [counting("a")], metrics=QUICK[:2], cache=cache)
+    assert sorted(ran) == ["a", "a", "suppressor", "suppressor"]
+    ran.clear()
+    evaluate(items, source, [counting("a")], metrics=QUICK[:2], cache=cache)
+    assert not ran
+    evaluate(items, source, [counting("a"), counting("b")], metrics=QUICK[:2], cache=cache)
+    assert sorted(ran) == ["b", "b", "suppressor", "suppressor"]
+    ran.clear()
+    found = evaluate(items, source, [counting("a")], metrics=QUICK, cache=cache)
+    assert sorted(ran) == ["a", "a", "suppressor", "suppressor"], "a new metric needs the outputs once"
+    assert (
+        found.items[0].systems["a"].scores
+        == score(items, dull, halfway, metrics=QUICK).items[0].systems["restored"].scores
+    )
+    ran.clear()
+    make_pair(pairs, "talk1", voice(1.5, seed=9))
+    evaluate(items, source, [counting("a")], metrics=QUICK, cache=cache)
+    assert sorted(ran) == ["a", "suppressor"], "another recording by the old name"
+
+
+def test_a_torn_entry_is_judged_again(pairs: Path, tmp_path: Path) -> None:
+    items, source, cache = items_from_pairs(pairs)[:1], Given(dull, "dull"), Cache(tmp_path / "cache")
+    first = evaluate(items, source, [], metrics=QUICK, cache=cache)
+    for path in (tmp_path / "cache").rglob("*.json"):
+        path.write_text(path.read_text()[:-9])
+    assert results(evaluate(items, source, [], metrics=QUICK, cache=cache)) == results(first)
+
+
+def test_the_curve_is_what_each_strength_and_limit_would_score(pairs: Path) -> None:
+    found = evaluate(items_from_pairs(pairs), Given(dull), [Made("restored", halfway, strength=0.5)], metrics=QUICK)
+    item = items_from_pairs(pairs)[1]
+    noisy, clean = read_mono(item.noisy), read_mono(item.clean)
+    gain, degraded = np.float32(item_gain(clean)), dull(noisy)
+    curve = {point.amount: point for point in found.items[1].systems["restored"].curve}
+    assert tuple(curve) == STRENGTHS
+    for strength in (0.0, 0.3, 1.0):
+        expected = cell_rates((degraded + np.float32(strength) * (noisy - degraded)) * gain, clean * gain)
+        assert curve[strength].osr == pytest.approx(expected.oversuppressed, abs=2e-3)
+        assert curve[strength].resid == pytest.approx(expected.residual, abs=2e-3)
+    limits = {point.amount: point for point in found.items[1].systems["degraded"].curve}
+    expected = cell_rates(Limited(12.0).open()("", noisy, degraded) * gain, clean * gain)
+    assert tuple(limits) == LIMITS_DB and limits[12.0].osr == pytest.approx(expected.oversuppressed, abs=2e-3)
+    assert mean_curve(found, "noisy") == []
+    assert mean_curve(found, "restored")[0].osr == pytest.approx(mean(found, "degraded", "osr"), abs=2e-3)
+
+
+def test_the_advantage_is_at_equal_residual_noise() -> None:
+    limits = [Point(6.0, 0.1, 0.04), Point(12.0, 0.2, 0.02), Point(24.0, 0.4, 0.0)]
+    curve = [Point(0.0, 0.4, 0.0), Point(0.5, 0.25, 0.01), Point(1.0, 0.2, 0.05)]
+    assert advantage(curve, limits) == pytest.approx({0.0: 0.0, 0.5: 0.05}), "beyond the limits nothing is said"
+
+
+def test_breakdowns_part_items_by_what_is_known(pairs: Path) -> None:
+    items = [
+        replace(
+            item,
+            facts={"speaker": "ab"[n % 2], "snr_db": float(n), "same": "x", "rare": "y"} if n else {"speaker": "a"},
+        )
+        for n, item in enumerate(items_from_pairs(pairs))
+    ]
+    found = score(items, dull, halfway, metrics=QUICK)
+    parts = breakdowns(found, "restored")
+    assert set(parts) == {"speaker", "snr_db"}, "one group is no breakdown"
+    assert {group.name: group.items for group in parts["speaker"]} == {"a": 2, "b": 2}
+    (voice_b,) = [group for group in parts["speaker"] if group.name == "b"]
+    values = [found.items[n].value("degraded", "osr") for n in (1, 3)]
+    assert voice_b.before["osr"] == pytest.approx(np.mean(np.array(values, float)))
+    assert sum(group.items for group in parts["snr_db"]) == 3
+
+
+def test_a_reference_that_ends_below_its_output_is_said(tmp_path: Path) -> None:
+    clean = voice(1.5)
+    spectrum = np.fft.rfft(clean)
+    spectrum[int(7_000 * 1.5) :] = 0.0
+    make_pair(tmp_path, "narrow", np.fft.irfft(spectrum, len(clean)).astype(np.float32))
+    found = score(items_from_pairs(tmp_path), dull, halfway, metrics=QUICK)
+    assert any(
+        "end below what an output holds (first: narrow: the reference ends at 7." in s for s in words.unclaimed(found)
+    )
+
+
+@pytest.mark.slow
+def test_ten_minutes_are_judged(tmp_path: Path) -> None:
+    clean = np.tile(voice(10.0), 60)
+    make_pair(tmp_path, "long", clean)
+    found = score(items_from_pairs(tmp_path), dull, halfway, metrics=QUICK)
+    assert found.items[0].seconds == 600.0 and found.items[0].value("restored", "osr") is not None
+
+
+@pytest.mark.parametrize(
+    ("words_given", "said"),
+    [
+        (["--system", "theirs"], "--system: expected NAME=DIR, got 'theirs'"),
+        (["--limits", "24,many"], "--limits: expected numbers of dB above 0 and at most 100, got 'many'"),
+        (["--model", "a.onnx", "--model", "b.onnx"], "several models need names"),
+        (["--system", "restored=pairs"], "restored: two systems can't share a name"),
+    ],
+)
+def test_options_that_can_not_be_are_said(
+    words_given: list[str], said: str, pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pairs.parent)
+    make_pair(pairs, "talk0", voice(1.5))
+    write_audio(pairs / "talk0.wav", voice(1.5), RATE)
+    assert main(["evaluate", "--pairs", "pairs", "--no-cache", *words_given]) != 0
+    err = capsys.readouterr().err
+    assert said in err and "Traceback" not in err
+
+
+def test_the_verb_judges_everything_at_once(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_audio(tmp_path / "theirs" / "talk0.wav", read_mono(pairs / "clean" / "talk0.wav"), RATE)
+    for stem in ("talk1", "talk2", "talk3"):
+        (pairs / "noisy" / f"{stem}.wav").unlink()
+        (pairs / "clean" / f"{stem}.wav").unlink()
+    command = [
+        "evaluate",
+        "--pairs",
+        str(pairs),
+        "--system",
+        f"theirs={tmp_path / 'theirs'}",
+        "--cache",
+        str(tmp_path / "c"),
+    ]
+    assert main([*command, "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["systems"]) == sorted(
+        ["noisy", "degraded", "restored", "limit24", "limit18", "limit12", "limit6", "theirs"]
+    )
+    assert report["systems"]["theirs"]["mean"]["osr"] == 0.0
+    assert report["curve"].keys() == {"degraded", "restored"}
+
+
+def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:
+    first = Restoring.of("restored", None, None, None)
+    assert first.strength is not None and first.identity == Restoring.of("x", None, first.strength, None).identity
+    assert first.identity != Restoring.of("restored", None, 0.9, None).identity
+    assert first.identity != Restoring.of("restored", None, None, FULL).identity
