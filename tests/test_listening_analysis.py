@@ -22,6 +22,7 @@ from tests.listeners import (
 from timbre_restore.apps.cli import main
 from timbre_restore.errors import ListeningError
 from timbre_restore.listening import Wanted, analyse, load_test, make_test, read_answers
+from timbre_restore.listening.analyse import _judged
 from timbre_restore.listening.answers import append_line
 from timbre_restore.listening.intervals import estimate, t_quantile
 from timbre_restore.listening.plan import fingerprint
@@ -256,6 +257,15 @@ def test_the_rules_limits(role: str, rating: int, reason: str | None, sources: P
     sit(folder, [rate])
     discarded = analyse(folder).discarded
     assert [one.reason for one in discarded] == ([reason] if reason else [])
+
+
+def test_verdicts_hold_for_all_systems_together() -> None:
+    """What one system alone may claim, two at once may not."""
+    spread = np.arange(9.0) - 4.0
+    values = list(spread + 2.5 * spread.std(ddof=1) / 3.0)  # t = 2.5, between the limits of 95 and 97.5 %
+    assert {one.verdict for one in _judged({"a": values}).values()} == {"better"}
+    assert {one.verdict for one in _judged({"a": values, "b": values}).values()} == {"no difference shown"}
+    assert {one.verdict for one in _judged({"a": values[1:8]}).values()} == {"too few listeners"}
 
 
 def test_intervals_hold_what_they_promise() -> None:
