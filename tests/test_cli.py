@@ -84,7 +84,7 @@ def corpus_options(sounds: Path, output_dir: Path) -> list[str]:
 
 def test_contract_verbs_exist() -> None:
     assert set(VERBS) == {
-        "prepare", "audit", "train", "evaluate", "compare", "export", "check", "restore", "bench", "demo",
+        "prepare", "audit", "train", "evaluate", "compare", "listen", "export", "check", "restore", "bench", "demo",
     }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_every_option_is_accepted_with_either_dash(
     assert "Usage:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "bench train"])
+@pytest.mark.parametrize("verb", [*VERBS, "bench train", "listen serve", "listen analyse"])
 def test_every_verb_takes_config_and_set(verb: str, capsys: Capture) -> None:
     assert main([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
@@ -106,13 +106,16 @@ def test_every_verb_takes_config_and_set(verb: str, capsys: Capture) -> None:
     assert "--config FILE" in text
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "bench train"])
+@pytest.mark.parametrize("verb", [*VERBS, "bench train", "listen serve", "listen analyse"])
 def test_every_verb_reports_a_misspelled_key_before_any_work(verb: str, capsys: Capture, tmp_path: Path) -> None:
     needed = {
         "restore": ["in.wav", "-o", "out.wav"],
         "export": ["run", "-o", "m.onnx"],
         "check": ["default"],
         "compare": ["new.json"],
+        "listen": ["--reference", "clean", "--system", "a=b", "test"],
+        "listen serve": ["test"],
+        "listen analyse": ["test"],
         "demo": ["--out", str(tmp_path)],
     }
     assert main([*verb.split(), *needed.get(verb, []), "--set", "training.epoch=3", "--set", "sed=1"]) == 2

@@ -22,7 +22,7 @@ LEVELS = (
     {"config", "audio"},
     {"suppressors", "losses", "metrics", "models"},
     {"corpus", "loading", "export", "runtime"},
-    {"training", "evaluation", "audit"},
+    {"training", "evaluation", "audit", "listening"},
     {"apps"},
 )
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
@@ -34,6 +34,7 @@ TORCH_FREE = (
     "corpus",
     "evaluation",
     "audit",
+    "listening",
     "pages",
     "processes",
     "weights",
@@ -92,6 +93,7 @@ def test_arrows_point_one_way(room: str) -> None:
         ("metrics", "def f():\n    from timbre_restore import models"),
         ("training", "from timbre_restore.evaluation import evaluate"),
         ("audit", "from timbre_restore.training import time_steps"),
+        ("listening", "from timbre_restore.evaluation import evaluate"),
         ("corpus", "import timbre_restore.config"),
         ("runtime", "def f():\n    import torch.nn"),
     ],
@@ -118,7 +120,8 @@ sys.stderr.write("REPORT" + json.dumps(report))
 
 
 @pytest.mark.parametrize(
-    "module", ["", "audio", "suppressors", "metrics", "corpus", "runtime", "evaluation", "audit", "apps.cli"]
+    "module",
+    ["", "audio", "suppressors", "metrics", "corpus", "runtime", "evaluation", "audit", "listening", "apps.cli"],
 )
 def test_imports_stay_light_and_silent(module: str) -> None:
     name = f"timbre_restore.{module}".rstrip(".")

@@ -77,6 +77,10 @@ class ProcessLostError(TimbreRestoreError):
     """Another process of the same run has ended, and this one can't go on alone."""
 
 
+class ListeningError(TimbreRestoreError):
+    """A listening test that can't be made, served or read, or an answer that is none."""
+
+
 class ExportError(TimbreRestoreError):
     """The exported file does not compute what the network computes."""
 

@@ -99,10 +99,14 @@ _WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 200, 44, 34, 18
 _ASIDE = "var(--soft)"
 
 
-def head(title: str, *, script: str = "") -> str:
-    """Everything before the body. The policy lets this very `script` run, and no other."""
+def head(title: str, *, script: str = "", served: bool = False) -> str:
+    """Everything before the body. The policy lets this very `script` run, and no other.
+
+    A page that is `served` may speak to the server that it came from.
+    """
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = f"; script-src 'sha256-{allowed}'" if script else ""
+    policy += "; connect-src 'self'" if served else ""
     return _HEAD.replace("TITLE", escape(title)).replace("SCRIPTS", policy)
 
 

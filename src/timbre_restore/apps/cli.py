@@ -17,7 +17,19 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from timbre_restore import __version__
-from timbre_restore.apps import audit, bench_frame, bench_train, check, compare, demo, evaluate, prepare, restore, train
+from timbre_restore.apps import (
+    audit,
+    bench_frame,
+    bench_train,
+    check,
+    compare,
+    demo,
+    evaluate,
+    listen,
+    prepare,
+    restore,
+    train,
+)
 from timbre_restore.apps.console import note, say
 from timbre_restore.apps.entry import INTERRUPTED_STATUS, interrupted
 from timbre_restore.errors import TimbreRestoreError
@@ -33,6 +45,7 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "train": train.train,
     "evaluate": evaluate.evaluate,
     "compare": compare.compare,
+    "listen": {"make": listen.make, "serve": listen.serve, "analyse": listen.analyse},
     "export": train.export,
     "restore": restore.restore,
     "check": check.check,

@@ -1,0 +1,130 @@
+"""Verbs `listen make`, `listen serve`, `listen analyse`: people judge systems by ear, on this machine alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, say, show
+from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
+from timbre_restore.errors import ConfigError
+
+TestFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the test.")]
+
+
+class Kind(StrEnum):
+    """How listeners are asked."""
+
+    mushra = "mushra"
+    ccr = "ccr"
+
+
+def make(
+    folder: TestFolder,
+    reference: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the clean files.")],
+    system: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=DIR", help="A system and its folder of equally named files; give several."),
+    ],
+    kind: Annotated[
+        Kind, typer.Option(help="'mushra': all systems of an item on a page, 0 to 100; 'ccr': pairs, −3 to +3.")
+    ] = Kind.mushra,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Items to draw by the seed; 8 without, or all there are.")
+    ] = None,
+    item: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="An item by name, in place of drawing; give several.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, max=60.0, help="The longest stretch that is played.")] = 8.0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Draws items and orders; the configuration's without.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What the others are compared with: the first system unless named."),
+    ] = None,
+    mid_anchor: Annotated[bool, typer.Option("--mid-anchor", help="Add a 7 kHz anchor to the 3.5 kHz one.")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Make a listening test, serve it ('listen serve'), or read its answers ('listen analyse')."""
+    settings = configure(config, overrides)
+    systems = [_system(word) for word in system]
+    from timbre_restore.listening import Wanted, make_test
+
+    wanted = Wanted(
+        reference=reference,
+        systems=systems,
+        kind=kind.value,
+        items=item or (),
+        count=count,
+        seconds=seconds,
+        seed=settings.seed if seed is None else seed,
+        baseline=baseline,
+        mid_anchor=mid_anchor,
+    )
+    with progress_bar("items") as progress:
+        test = make_test(wanted, folder, progress)
+    say(f"{folder}: {len(test.trials)} pages and {len(test.training)} to practise, of {len(systems)} systems.")
+    say(f"next: timbre-restore listen serve {shlex.quote(str(folder))}")
+
+
+def serve(
+    folder: TestFolder,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 0,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Serve a test to this machine's browsers."""
+    configure(config, overrides)
+    from timbre_restore.listening import open_server
+
+    with open_server(folder, port) as server:
+        for line in server.sessions.damaged:
+            note(f"warning: {line}")
+        say(server.url)
+        note("open the address in a browser on this machine; Ctrl-C ends the test, and answers are kept.")
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            listeners, answers = server.sessions.counts()
+            note(f"stopped; {answers} answers of {listeners} listeners are in {folder / 'answers'}.")
+
+
+def analyse(
+    folder: TestFolder,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the others are compared with; the test's own without.")
+    ] = None,
+    use_incomplete: Annotated[
+        bool, typer.Option("--use-incomplete", help="Use the answered pages of those who did not end.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON; '-' is stdout.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as a page.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Say what listeners have found."""
+    configure(config, overrides)
+    check_targets({"--json": json, "--html": html})
+    from timbre_restore.listening import analyse as analysed
+    from timbre_restore.listening import as_json, result_table, write_page
+
+    result = analysed(folder, baseline=baseline, use_incomplete=use_incomplete)
+    show(result_table(result), aside=json == STDOUT)
+    if json is not None:
+        give_json(as_json(result), json)
+    if html is not None:
+        write_page(result, html)
+
+
+def _system(word: str) -> tuple[str, Path]:
+    name, sign, folder = word.partition("=")
+    if not sign or not name or not folder or re.search(r"[\x00-\x1f]", word):
+        raise ConfigError([f"--system {word!r}: expected NAME=DIR, a name and the folder of its files."])
+    return name, Path(folder)

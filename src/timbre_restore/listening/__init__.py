@@ -1,0 +1,30 @@
+"""A listening test that works without a network: made from folders, served to this machine alone, analysed by rule."""
+
+from timbre_restore.listening.analyse import Analysis, analyse
+from timbre_restore.listening.answers import read_answers
+from timbre_restore.listening.make import Wanted, make_test
+from timbre_restore.listening.plan import CCR, KINDS, MUSHRA, ListeningTest, Page, Trial, load_test, pages_of
+from timbre_restore.listening.report import as_json, result_page, result_table, write_page
+from timbre_restore.listening.server import ListeningServer, open_server
+
+__all__ = [
+    "CCR",
+    "KINDS",
+    "MUSHRA",
+    "Analysis",
+    "ListeningServer",
+    "ListeningTest",
+    "Page",
+    "Trial",
+    "Wanted",
+    "analyse",
+    "as_json",
+    "load_test",
+    "make_test",
+    "open_server",
+    "pages_of",
+    "read_answers",
+    "result_page",
+    "result_table",
+    "write_page",
+]

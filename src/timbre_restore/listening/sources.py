@@ -1,0 +1,115 @@
+"""Where the sounds of a test come from: folders of equally named files. What can't be compared is named at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from timbre_restore.audio import AUDIO_SUFFIXES, read_info
+from timbre_restore.errors import AudioFileError, ListeningError
+from timbre_restore.listening.plan import REFERENCE, RESERVED
+
+SHOWN = 10
+LONGEST_NAME = 40
+
+
+def check_systems(pairs: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+    """Systems by name. Raises `ListeningError` for names that are taken, reserved, or can't be shown."""
+    if not pairs:
+        raise ListeningError("no system was given; expected at least one NAME=DIR.")
+    found: dict[str, Path] = {}
+    for name, folder in pairs:
+        if name in found:
+            raise ListeningError(f"two systems are called {name!r} ({found[name]}, {folder}); give each its own name.")
+        if name.casefold() in RESERVED:
+            raise ListeningError(f"the name {name!r} is the program's own; expected none of {', '.join(RESERVED)}.")
+        if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ListeningError(
+                f"{name!r} can't be a system's name; expected 1 to {LONGEST_NAME} characters that can be printed."
+            )
+        found[name] = folder
+    return found
+
+
+def find_files(reference: Path, systems: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+    """Files by role, then by stem: those of the reference folder, and each system's of those names.
+
+    Raises `ListeningError` that names and counts what a system lacks.
+    """
+    by_role = {REFERENCE: _by_stem(reference), **{name: _by_stem(folder) for name, folder in systems.items()}}
+    if not by_role[REFERENCE]:
+        raise ListeningError(f"{reference}: holds no sound file; expected {' or '.join(AUDIO_SUFFIXES)} files.")
+    return by_role
+
+
+def choose(stems: Sequence[str], wanted: Sequence[str], count: int, seed: int) -> tuple[list[str], str]:
+    """The items of the test and the one to train with: another one where there is one, the first one otherwise."""
+    unknown = sorted(set(wanted) - set(stems))
+    if unknown:
+        raise ListeningError(
+            f"{_listed(unknown)}: the reference folder holds no item of that name; expected some of {_listed(stems)}."
+        )
+    if not wanted and count > len(stems):
+        raise ListeningError(
+            f"{count} items were asked for and the reference folder holds {len(stems)}; ask for fewer, or add files."
+        )
+    order = [stems[index] for index in np.random.default_rng([seed, 0]).permutation(len(stems))]
+    chosen = list(dict.fromkeys(wanted)) or sorted(order[:count])
+    left = [stem for stem in order if stem not in chosen]
+    return chosen, left[0] if left else chosen[0]
+
+
+def check_files(files: Mapping[str, Mapping[str, Path]], stems: Iterable[str]) -> int:
+    """The rate in hertz that all files share. Raises `ListeningError` that names what is missing or differs."""
+    needed = sorted(set(stems))
+    for role, own in files.items():
+        missing = [stem for stem in needed if stem not in own]
+        if missing:
+            raise ListeningError(
+                f"{role}: {len(missing)} of {len(needed)} files are missing: {_listed(missing)}; expected a file for "
+                "each item, so make them, or choose other items by name."
+            )
+    problems: list[str] = []
+    rates = set()
+    for stem in needed:
+        try:
+            infos = {role: read_info(own[stem]) for role, own in files.items()}
+        except AudioFileError as exc:
+            problems.append(str(exc))
+            continue
+        first = infos[REFERENCE]
+        rates.add(first.sample_rate_hz)
+        for role, info in infos.items():
+            if info.sample_rate_hz != first.sample_rate_hz:
+                problems.append(f"{files[role][stem]} is at {info.sample_rate_hz} Hz, not {first.sample_rate_hz}")
+            elif info.samples != first.samples:
+                problems.append(f"{files[role][stem]} holds {info.samples} samples, not {first.samples}")
+        if first.samples == 0:
+            problems.append(f"{files[REFERENCE][stem]} holds no samples")
+    if len(rates) > 1:
+        problems.append(f"the items are at {_listed([f'{rate} Hz' for rate in sorted(rates)])}")
+    if problems:
+        raise ListeningError(
+            f"all files of an item must have one length and all files one rate, as the reference has them: "
+            f"{_listed(problems, '; ')}."
+        )
+    return rates.pop()
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise ListeningError(f"{folder}: no such folder; expected one with sound files.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES:
+            if path.stem in found:
+                raise ListeningError(f"{folder}: {path.stem!r} occurs with several suffixes; keep one of them.")
+            found[path.stem] = path
+    return found
+
+
+def _listed(names: Sequence[str], between: str = ", ") -> str:
+    more = f"{between}… and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return between.join(names[:SHOWN]) + more
