@@ -43,10 +43,10 @@ from timbre_restore.evaluation import (
 )
 from timbre_restore.evaluation.evaluate import KEPT_ITEMS, _keep
 from timbre_restore.evaluation.spectrogram import peak_power, spectrogram_png
-from timbre_restore.metrics import DEFAULT_SET, Score, item_gain, score_pair
+from timbre_restore.metrics import DEFAULT_SET, SETS, Score, item_gain, score_pair
 from timbre_restore.suppressors import load_suppressor
 
-QUICK = tuple(metric for metric in DEFAULT_SET if metric.key not in ("pesq", "estoi"))
+QUICK = tuple(metric for metric in SETS["core"] if metric.key not in ("pesq", "estoi"))
 
 
 def dull(noisy: FloatArray) -> FloatArray:

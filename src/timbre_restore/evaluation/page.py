@@ -54,7 +54,7 @@ def _means(evaluation: Evaluation) -> str:
         found = summary.difference(evaluation, RESTORED, metric.key)
         said = words.verdict(metric, found) if found else ""
         mark = {"better": "good", "worse": "bad"}.get(said, "even")
-        arrow = "lower is better" if metric.better == "lower" else "higher is better"
+        arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}[metric.better]
         name = f"{escape(words.title(metric))} <small>{arrow}</small>"
         change = f'{words.change(evaluation, RESTORED, metric)}</td><td class="{mark}">{said}'
         rows.append([name, *values, change])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from timbre_restore.evaluation.results import DEGRADED, NOISY, Evaluation
+from timbre_restore.evaluation.results import DEGRADED, NOISY, Evaluation, ItemResult
 
 WORSE_PESQ = 0.1
 WORSE_OSR = 0.01
@@ -65,9 +65,10 @@ def difference(evaluation: Evaluation, system: str, key: str, *, seed: int = 0) 
     """The paired difference to `degraded` with its 95 % bootstrap interval; None with fewer than two pairs.
 
     Percentile bootstrap (Efron 1979): items are drawn with replacement, `RESAMPLES` times, by `seed`. It covers the
-    choice of items, and nothing else: not another microphone, not another training run.
+    choice of items, and nothing else: not another microphone, not another training run. Of a signed metric that is
+    best at zero it is the change of the distance to zero, so that less is better there too.
     """
-    changes = np.array([c for item in evaluation.items if (c := item.change(system, key)) is not None])
+    changes = np.array([c for item in evaluation.items if (c := _change(evaluation, item, system, key)) is not None])
     if len(changes) < 2:
         return None
     rng = np.random.default_rng(seed)
@@ -80,6 +81,13 @@ def difference(evaluation: Evaluation, system: str, key: str, *, seed: int = 0) 
 def compared_systems(evaluation: Evaluation) -> tuple[str, ...]:
     """The systems that stand against the suppressor."""
     return tuple(name for name in evaluation.systems if name not in (NOISY, DEGRADED))
+
+
+def _change(evaluation: Evaluation, item: ItemResult, system: str, key: str) -> float | None:
+    if not any(metric.key == key and metric.better == "zero" for metric in evaluation.metrics):
+        return item.change(system, key)
+    before, after = item.value(DEGRADED, key), item.value(system, key)
+    return None if before is None or after is None else abs(after) - abs(before)
 
 
 def _values(evaluation: Evaluation, system: str, key: str) -> list[float]:

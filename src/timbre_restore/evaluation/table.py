@@ -20,7 +20,7 @@ def summary_table(evaluation: Evaluation) -> RenderableType:
     table.add_column("restored − degraded (95 %)", justify="right")
     for metric in evaluation.metrics:
         values = [words.number(metric, summary.mean(evaluation, name, metric.key)) for name in evaluation.systems]
-        arrow = "↓" if metric.better == "lower" else "↑"
+        arrow = {"lower": "↓", "higher": "↑", "zero": "→ 0"}[metric.better]
         table.add_row(f"{words.title(metric)} {arrow}", *values, words.change(evaluation, RESTORED, metric))
     lines = [words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]
     lines += [words.WORSE, words.DEAF, *words.missing_sentences(evaluation)]

@@ -46,7 +46,7 @@ def verdict(metric: Metric, found: summary.Difference) -> str:
     """'better', 'worse' or 'not told apart', by whether the interval leaves zero out."""
     if found.low <= 0.0 <= found.high:
         return "not told apart"
-    return "better" if (found.mean < 0.0) == (metric.better == "lower") else "worse"
+    return "better" if (found.mean < 0.0) == (metric.better != "higher") else "worse"
 
 
 def sentence(evaluation: Evaluation) -> str:
