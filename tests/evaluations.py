@@ -13,9 +13,9 @@ from tests.voices import RATE, noise
 from timbre_restore.audio import FloatArray, write_audio
 from timbre_restore.evaluation import Evaluation, Item, evaluate
 from timbre_restore.evaluation.systems import Run, Suppress
-from timbre_restore.metrics import DEFAULT_SET
+from timbre_restore.metrics import SETS
 
-QUICK = tuple(metric for metric in DEFAULT_SET if metric.key not in ("pesq", "estoi"))
+QUICK = tuple(metric for metric in SETS["core"] if metric.key not in ("pesq", "estoi"))
 
 
 def dull(noisy: FloatArray) -> FloatArray:

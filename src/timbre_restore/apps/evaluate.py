@@ -17,6 +17,7 @@ from timbre_restore.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from timbre_restore.evaluation import Evaluation, Item, System
+    from timbre_restore.metrics import Metric
     from timbre_restore.suppressors import SuppressorSettings
 
 LIMITS = "24,18,12,6"
@@ -41,6 +42,12 @@ def evaluate(
     limits: Annotated[
         str, typer.Option(metavar="DB,DB,…", help="Attenuation limits of the suppressor to stand beside; '' for none.")
     ] = LIMITS,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", metavar="KEY", help="A metric, or a set: core, default, more, all; may be given again."
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 takes one per core.")] = 0,
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where scores are kept; the user's cache without it.")
@@ -55,6 +62,7 @@ def evaluate(
 ) -> int:
     """Score noisy, degraded and restored."""
     settings = settings_of(configure(config, overrides))
+    metrics = _metrics(metric)
     items = _items(pairs, list_file)
     check_targets({"--json": json, "--html": html})
     if html is not None and importlib.util.find_spec("matplotlib") is None:
@@ -71,6 +79,7 @@ def evaluate(
             items,
             Suppressing(settings),
             systems,
+            metrics=metrics,
             jobs=jobs or os.cpu_count() or 1,
             cache=None if no_cache else Cache(cache or _home()),
             with_clips=html is not None,
@@ -89,6 +98,15 @@ def _ended(evaluation: Evaluation) -> int:
         return 0
     note(f"error: {len(evaluation.failures)} outputs break their contract; the table of failures says how.")
     return 1
+
+
+def _metrics(names: list[str] | None) -> tuple[Metric, ...]:
+    from timbre_restore.metrics import by_name
+
+    try:
+        return by_name(names or ["default"])
+    except ValueError as exc:
+        raise ConfigError([f"--metric: {exc}"]) from exc
 
 
 def _items(pairs: Path | None, list_file: Path | None) -> list[Item]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,10 +27,12 @@ from timbre_restore.evaluation.items import Item, ItemAudio, load_item
 from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, ItemResult, Judged, Point, SystemResult
 from timbre_restore.evaluation.systems import MissingOutputError, Run, Source, Suppress, System
 from timbre_restore.metrics import Metric, Score, is_silent, item_gain, score_pair
+from timbre_restore.metrics.sharing import sharing
 
 CLIP_SECONDS = 5.0
 CLIP_GAIN = np.float32(0.25)
 """Room for the peaks of a voice at the item's level, which a file of 16 bits would cut."""
+SHARED_SECONDS = 60
 FULLER_HZ = 2000
 """An output that goes on so far above the end of its reference is fuller than that: its upper rates mean little."""
 
@@ -88,6 +91,7 @@ class _Case:
         self.gain = np.float32(item_gain(self.audio.clean))
         self.clean = self.audio.clean * self.gain
         self.start = _loudest_start(self.audio.clean)
+        self._kept_levels: dict[str, FloatArray] = {}
 
     @cached_property
     def degraded(self) -> FloatArray:
@@ -111,6 +115,11 @@ class _Case:
         return digest.hexdigest()
 
     def result(self) -> ItemResult:
+        # What is shared is held: of a long item that would be more than it saves.
+        with sharing() if len(self.clean) <= SHARED_SECONDS * SAMPLE_RATE_HZ else nullcontext():
+            return self._result()
+
+    def _result(self) -> ItemResult:
         results, sounds, widest = {}, {}, 0
         for name, system in ((NOISY, None), (DEGRADED, None), *((s.name, s) for s in self.desk.systems)):
             judged = self._judged(name, system)
@@ -135,8 +144,9 @@ class _Case:
             return kept
         output = self._run(name, system)
         scores = dict(kept.result.scores) if kept else {}
-        scores |= self._scores(output, wanted)
-        curve = kept.result.curve if kept else self._curve(output, name, system)
+        given = None if output.samples is None else self._levelled(name, output.samples)
+        scores |= self._scores(given, output.problem, wanted)
+        curve = kept.result.curve if kept else self._curve(given, name, system)
         sound = self._excerpt(output.samples) if self.desk.with_clips and output.samples is not None else b""
         width = bandwidth_hz(output.samples, SAMPLE_RATE_HZ) if output.samples is not None else 0
         result = SystemResult(scores, output.lag, output.problem, output.missing, curve)
@@ -162,22 +172,28 @@ class _Case:
         output = _checked(made, self.degraded)
         return _aligned(output) if system.foreign else output
 
-    def _scores(self, output: _Output, metrics: Sequence[Metric]) -> Mapping[str, Score]:
-        if output.samples is None:
-            return {m.key: Score(None, f"the output {output.problem}") for m in metrics}
+    def _levelled(self, name: str, samples: FloatArray) -> FloatArray:
+        """At the item's level; of noisy and degraded the same array each time, so that what they come to is shared."""
+        if name not in (NOISY, DEGRADED):
+            return samples * self.gain
+        return self._kept_levels.setdefault(name, samples * self.gain)
+
+    def _scores(self, given: FloatArray | None, problem: str, metrics: Sequence[Metric]) -> Mapping[str, Score]:
+        if given is None:
+            return {m.key: Score(None, f"the output {problem}") for m in metrics}
         rate = self.audio.native_rate_hz
         deaf = {m.key: _too_low(m, rate) for m in metrics if rate < m.needs_rate_hz}
         heard = [m for m in metrics if m.key not in deaf]
-        return score_pair(output.samples * self.gain, self.clean, heard) | deaf
+        return score_pair(given, self.clean, heard) | deaf
 
-    def _curve(self, output: _Output, name: str, system: System | None) -> Sequence[Point]:
-        if output.samples is None or is_silent(self.audio.clean):
+    def _curve(self, given: FloatArray | None, name: str, system: System | None) -> Sequence[Point]:
+        if given is None or is_silent(self.audio.clean):
             return ()
         if name == DEGRADED:
-            return of_limits(self.audio.noisy * self.gain, output.samples * self.gain, self.clean)
+            return of_limits(self._levelled(NOISY, self.audio.noisy), given, self.clean)
         if system is None or not system.strength:
             return ()
-        return of_strengths(self.degraded * self.gain, output.samples * self.gain, self.clean, system.strength)
+        return of_strengths(self._levelled(DEGRADED, self.degraded), given, self.clean, system.strength)
 
     def _excerpt(self, samples: FloatArray) -> bytes:
         part = samples[self.start : self.start + int(CLIP_SECONDS * SAMPLE_RATE_HZ)] * (self.gain * CLIP_GAIN)

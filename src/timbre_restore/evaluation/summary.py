@@ -87,12 +87,13 @@ def difference(
 ) -> Difference | None:
     """The mean of paired differences to `against`, over all items or these; None where no item has both values.
 
-    The interval is of `statistics.interval`, by speaker where every item says who speaks.
+    The interval is of `statistics.interval`, by speaker where every item says who speaks. Of a signed metric that is
+    best at zero it is the change of the distance to zero, so that less is better there too.
     """
     pairs = [
         (change, item)
         for item in (evaluation.items if items is None else items)
-        if (change := item.change(system, key, against)) is not None
+        if (change := _change(evaluation, item, system, key, against)) is not None
     ]
     if not pairs:
         return None
@@ -101,6 +102,13 @@ def difference(
     bounds = interval(changes, voices)
     low, high = bounds if bounds else (None, None)
     return Difference(float(changes.mean()), low, high, len(pairs), len(set(voices)) if voices else None)
+
+
+def _change(evaluation: Evaluation, item: ItemResult, system: str, key: str, against: str) -> float | None:
+    if not any(metric.key == key and metric.better == "zero" for metric in evaluation.metrics):
+        return item.change(system, key, against)
+    before, after = item.value(against, key), item.value(system, key)
+    return None if before is None or after is None else abs(after) - abs(before)
 
 
 def speakers(items: Sequence[ItemResult]) -> list[str] | None:

@@ -18,12 +18,13 @@ def summary_table(evaluation: Evaluation) -> RenderableType:
     for name in evaluation.systems:
         table.add_column(Text(name), justify="right")
     table.add_column(Text(f"{evaluation.restored} − degraded (95 %)"), justify="right")
-    for metric in evaluation.metrics:
+    for metric in words.whole(evaluation.metrics):
         values = [words.number(metric, summary.mean(evaluation, name, metric.key)) for name in evaluation.systems]
         change = words.change(metric, summary.difference(evaluation, evaluation.restored, metric.key))
-        arrow = "↓" if metric.better == "lower" else "↑"
-        table.add_row(f"{words.title(metric)} {arrow}", *values, change)
+        table.add_row(f"{words.title(metric)} {words.ARROWS[metric.better]}", *values, change)
     lines = [words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]
+    if len(words.whole(evaluation.metrics)) < len(evaluation.metrics):
+        lines.append("By band: --json and --html have level and log-spectral distance from 0 to 20 kHz.")
     lines += [words.WORSE, *words.unclaimed(evaluation), *words.missing_sentences(evaluation)]
     return Group(table, *(Text(line) for line in lines), *_failures(evaluation))
 

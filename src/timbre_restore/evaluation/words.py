@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from timbre_restore.evaluation import summary
 from timbre_restore.evaluation.results import DEGRADED, Evaluation
 from timbre_restore.metrics import Metric
@@ -12,6 +14,9 @@ WORSE = (
     f"An item got worse when PESQ fell by more than {summary.WORSE_PESQ} or over-suppression rose by more than "
     f"{100 * summary.WORSE_OSR:.0f} point against the suppressor alone."
 )
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0"}
+HEADLINE = ("osr", "osr_hf", "resid", "resid_hf", "lsd", "sisdr", "pesq", "estoi")
+"""What a sentence speaks of."""
 DEAF = "Metrics marked 'at 16 kHz' or 'at 10 kHz' hear nothing above 8 kHz."
 
 
@@ -19,6 +24,16 @@ def title(metric: Metric) -> str:
     """'PESQ-WB, MOS (at 16 kHz)'."""
     unit = f", {metric.unit}" if metric.unit else ""
     return metric.name + unit + (f" (at {metric.rate_hz // 1000} kHz)" if metric.remark else "")
+
+
+def whole(metrics: Sequence[Metric]) -> list[Metric]:
+    """Those that are not of one band: what fits a table."""
+    return [metric for metric in metrics if not is_of_band(metric)]
+
+
+def is_of_band(metric: Metric) -> bool:
+    """Whether it is one of a row of metrics over frequency."""
+    return metric.key.rpartition("_")[2].isdigit()
 
 
 def number(metric: Metric, value: float | None, *, signed: bool = False) -> str:
@@ -47,7 +62,7 @@ def verdict(metric: Metric, found: summary.Difference) -> str:
     """'better', 'worse' or 'not told apart', by whether the interval leaves zero out."""
     if found.low is None or found.high is None or found.low <= 0.0 <= found.high:
         return "not told apart"
-    return "better" if (found.mean < 0.0) == (metric.better == "lower") else "worse"
+    return "better" if (found.mean < 0.0) == (metric.better != "higher") else "worse"
 
 
 def sentence(evaluation: Evaluation) -> str:
@@ -55,7 +70,7 @@ def sentence(evaluation: Evaluation) -> str:
     name = evaluation.restored
     by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
     voices: int | None = None
-    for metric in evaluation.metrics:
+    for metric in (m for m in evaluation.metrics if m.key in HEADLINE):
         found = summary.difference(evaluation, name, metric.key)
         if found is not None and found.low is not None:
             by_verdict[verdict(metric, found)].append(_phrase(evaluation, metric))

@@ -4,12 +4,13 @@ from timbre_restore.metrics.base import (
     SILENCE_DBFS,
     TARGET_LEVEL_DBFS,
     Metric,
-    NotComputableError,
     Score,
     is_silent,
     item_gain,
+    score_alone,
     score_pair,
 )
+from timbre_restore.metrics.catalogue import DEFAULT_SET, SETS, by_name, cost_s
 from timbre_restore.metrics.cells import (
     CellRates,
     cell_rates,
@@ -18,38 +19,67 @@ from timbre_restore.metrics.cells import (
     residual_rate,
     residual_rate_high,
 )
-from timbre_restore.metrics.distances import log_spectral_distance, si_sdr
+from timbre_restore.metrics.composite import Composite, cbak, composite, covl, csig
+from timbre_restore.metrics.distances import si_sdr
+from timbre_restore.metrics.distillmos import distill_mos
+from timbre_restore.metrics.dnsmos import Dnsmos, dnsmos, dnsmos_bak, dnsmos_ovrl, dnsmos_p808, dnsmos_sig
 from timbre_restore.metrics.perceptual import ESTOI_RATE_HZ, PESQ_RATE_HZ, estoi, pesq_wb
-
-DEFAULT_SET = (
-    Metric("osr", "over-suppression", "%", "lower", 48_000, oversuppression_rate),
-    Metric("osr_hf", "over-suppression, 8–20 kHz", "%", "lower", 48_000, oversuppression_rate_high, 32_000),
-    Metric("resid", "residual noise", "%", "lower", 48_000, residual_rate),
-    Metric("resid_hf", "residual noise, 8–20 kHz", "%", "lower", 48_000, residual_rate_high, 32_000),
-    Metric("lsd", "log-spectral distance", "dB", "lower", 48_000, log_spectral_distance),
-    Metric("sisdr", "SI-SDR", "dB", "higher", 48_000, si_sdr),
-    Metric("pesq", "PESQ-WB", "MOS", "higher", PESQ_RATE_HZ, pesq_wb),
-    Metric("estoi", "ESTOI", "", "higher", ESTOI_RATE_HZ, estoi),
+from timbre_restore.metrics.sharing import NotComputableError
+from timbre_restore.metrics.speaker import speaker_similarity
+from timbre_restore.metrics.spectra import (
+    BANDS_KHZ,
+    band_gain,
+    band_spectral_distance,
+    log_spectral_distance,
+    mel_cepstral_distortion,
 )
+from timbre_restore.metrics.visqol import visqol_audio, visqol_high
+from timbre_restore.metrics.words import word_error_rate
 
 __all__ = [
+    "BANDS_KHZ",
     "DEFAULT_SET",
+    "ESTOI_RATE_HZ",
+    "PESQ_RATE_HZ",
+    "SETS",
     "SILENCE_DBFS",
     "TARGET_LEVEL_DBFS",
     "CellRates",
+    "Composite",
+    "Dnsmos",
     "Metric",
     "NotComputableError",
     "Score",
+    "band_gain",
+    "band_spectral_distance",
+    "by_name",
+    "cbak",
     "cell_rates",
+    "composite",
+    "cost_s",
+    "covl",
+    "csig",
+    "distill_mos",
+    "dnsmos",
+    "dnsmos_bak",
+    "dnsmos_ovrl",
+    "dnsmos_p808",
+    "dnsmos_sig",
     "estoi",
     "is_silent",
     "item_gain",
     "log_spectral_distance",
+    "mel_cepstral_distortion",
     "oversuppression_rate",
     "oversuppression_rate_high",
     "pesq_wb",
     "residual_rate",
     "residual_rate_high",
+    "score_alone",
     "score_pair",
     "si_sdr",
+    "speaker_similarity",
+    "visqol_audio",
+    "visqol_high",
+    "word_error_rate",
 ]

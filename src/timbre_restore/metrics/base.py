@@ -1,12 +1,13 @@
 """What every metric shares: its description, its signature, the level of an item, and 'n/a' with a reason.
 
-A metric takes `(estimate, reference)`, both float `[T]` at 48 kHz, equally long and aligned, and returns a number
-or raises `NotComputableError`. `score_pair` turns that into a `Score`, so that a number that does not exist is
-counted with its reason instead of vanishing from a mean.
+A metric takes `(estimate, reference)`, both float `[T]` at 48 kHz, equally long and aligned, or the estimate alone
+where it needs no reference, and returns a number or raises `NotComputableError`. `score_pair` and `score_alone` turn
+that into a `Score`, so that a number that does not exist is counted with its reason instead of vanishing from a mean.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,37 +16,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, from_db, to_db
+from timbre_restore.metrics.sharing import NotComputableError, sharing
 
 TARGET_LEVEL_DBFS = -26.0
 # Below this active level a signal holds no speech, only dither and rounding: levelling it would score the dither.
 SILENCE_DBFS = -80.0
 
 
-class NotComputableError(Exception):
-    """This pair has no value of this metric; the message is the reason that a report shows."""
-
-
 @dataclass(frozen=True)
 class Metric:
-    """One number about an output and its clean reference.
+    """One number about an output, against its clean reference or alone.
 
-    `rate_hz` is the rate at which the metric listens: it hears nothing above half of it. `remark` is what a report
-    writes beside a metric that is deaf to the upper octaves, which are the ones that suppression takes first.
-    `needs_rate_hz` is the lowest rate of a recording that holds what the metric looks at.
+    `better` says where the best value lies: at the top, at the bottom, or at zero for a signed one. `rate_hz` is the
+    rate at which the metric listens: it hears nothing above half of it. `needs_rate_hz` is the lowest rate of a
+    recording that holds what the metric looks at. `cost_s` is a rough number of CPU seconds for 10 s of audio on one
+    core, once the package is loaded; metrics of one `group` come from one computation and cost that together.
     """
 
     key: str
     name: str
     unit: str
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower", "zero"]
     rate_hz: int
-    compute: Callable[[FloatArray, FloatArray], float]
+    compute: Callable[..., float]
     needs_rate_hz: int = 0
+    needs_reference: bool = True
+    cost_s: float = 0.0
+    group: str = ""
 
     @property
     def remark(self) -> str:
         """'at 16 kHz' and the like, or nothing for a metric that hears the whole band."""
         return "" if self.rate_hz >= SAMPLE_RATE_HZ else f"at {self.rate_hz // 1000} kHz"
+
+    @property
+    def about(self) -> str:
+        """Formula, source, range and what it is deaf to."""
+        return inspect.getdoc(self.compute) or ""
 
 
 @dataclass(frozen=True)
@@ -63,14 +70,32 @@ def score_pair(estimate: FloatArray, reference: FloatArray, metrics: Iterable[Me
     """
     if estimate.ndim != 1 or estimate.shape != reference.shape:
         raise ValueError(f"a pair must be two [T] of one length, got {estimate.shape} and {reference.shape}")
-    if not np.isfinite(estimate).all():
-        return {metric.key: Score(None, "the output holds NaN or infinite samples") for metric in metrics}
-    return {metric.key: _score(metric, estimate, reference) for metric in metrics}
+    if reason := _unusable(estimate, "output") or _unusable(reference, "reference"):
+        return {metric.key: Score(None, reason) for metric in metrics}
+    with sharing():
+        return {m.key: _score(m, estimate, reference) if m.needs_reference else _score(m, estimate) for m in metrics}
 
 
-def _score(metric: Metric, estimate: FloatArray, reference: FloatArray) -> Score:
+def score_alone(estimate: FloatArray, metrics: Iterable[Metric]) -> dict[str, Score]:
+    """Every metric of a recording without a reference, by its key; one that needs a reference is n/a. `[T]`, 48 kHz."""
+    if estimate.ndim != 1:
+        raise ValueError(f"a recording must be one [T], got {estimate.shape}")
+    if reason := _unusable(estimate, "output"):
+        return {metric.key: Score(None, reason) for metric in metrics}
+    without = Score(None, "it needs a reference")
+    with sharing():
+        return {m.key: without if m.needs_reference else _score(m, estimate) for m in metrics}
+
+
+def _unusable(samples: FloatArray, what: str) -> str:
+    if not len(samples):
+        return f"the {what} is empty"
+    return "" if np.isfinite(samples).all() else f"the {what} holds NaN or infinite samples"
+
+
+def _score(metric: Metric, *signals: FloatArray) -> Score:
     try:
-        value = metric.compute(estimate, reference)
+        value = metric.compute(*signals)
     except NotComputableError as exc:
         return Score(None, str(exc))
     return Score(float(value)) if np.isfinite(value) else Score(None, f"the result is {value}")
@@ -90,9 +115,9 @@ def is_silent(samples: NDArray[np.floating]) -> bool:
     return to_db(active_rms(np.asarray(samples, dtype=np.float32))) < SILENCE_DBFS
 
 
-def require_speech(estimate: FloatArray, reference: FloatArray) -> None:
-    """Raise `NotComputableError` when either signal `[T]` is silent."""
-    if is_silent(reference):
+def require_speech(estimate: FloatArray, reference: FloatArray | None = None) -> None:
+    """Raise `NotComputableError` when a signal `[T]` is silent."""
+    if reference is not None and is_silent(reference):
         raise NotComputableError("the reference is silent")
     if is_silent(estimate):
         raise NotComputableError("the output is silent")

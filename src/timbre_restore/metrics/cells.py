@@ -23,8 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, FloatArray, stft
-from timbre_restore.metrics.base import NotComputableError, is_silent
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, FloatArray
+from timbre_restore.metrics.base import is_silent
+from timbre_restore.metrics.frames import power_blocks
+from timbre_restore.metrics.sharing import NotComputableError, once_per_pair
 
 WINDOW_SAMPLES = 1536
 BAND_STEPS = 48
@@ -68,11 +70,12 @@ def band_layout() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floa
     return start, stop, centre_hz
 
 
+@once_per_pair
 def band_cells(samples: FloatArray) -> Cells:
     """Power `[B, N]` (bands, frames) of `[T]`; a signal shorter than one window counts as one frame."""
     start, stop, _ = band_layout()
-    power = np.abs(stft(samples, WINDOW_SAMPLES, HOP_SAMPLES)) ** 2
-    return np.asarray(np.add.reduceat(power[: stop[-1]], start, axis=0))
+    blocks = power_blocks(samples, WINDOW_SAMPLES, HOP_SAMPLES)
+    return np.concatenate([np.add.reduceat(power[: stop[-1]], start, axis=0) for power in blocks], axis=1)
 
 
 def cell_rates(estimate: FloatArray, reference: FloatArray, *, above_hz: float = 0.0) -> CellRates:

@@ -6,7 +6,6 @@ of its own on pieces of at most 20 s: a crash costs one value, which is then n/a
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import subprocess
@@ -17,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, resample, to_db
-from timbre_restore.metrics.base import NotComputableError, require_speech
+from timbre_restore.metrics.base import require_speech
+from timbre_restore.metrics.frames import equal_pieces
+from timbre_restore.metrics.sharing import NotComputableError, failures_of, once_per_pair, require_package
 
 PESQ_RATE_HZ = 16_000
 PESQ_PIECE_S = 20
@@ -32,6 +33,13 @@ TIMEOUT_S_PER_PIECE = 60
 _WORKER = Path(__file__).with_name("pesq_worker.py")
 
 
+@once_per_pair
+def at_16_khz(samples: FloatArray) -> FloatArray:
+    """`[T]` at 48 kHz, heard at 16 kHz."""
+    return resample(samples, SAMPLE_RATE_HZ, PESQ_RATE_HZ)
+
+
+@once_per_pair
 def pesq_wb(estimate: FloatArray, reference: FloatArray) -> float:
     """PESQ-WB as MOS-LQO, about 1.04 to 4.64, higher is better. `[T]` at 48 kHz; listens at 16 kHz.
 
@@ -39,13 +47,10 @@ def pesq_wb(estimate: FloatArray, reference: FloatArray) -> float:
     of at most 20 s and the mean of the pieces counts; a piece in which the reference pauses is left out. Deaf above
     7 kHz and to level; made for telephone codecs, and blind to what a restorer adds above them.
     """
-    if importlib.util.find_spec("pesq") is None:
-        raise NotComputableError(PESQ_COMMAND)
+    require_package("pesq", PESQ_COMMAND)
     require_speech(estimate, reference)
-    wanted = resample(reference, SAMPLE_RATE_HZ, PESQ_RATE_HZ)
-    given = resample(estimate, SAMPLE_RATE_HZ, PESQ_RATE_HZ)
-    count = -(-len(wanted) // (PESQ_PIECE_S * PESQ_RATE_HZ))
-    pieces = zip(np.array_split(wanted, count), np.array_split(given, count), strict=True)
+    wanted, given = at_16_khz(reference), at_16_khz(estimate)
+    pieces = zip(*(equal_pieces(x, PESQ_PIECE_S * PESQ_RATE_HZ) for x in (wanted, given)), strict=True)
     speech_db = to_db(active_rms(wanted)) - PAUSE_DB
     return float(np.mean(_pesq_pieces([(w, g) for w, g in pieces if to_db(active_rms(w)) > speech_db])))
 
@@ -81,16 +86,15 @@ def estoi(estimate: FloatArray, reference: FloatArray) -> float:
     384 ms, pauses of the reference left out. Deaf above 5 kHz, to level, and to pauses. Less than 0.4 s of speech has
     no value (the package would return 0.00001 and warn).
     """
-    if importlib.util.find_spec("pystoi") is None:
-        raise NotComputableError(ESTOI_COMMAND)
+    require_package("pystoi", ESTOI_COMMAND)
     if len(reference) < ESTOI_SHORTEST_S * SAMPLE_RATE_HZ:
         raise NotComputableError(f"shorter than {ESTOI_SHORTEST_S} s")
     require_speech(estimate, reference)
-    from pystoi import stoi
-
     wanted = resample(reference, SAMPLE_RATE_HZ, ESTOI_RATE_HZ)
     given = resample(estimate, SAMPLE_RATE_HZ, ESTOI_RATE_HZ)
-    with warnings.catch_warnings():
+    with failures_of("pystoi"), warnings.catch_warnings():
+        from pystoi import stoi
+
         warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
         try:
             return float(stoi(wanted, given, ESTOI_RATE_HZ, extended=True))

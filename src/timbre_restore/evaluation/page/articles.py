@@ -93,10 +93,11 @@ def _blind_panel(systems: list[str]) -> str:
 def _article(evaluation: Evaluation, item: ItemResult) -> str:
     assert item.clip is not None
     rows = []
+    shown_metrics = words.whole(evaluation.metrics)
     for system in evaluation.systems:
-        values = [words.number(metric, item.value(system, metric.key)) for metric in evaluation.metrics]
+        values = [words.number(metric, item.value(system, metric.key)) for metric in shown_metrics]
         rows.append([escape(system), *values])
-    columns = ["", *(escape(words.title(metric)) for metric in evaluation.metrics)]
+    columns = ["", *(escape(words.title(metric)) for metric in shown_metrics)]
     order = [name for name in _systems(evaluation) if name in item.clip.sounds]
     signals = {name: _decoded(item.clip.sounds[name]) for name in order}
     peak = max(peak_power(samples) for samples in signals.values())

@@ -11,6 +11,7 @@ from timbre_restore.evaluation import summary, words
 from timbre_restore.evaluation.breakdown import breakdowns
 from timbre_restore.evaluation.curve import advantage, mean_curve
 from timbre_restore.evaluation.results import DEGRADED, Evaluation, ItemResult
+from timbre_restore.metrics import Metric
 from timbre_restore.pages import Line, curves, table
 
 ROW_LIMIT = 2_000
@@ -20,15 +21,9 @@ def means(evaluation: Evaluation) -> str:
     """Systems side by side, and how the restored one differs from the suppressor."""
     name = evaluation.restored
     columns = ["", *(escape(system) for system in evaluation.systems), f"{escape(name)} − degraded", ""]
-    rows = []
-    for metric in evaluation.metrics:
-        values = [words.number(metric, summary.mean(evaluation, system, metric.key)) for system in evaluation.systems]
-        found = summary.difference(evaluation, name, metric.key)
-        said = words.verdict(metric, found) if found else ""
-        mark = {"better": "good", "worse": "bad"}.get(said, "even")
-        arrow, way = ("↓", "lower is better") if metric.better == "lower" else ("↑", "higher is better")
-        title = f'{escape(words.title(metric))} <small title="{way}">{arrow}</small>'
-        rows.append([title, *values, f'{words.change(metric, found)}</td><td class="{mark}">{said}'])
+    rows = [_row(evaluation, name, metric) for metric in words.whole(evaluation.metrics)]
+    banded = [_row(evaluation, name, metric) for metric in evaluation.metrics if words.is_of_band(metric)]
+    bands = f"<details><summary>By band</summary>{table(columns, banded)}</details>\n" if banded else ""
     count = len(summary.common(evaluation))
     note = (
         f"Mean of {count} items against clean, where every system has the value; ↓ lower is better, ↑ higher is "
@@ -37,8 +32,17 @@ def means(evaluation: Evaluation) -> str:
     return (
         f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} Over-suppression: share of the voice's active cells "
         f"that lie more than 10 dB too low; residual noise: more than 10 dB too high. {words.WORSE} {words.DEAF}"
-        "</small></p>\n"
+        f"</small></p>\n{bands}"
     )
+
+
+def _row(evaluation: Evaluation, name: str, metric: Metric) -> list[str]:
+    values = [words.number(metric, summary.mean(evaluation, system, metric.key)) for system in evaluation.systems]
+    found = summary.difference(evaluation, name, metric.key)
+    said = words.verdict(metric, found) if found else ""
+    mark = {"better": "good", "worse": "bad"}.get(said, "even")
+    title = f"{escape(words.title(metric))} <small>{words.ARROWS[metric.better]}</small>"
+    return [title, *values, f'{words.change(metric, found)}</td><td class="{mark}">{said}']
 
 
 def operating_curve(evaluation: Evaluation) -> str:

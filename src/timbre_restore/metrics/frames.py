@@ -1,0 +1,35 @@
+"""Power spectra in blocks: ten minutes at 48 kHz as one array of frames would take gigabytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import FloatArray, stft
+
+BLOCK_FRAMES = 1024
+
+Powers = NDArray[np.float64]
+
+
+def power_blocks(samples: FloatArray, window: int, hop: int) -> Iterator[Powers]:
+    """Power `[F, N]` of consecutive blocks of Hann frames; together the frames of `stft`, whatever the length."""
+    count = 1 + max(0, len(samples) - window) // hop
+    for first in range(0, count, BLOCK_FRAMES):
+        last = min(first + BLOCK_FRAMES, count) - 1
+        spectrum = stft(samples[first * hop : last * hop + window], window, hop)
+        yield spectrum.real**2 + spectrum.imag**2
+
+
+def framed(samples: NDArray[np.float64], window: int, hop: int, count: int) -> Iterator[NDArray[np.float64]]:
+    """Blocks `[N, window]` of the first `count` frames of `[T]`, as views."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop][:count]
+    for first in range(0, count, BLOCK_FRAMES):
+        yield frames[first : first + BLOCK_FRAMES]
+
+
+def equal_pieces(samples: FloatArray, longest: int) -> list[FloatArray]:
+    """`[T]` in as few pieces of nearly one length as stay within `longest` samples each."""
+    return np.array_split(samples, max(1, -(-len(samples) // longest)))
