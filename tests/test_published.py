@@ -11,7 +11,7 @@ from timbre_restore.audio import write_audio
 from timbre_restore.corpus.table import write_table
 from timbre_restore.corpus.writing.manifest import ITEM_COLUMNS
 from timbre_restore.errors import CorpusError
-from timbre_restore.evaluation import Item, items_from_list, items_from_pairs, load_item, recordings_in
+from timbre_restore.evaluation import Item, items_from_list, items_from_pairs, items_from_recordings, load_item
 from timbre_restore.evaluation.published import dns_facts
 
 SOUND = np.sin(np.arange(4800) / 20).astype(np.float32)
@@ -100,9 +100,9 @@ def test_names_of_dns_say_what_they_say(stem: str, facts: dict[str, object]) -> 
 def test_a_blind_folder_is_recordings_and_no_pairs(tmp_path: Path) -> None:
     put(tmp_path / "noreverb_clnsp1003_munching_170467_1_snr6_tl-25_fileid_235.wav", tmp_path / "real.flac")
     (tmp_path / "README.md").write_text("no sound")
-    found = recordings_in(tmp_path)
+    found = items_from_recordings(tmp_path)
     assert [(r.stem, r.facts.get("snr_db")) for r in found][-1] == ("real", None)
-    assert found[0].facts["snr_db"] == 6.0
+    assert found[0].facts["snr_db"] == 6.0 and all(item.clean is None for item in found)
     with pytest.raises(CorpusError, match="without a clean side, which can't be scored"):
         items_from_pairs(tmp_path)
 

@@ -242,3 +242,19 @@ def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:
     assert first.strength is not None and first.identity == Restoring.of("x", None, first.strength, None).identity
     assert first.identity != Restoring.of("restored", None, 0.9, None).identity
     assert first.identity != Restoring.of("restored", None, None, FULL).identity
+
+
+def test_without_a_reference_only_what_needs_none_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(2):
+        write_audio(tmp_path / "heard" / f"call{seed}.wav", voice(1.5, seed=seed) + noise(1.5, level=0.02), RATE)
+    page, scores = tmp_path / "page.html", tmp_path / "scores.json"
+    command = ["evaluate", "--recordings", str(tmp_path / "heard"), "--limits", "24", "--no-cache", "--jobs", "1"]
+    assert main([*command, "--html", str(page), "--json", str(scores)]) == 0
+    report = json.loads(scores.read_text())
+    keys = set(report["systems"]["restored"]["mean"])
+    assert keys == {"dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808"} and report["curve"] == {}
+    assert report["worse"]["restored"]["judged"] == 0
+    text = page.read_text(encoding="utf-8")
+    assert "What was lost and what came back can" in text and text.count("<audio") == 2 * 4
+    assert "what came back" in text and "Operating curve" not in text
+    assert "2 recordings without a reference" in text and "Traceback" not in capsys.readouterr().err

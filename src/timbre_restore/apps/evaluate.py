@@ -30,6 +30,9 @@ def evaluate(
     list_file: Annotated[
         Path | None, typer.Option("--list", metavar="FILE", help="A corpus list, lines 'degraded|clean'.")
     ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder of noisy recordings without clean ones.")
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]ONNX", help="An exported model, the packaged one without it; several with names."),
@@ -63,7 +66,7 @@ def evaluate(
     """Score noisy, degraded and restored."""
     settings = settings_of(configure(config, overrides))
     metrics = _metrics(metric)
-    items = _items(pairs, list_file)
+    items = _items(pairs, list_file, recordings)
     check_targets({"--json": json, "--html": html})
     if html is not None and importlib.util.find_spec("matplotlib") is None:
         # Said before an hour of scoring, not after it.
@@ -109,14 +112,17 @@ def _metrics(names: list[str] | None) -> tuple[Metric, ...]:
         raise ConfigError([f"--metric: {exc}"]) from exc
 
 
-def _items(pairs: Path | None, list_file: Path | None) -> list[Item]:
-    from timbre_restore.evaluation import items_from_list, items_from_pairs
+def _items(pairs: Path | None, list_file: Path | None, recordings: Path | None) -> list[Item]:
+    from timbre_restore.evaluation import items_from_list, items_from_pairs, items_from_recordings
 
-    if pairs is not None and list_file is None:
-        return items_from_pairs(pairs)
-    if list_file is not None and pairs is None:
-        return items_from_list(list_file)
-    raise ConfigError(["evaluate: expected one of --pairs DIR and --list FILE; give the folder or the list to score."])
+    readers = ((items_from_pairs, pairs), (items_from_list, list_file), (items_from_recordings, recordings))
+    given = [(read, place) for read, place in readers if place is not None]
+    if len(given) != 1:
+        raise ConfigError(
+            ["evaluate: expected one of --pairs DIR, --list FILE and --recordings DIR; give what is to be scored."]
+        )
+    ((read, place),) = given
+    return read(place)
 
 
 def _restoring(models: list[str] | None, strength: float | None, inside: SuppressorSettings | None) -> list[System]:

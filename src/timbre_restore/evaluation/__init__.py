@@ -4,9 +4,8 @@ from timbre_restore.evaluation.breakdown import Group, breakdowns
 from timbre_restore.evaluation.cache import Cache
 from timbre_restore.evaluation.curve import advantage, mean_curve
 from timbre_restore.evaluation.evaluate import Progress, evaluate
-from timbre_restore.evaluation.items import Item, items_from_list, items_from_pairs, load_item
+from timbre_restore.evaluation.items import Item, items_from_list, items_from_pairs, items_from_recordings, load_item
 from timbre_restore.evaluation.page import write_page
-from timbre_restore.evaluation.published import Recording, recordings_in
 from timbre_restore.evaluation.report import as_json, write_report
 from timbre_restore.evaluation.results import Clip, Evaluation, Failure, ItemResult, Point, SystemResult
 from timbre_restore.evaluation.statistics import interval
@@ -27,7 +26,6 @@ __all__ = [
     "Limited",
     "Point",
     "Progress",
-    "Recording",
     "Restoring",
     "Source",
     "Suppressing",
@@ -42,11 +40,11 @@ __all__ = [
     "interval",
     "items_from_list",
     "items_from_pairs",
+    "items_from_recordings",
     "load_item",
     "mean",
     "mean_curve",
     "missing",
-    "recordings_in",
     "summary_table",
     "worse",
     "write_page",

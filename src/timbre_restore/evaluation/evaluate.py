@@ -31,11 +31,13 @@ def evaluate(
 ) -> Evaluation:
     """Score noisy, degraded and the systems against clean on every item, in `jobs` processes.
 
-    An item that names a degraded file uses it; `source` makes the others'. What `cache` holds is not judged again.
-    Raises `CorpusError` when there is nothing to do or an item has neither, `AudioFileError` for a file that can't be
-    read.
+    Items without a clean file get the metrics that need none. An item that names a degraded file uses it; `source`
+    makes the others'. What `cache` holds is not judged again. Raises `CorpusError` when there is nothing to do or an
+    item has neither, `AudioFileError` for a file that can't be read.
     """
     _check(items, source, systems)
+    if all(item.clean is None for item in items):
+        metrics = [metric for metric in metrics if not metric.needs_reference]
     desk = Desk(source, tuple(systems), tuple(metrics), cache, with_clips)
     results: dict[int, ItemResult] = {}
     for number, result in judge_all(desk, items, jobs):

@@ -21,7 +21,7 @@ from timbre_restore.audio import (
 )
 from timbre_restore.errors import AudioFileError, CorpusError
 from timbre_restore.evaluation.facts import Facts, corpus_facts, facts_beside
-from timbre_restore.evaluation.published import partner_names, published_facts, sides_of
+from timbre_restore.evaluation.published import dns_facts, partner_names, published_facts, sides_of
 
 SHOWN_PROBLEMS = 10
 
@@ -32,7 +32,8 @@ class Item:
 
     stem: str
     noisy: Path
-    clean: Path
+    clean: Path | None
+    """None where there is nothing to hold an output against."""
     degraded: Path | None = None
     facts: Facts = field(default_factory=dict, hash=False)
     """Speaker, noise, `snr_db`, room and the like, where they are known: what results are broken down by."""
@@ -40,10 +41,10 @@ class Item:
 
 @dataclass(frozen=True)
 class ItemAudio:
-    """The signals of an item as `[T]` at 48 kHz, and the rate in hertz at which its clean file was stored."""
+    """The signals of an item as `[T]` at 48 kHz, and the rate in hertz at which it was stored."""
 
     noisy: FloatArray
-    clean: FloatArray
+    clean: FloatArray | None
     degraded: FloatArray | None
     native_rate_hz: int
 
@@ -110,11 +111,23 @@ def items_from_list(list_file: Path) -> list[Item]:
     return items
 
 
+def items_from_recordings(folder: Path) -> list[Item]:
+    """Sound files of one folder, sorted, without a clean side: blind sets, or whatever people have."""
+    found = _audio_by_stem(folder, folder)
+    if not found:
+        raise CorpusError(f"{folder}: holds no sound file; put {' or '.join(AUDIO_SUFFIXES)} files into it.")
+    told, problems = facts_beside(folder)
+    _raise(f"{folder}: its table of what is known can't be read", problems)
+    return [Item(stem, path, None, facts={**dns_facts(stem), **told.get(stem, {})}) for stem, path in found.items()]
+
+
 def load_item(item: Item) -> ItemAudio:
     """Read an item's files as 48 kHz mono (first channel). A corpus item's noisy tail is cut off.
 
     Raises `AudioFileError` for what can't be read, `CorpusError` when the lengths differ all the same.
     """
+    if item.clean is None:
+        return ItemAudio(read_mono(item.noisy), None, None, read_info(item.noisy).sample_rate_hz)
     if item.degraded and (samples := packed_segment(item.degraded, item.clean)):
         stored = [read_stored(path, samples) for path in (item.noisy, item.clean, item.degraded)]
         return ItemAudio(stored[0], stored[1], stored[2], SAMPLE_RATE_HZ)
@@ -146,12 +159,13 @@ def _expected(side: Path, folder: Path) -> str:
     if loose and not side.parent.joinpath("clean").is_dir():
         return (
             f"{folder} holds recordings without a clean side, which can't be scored against one; "
-            "restore them with 'timbre-restore restore' and listen"
+            "give it with --recordings instead"
         )
     return f"{folder} must hold noisy/ and clean/ with files of equal names"
 
 
 def _mismatch(item: Item) -> str:
+    assert item.clean is not None
     try:
         noisy, clean = read_info(item.noisy), read_info(item.clean)
     except AudioFileError as exc:

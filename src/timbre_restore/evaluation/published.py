@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from timbre_restore.audio import AUDIO_SUFFIXES
 from timbre_restore.evaluation.facts import Facts, as_facts
 
 SIDES = (("noisy", "clean"), ("noisy_testset_wav", "clean_testset_wav"))
@@ -33,15 +31,6 @@ _DNS_NAME = re.compile(
 )
 # A sound of Freesound is 'traffic_248091_3'; one of AudioSet has the name of its video, which says nothing.
 _FREESOUND = re.compile(r"([a-z]+(?:_[a-z]+)*)_\d+.*")
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A recording without a clean side: it can be restored and listened to, not scored against anything."""
-
-    stem: str
-    noisy: Path
-    facts: Facts = field(default_factory=dict, hash=False)
 
 
 def sides_of(folder: Path) -> tuple[Path, Path]:
@@ -70,12 +59,6 @@ def published_facts(folder: Path, noisy: Path, stems: Iterable[str]) -> dict[str
         return {stem: _voicebank(stem) | logged.get(stem, {}) for stem in names}
     room = ROOMS.get(folder.name, "")
     return {stem: facts for stem in names if (facts := dns_facts(stem, room))}
-
-
-def recordings_in(folder: Path) -> list[Recording]:
-    """The recordings of a blind set, sorted: sound files of one folder, without a clean side."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES)
-    return [Recording(path.stem, path, dns_facts(path.stem)) for path in files]
 
 
 def dns_facts(stem: str, room: str = "") -> Facts:

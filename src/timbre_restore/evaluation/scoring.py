@@ -1,6 +1,7 @@
 """One item: its signals, every system's output, and the scores.
 
-One gain per item, from its clean file, goes to all its signals before anything is measured.
+One gain per item, from its clean file (from the noisy one, where there is none), goes to all its signals before
+anything is measured.
 
 Time: every output must start with its input. The lag of `degraded` is measured against `noisy`, that of a system
 against `degraded`; any other than 0 is a failure of ours and stays in the scores. A foreign system may be late: its
@@ -26,7 +27,7 @@ from timbre_restore.evaluation.curve import of_limits, of_strengths
 from timbre_restore.evaluation.items import Item, ItemAudio, load_item
 from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, ItemResult, Judged, Point, SystemResult
 from timbre_restore.evaluation.systems import MissingOutputError, Run, Source, Suppress, System
-from timbre_restore.metrics import Metric, Score, is_silent, item_gain, score_pair
+from timbre_restore.metrics import Metric, Score, is_silent, item_gain, score_alone, score_pair
 from timbre_restore.metrics.sharing import sharing
 
 CLIP_SECONDS = 5.0
@@ -88,9 +89,10 @@ class _Case:
     def __init__(self, judge: Judge, item: Item) -> None:
         self.judge, self.desk, self.item = judge, judge.desk, item
         self.audio: ItemAudio = load_item(item)
-        self.gain = np.float32(item_gain(self.audio.clean))
-        self.clean = self.audio.clean * self.gain
-        self.start = _loudest_start(self.audio.clean)
+        voice = self.audio.noisy if self.audio.clean is None else self.audio.clean
+        self.gain = np.float32(item_gain(voice))
+        self.clean = None if self.audio.clean is None else self.audio.clean * self.gain
+        self.start, self.samples = _loudest_start(voice), len(voice)
         self._kept_levels: dict[str, FloatArray] = {}
 
     @cached_property
@@ -116,7 +118,7 @@ class _Case:
 
     def result(self) -> ItemResult:
         # What is shared is held: of a long item that would be more than it saves.
-        with sharing() if len(self.clean) <= SHARED_SECONDS * SAMPLE_RATE_HZ else nullcontext():
+        with sharing() if self.samples <= SHARED_SECONDS * SAMPLE_RATE_HZ else nullcontext():
             return self._result()
 
     def _result(self) -> ItemResult:
@@ -128,10 +130,10 @@ class _Case:
                 widest = max(widest, judged.bandwidth_hz)
             if judged.sound:
                 sounds[name] = judged.sound
-        if self.desk.with_clips:
+        if self.desk.with_clips and self.audio.clean is not None:
             sounds[CLEAN] = self._excerpt(self.audio.clean)
         clip = Clip(self.start / SAMPLE_RATE_HZ, sounds) if self.desk.with_clips else None
-        seconds = len(self.clean) / SAMPLE_RATE_HZ
+        seconds = self.samples / SAMPLE_RATE_HZ
         return ItemResult(self.item.stem, seconds, results, self.item.facts, self._remarks(widest), clip)
 
     def _judged(self, name: str, system: System | None) -> Judged:
@@ -184,10 +186,10 @@ class _Case:
         rate = self.audio.native_rate_hz
         deaf = {m.key: _too_low(m, rate) for m in metrics if rate < m.needs_rate_hz}
         heard = [m for m in metrics if m.key not in deaf]
-        return score_pair(given, self.clean, heard) | deaf
+        return (score_alone(given, heard) if self.clean is None else score_pair(given, self.clean, heard)) | deaf
 
     def _curve(self, given: FloatArray | None, name: str, system: System | None) -> Sequence[Point]:
-        if given is None or is_silent(self.audio.clean):
+        if given is None or self.clean is None or is_silent(self.clean):
             return ()
         if name == DEGRADED:
             return of_limits(self._levelled(NOISY, self.audio.noisy), given, self.clean)
@@ -202,7 +204,8 @@ class _Case:
         return target.getvalue()
 
     def _remarks(self, widest_hz: int) -> Sequence[str]:
-        ends = bandwidth_hz(self.audio.clean, SAMPLE_RATE_HZ) if not is_silent(self.audio.clean) else 0
+        clean = self.audio.clean
+        ends = bandwidth_hz(clean, SAMPLE_RATE_HZ) if clean is not None and not is_silent(clean) else 0
         if ends and widest_hz > ends + FULLER_HZ and widest_hz > 8000:
             return (f"the reference ends at {ends / 1000:.1f} kHz, an output goes on to {widest_hz / 1000:.1f} kHz",)
         return ()

@@ -67,6 +67,11 @@ def verdict(metric: Metric, found: summary.Difference) -> str:
 
 def sentence(evaluation: Evaluation) -> str:
     """What was measured on these items, in the order of the metrics, and no more than that."""
+    if not any(metric.needs_reference for metric in evaluation.metrics):
+        return (
+            f"{len(evaluation.items)} recordings without a reference. What was lost and what came back can't be "
+            "measured on them; a model of a listener, deaf above 8 kHz, can be asked how they sound. Listen."
+        )
     name = evaluation.restored
     by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
     voices: int | None = None
@@ -99,6 +104,8 @@ def unclaimed(evaluation: Evaluation) -> list[str]:
     deaf = [metric.name for metric in evaluation.metrics if metric.remark]
     if deaf:
         found.append(f"{', '.join(deaf)} hear nothing above 8 kHz, so they say nothing of what comes back up there.")
+    if any(metric.key.startswith("dnsmos") for metric in evaluation.metrics):
+        found.append("DNSMOS rewards what sounds clean, be it invented: alone it proves no restoration.")
     fuller = [item for item in evaluation.items if item.remarks]
     if fuller:
         found.append(
@@ -118,7 +125,7 @@ def worse_sentence(evaluation: Evaluation, system: str) -> str:
     """'restored: 3 of 48 items got worse (2 by PESQ, 1 by over-suppression).'"""
     found = summary.worse(evaluation, system)
     if not found.judged:
-        return f"{system}: no item could be judged worse or not."
+        return f"{system}: whether an item got worse can't be said without PESQ and over-suppression."
     why = f" ({found.by_pesq} by PESQ, {found.by_osr} by over-suppression)" if found.stems else ""
     limits = f" PESQ is n/a for {found.judged_without_pesq} of them." if found.judged_without_pesq else ""
     return f"{system}: {len(found.stems)} of {found.judged} items got worse{why}.{limits}"
