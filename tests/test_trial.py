@@ -202,6 +202,16 @@ def test_the_verb_says_verdict_and_prediction(corpus: Path, tmp_path: Path, caps
 
 
 @pytest.mark.usefixtures("one_epoch")
+def test_logs_are_predicted_for_the_length_that_the_run_will_have(corpus: Path, tmp_path: Path) -> None:
+    sizes = []
+    for more in ([], ["--set", "training.steps=3"]):
+        path = tmp_path / "trial.json"
+        assert main(line(["train", "--trial", "--json", str(path), *more], corpus, tmp_path / "run")) == 0
+        sizes.append(json.loads(path.read_text())["prediction"]["log and curves on disk"])
+    assert sizes[0] == pytest.approx(60 * sizes[1], rel=0.1), "60 epochs, and one of three steps"
+
+
+@pytest.mark.usefixtures("one_epoch")
 def test_the_verb_fails_with_its_own_status(
     corpus: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

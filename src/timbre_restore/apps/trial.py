@@ -90,8 +90,8 @@ def _prediction(config: Config, trial: Trial) -> Report:
     if times is None:
         report.fact("prediction", "the whole run", "not made, because the trial failed")
         return report
-    check_duration(corpus, run_on_machine(config), lambda: Timing(**asdict(times)), report)
-    logs = trial.log_bytes_per_epoch * config.training.epochs
+    epochs = check_duration(corpus, run_on_machine(config), lambda: Timing(**asdict(times)), report)
+    logs = trial.log_bytes_per_epoch * math.ceil(config.training.epochs if epochs is None else epochs)
     report.fact("prediction", "log and curves on disk", f"about {logs / 1e6:.0f} MB", logs)
     return report
 

@@ -104,20 +104,23 @@ def check_machine(corpus: Corpus, run: Run, report: Report) -> None:
             )
 
 
-def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None, report: Report) -> None:
-    """Steps per second and hours of the run, from a trial; said and not failed where none can be made."""
+def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None, report: Report) -> float | None:
+    """Steps per second and hours of the run, from a trial; said and not failed where none can be made.
+
+    Comes back with the epochs that the run will have.
+    """
     if trial is None:
-        return
+        return None
     if not report.ready:
         report.fact("prediction", "trial", "not made, because the corpus is not ready")
-        return
+        return None
     try:
         found = trial()
     except (TimbreRestoreError, ImportError, RuntimeError, OSError) as exc:
         reason = " ".join(str(exc).split())
         report.fact("prediction", "trial", f"not made: {reason}")
         report.warn("trial", f"the trial could not be made: {reason}")
-        return
+        return None
     steps = -(-corpus.items["train"] // run.batch_size)
     _say_needs(run, found, report)
     if found.not_finite:
@@ -131,13 +134,17 @@ def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None,
     per_epoch = steps * np.stack([plain, gan]) + batches * found.validation_s
     with_gan = run.gan_epochs / run.epochs
     epoch_s = (1.0 - with_gan) * per_epoch[0] + with_gan * per_epoch[1]
+    epochs = float(run.epochs)
     if run.hours is not None:
+        epochs = float(run.hours * 3600.0 / epoch_s[0])
         _say_interval(report, f"{run.hours:g} hours", run.hours * 3600.0 / epoch_s, "epochs")
     elif run.steps is not None:
+        epochs = run.steps / steps
         _say_interval(report, f"{run.steps} steps", run.steps / steps * epoch_s / 3600.0, "hours")
     else:
         _say_interval(report, f"{run.epochs} epochs of {steps} steps", run.epochs * epoch_s / 3600.0, "hours")
     _say_waiting(found, report)
+    return epochs
 
 
 def _say_needs(run: Run, found: Timing, report: Report) -> None:
