@@ -16,6 +16,7 @@ from tests.voices import RATE, noise, voice
 from timbre_restore.audio import FloatArray, active_rms, from_db, read_mono, resample, rms, to_db
 from timbre_restore.metrics import (
     DEFAULT_SET,
+    SETS,
     Metric,
     NotComputableError,
     Score,
@@ -33,6 +34,7 @@ from timbre_restore.metrics.cells import band_cells, band_layout
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
 RATES = [metric for metric in DEFAULT_SET if metric.unit == "%"]
+QUICK = [metric for metric in SETS["core"] if metric.key not in ("pesq", "estoi")]
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason=perceptual.PESQ_COMMAND)
 needs_pystoi = pytest.mark.skipif(importlib.util.find_spec("pystoi") is None, reason=perceptual.ESTOI_COMMAND)
 
@@ -112,13 +114,13 @@ def slow_si_sdr(estimate: FloatArray, reference: FloatArray) -> float:
     return 10 * math.log10(signal / math.fsum((a * y - x) ** 2 for x, y in zip(e, r, strict=True)))
 
 
-@pytest.mark.parametrize("seed", [1, 3, 5, 6])
+@pytest.mark.parametrize("seed", range(20))
 def test_rates_equal_the_definition_cell_by_cell(seed: int) -> None:
     estimate, reference = random_pair(seed)
     for above_hz in (0.0, 8_000.0):
         over, residual = slow_rates(estimate, reference, above_hz)
         found = cell_rates(estimate, reference, above_hz=above_hz)
-        assert 0.02 < over < 0.98 and residual > 0.0, "a pair that exercises both rates"
+        assert over + residual > 0.02, "a pair that crosses the margins"
         assert found.oversuppressed == pytest.approx(over, abs=1e-9)
         assert found.residual == pytest.approx(residual, abs=1e-9)
         scores = score_pair(estimate, reference, RATES)
@@ -126,7 +128,7 @@ def test_rates_equal_the_definition_cell_by_cell(seed: int) -> None:
         assert [scores[key].value for key in keys] == pytest.approx([over, residual], abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", [1, 3, 5, 6])
+@pytest.mark.parametrize("seed", range(20))
 def test_distances_equal_the_definition(seed: int) -> None:
     estimate, reference = random_pair(seed)
     assert log_spectral_distance(estimate, reference) == pytest.approx(slow_lsd(estimate, reference), abs=1e-9)
@@ -145,16 +147,16 @@ def test_bands_hold_every_bin_to_20_khz_once_and_the_upper_ones_start_at_8_khz()
 
 def test_an_identical_pair_is_perfect() -> None:
     clean = voice(3)
-    scores = score_pair(clean, clean, [m for m in DEFAULT_SET if m.key not in ("pesq", "estoi")])
+    scores = score_pair(clean, clean, QUICK)
     assert {key: score.value for key, score in scores.items()} == {
         "osr": 0.0, "osr_hf": 0.0, "resid": 0.0, "resid_hf": 0.0, "lsd": 0.0, "sisdr": 100.0,
     }  # fmt: skip
 
 
 def test_the_default_set_has_the_agreed_keys_and_says_who_is_deaf() -> None:
-    assert [m.key for m in DEFAULT_SET] == ["osr", "osr_hf", "resid", "resid_hf", "lsd", "sisdr", "pesq", "estoi"]
-    assert {m.key: m.remark for m in DEFAULT_SET if m.remark} == {"pesq": "at 16 kHz", "estoi": "at 10 kHz"}
-    assert [m.key for m in DEFAULT_SET if m.better == "higher"] == ["sisdr", "pesq", "estoi"]
+    assert [m.key for m in DEFAULT_SET[:8]] == ["osr", "osr_hf", "resid", "resid_hf", "lsd", "sisdr", "pesq", "estoi"]
+    assert {m.key: m.remark for m in DEFAULT_SET[:8] if m.remark} == {"pesq": "at 16 kHz", "estoi": "at 10 kHz"}
+    assert [m.key for m in DEFAULT_SET[:8] if m.better == "higher"] == ["sisdr", "pesq", "estoi"]
 
 
 def filtered(samples: FloatArray, gain_db: float, from_hz: float, to_hz: float) -> FloatArray:
@@ -226,20 +228,20 @@ def test_a_silent_reference_is_not_available_for_a_reason(samples: int) -> None:
     silence, sound = np.zeros(samples, np.float32), noise(1)[:samples]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scores = score_pair(sound, silence, DEFAULT_SET)
+        scores = score_pair(sound, silence, [m for m in DEFAULT_SET if m.needs_reference])
     assert all(score.value is None and score.reason for score in scores.values())
 
 
 def test_a_silent_output_is_wholly_over_suppressed() -> None:
     clean = voice(1)
-    scores = score_pair(np.zeros_like(clean), clean, DEFAULT_SET)
+    scores = score_pair(np.zeros_like(clean), clean, SETS["core"])
     assert scores["osr"].value == scores["osr_hf"].value == 1.0 and scores["resid"].value == 0.0
     assert scores["sisdr"] == Score(None, "the output is silent")
 
 
 def test_a_tenth_of_a_second_gives_numbers_or_reasons() -> None:
     clean = voice(1)[24_000:28_800]
-    scores = score_pair(clean * np.float32(0.5), clean, DEFAULT_SET)
+    scores = score_pair(clean * np.float32(0.5), clean, SETS["core"])
     assert scores["osr"].value == 0.0 and scores["estoi"].reason
     assert all((score.value is None) == bool(score.reason) for score in scores.values())
 
@@ -248,11 +250,11 @@ def test_nan_in_the_output_is_a_reason_and_unequal_lengths_are_refused() -> None
     clean = voice(1)
     broken = clean.copy()
     broken[7] = np.nan
-    assert {s.reason for s in score_pair(broken, clean, DEFAULT_SET).values()} == {
+    assert {s.reason for s in score_pair(broken, clean, SETS["core"]).values()} == {
         "the output holds NaN or infinite samples"
     }
     with pytest.raises(ValueError, match="one length"):
-        score_pair(clean[:-1], clean, DEFAULT_SET)
+        score_pair(clean[:-1], clean, SETS["core"])
 
 
 def test_an_infinite_result_is_not_available() -> None:
@@ -270,7 +272,7 @@ def test_a_reference_from_a_lower_rate_is_not_judged_on_its_rounding() -> None:
 def test_an_absent_package_is_a_reason_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "pystoi", None)
-    scores = score_pair(voice(1), voice(1), DEFAULT_SET)
+    scores = score_pair(voice(1), voice(1), SETS["core"])
     assert scores["pesq"] == Score(None, "pip install pesq (needs a C compiler)")
     assert scores["estoi"] == Score(None, "pip install 'timbre-restore[eval]'")
 
@@ -307,7 +309,7 @@ def test_a_crash_of_pesq_costs_one_value(monkeypatch: pytest.MonkeyPatch, tmp_pa
     crash = tmp_path / "crash.py"
     crash.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     monkeypatch.setattr(perceptual, "_WORKER", crash)
-    scores = score_pair(voice(1), voice(1), DEFAULT_SET)
+    scores = score_pair(voice(1), voice(1), SETS["core"])
     assert scores["pesq"] == Score(None, "PESQ's process died of SIGSEGV")
     assert scores["osr"].value == 0.0
     crash.write_text("raise ImportError('no such symbol')\n")
@@ -368,7 +370,7 @@ def test_the_rates_see_what_the_suppressor_takes_from_real_voices(shared_data: P
 def test_the_metrics_load_no_optional_package() -> None:
     code = (
         "import sys, timbre_restore.metrics, timbre_restore.evaluation\n"
-        "late = {'torch', 'pesq', 'pystoi', 'scipy', 'matplotlib', 'PIL'} & set(sys.modules)\n"
+        "late = {'torch', 'pesq', 'pystoi', 'scipy', 'matplotlib', 'PIL', 'librosa', 'speechmos'} & set(sys.modules)\n"
         "sys.exit(str(late) if late else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

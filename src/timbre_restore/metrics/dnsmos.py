@@ -6,8 +6,9 @@ Its Python part would bring librosa and requests along for one mel spectrogram, 
 core; a test holds this version equal to it.
 
 The procedure is the package's: at 16 kHz, windows of 9.01 s every second, the mean of them; a shorter recording is
-repeated until it fills one window, so below 9.01 s the repetition is heard too. Both networks follow the level, so
-each signal is brought to −26 dBFS of active speech by itself.
+repeated until it fills one window, so below 9.01 s the repetition is heard too. Two differences: the package skips
+some windows of a recording over 16 s by a rounding error, this does not; and a long recording is sampled by 20 windows
+spread evenly. Both networks follow the level, so each signal is brought to −26 dBFS of active speech by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import FloatArray
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray
 from timbre_restore.metrics.base import item_gain, require_speech
 from timbre_restore.metrics.mel import mel_filters
 from timbre_restore.metrics.perceptual import PESQ_RATE_HZ, at_16_khz
@@ -29,6 +30,10 @@ from timbre_restore.metrics.sharing import NotComputableError, failures_of, once
 
 RATE_HZ = PESQ_RATE_HZ
 WINDOW_SAMPLES = 144_160
+# Repeated a hundred times, a fragment is a buzz and no speech.
+SHORTEST_S = 0.5
+# A window costs as much as all other metrics of ten seconds together.
+MOST_WINDOWS = 20
 COMMAND = "pip install speechmos==0.0.1.1"
 # Raw outputs to ratings, by the package: the coefficients of x², x and 1.
 SIG = (-0.08397278, 1.22083953, 0.0052439)
@@ -51,6 +56,8 @@ class Dnsmos:
 def dnsmos(estimate: FloatArray) -> Dnsmos:
     """All four ratings of a recording `[T]` at 48 kHz."""
     require_package("speechmos", COMMAND)
+    if len(estimate) < SHORTEST_S * SAMPLE_RATE_HZ:
+        raise NotComputableError(f"shorter than {SHORTEST_S} s")
     require_speech(estimate)
     level = np.float32(item_gain(estimate))
     with failures_of("DNSMOS"):
@@ -63,13 +70,19 @@ def dnsmos_at_16_khz(samples: FloatArray) -> Dnsmos:
     while len(samples) < WINDOW_SAMPLES:
         samples = np.concatenate([samples, samples])
     ratings = []
-    for second in range(max(1, len(samples) // RATE_HZ - 9)):  # the package's count: it leaves out a last one at times
-        at = second * RATE_HZ
+    for at in window_starts(len(samples)):
         window = np.asarray(samples[at : at + WINDOW_SAMPLES], dtype=np.float32)
         raw = p835.run(None, {"input_1": window[None]})[0][0]
         mel = mel_levels(window[:-MEL_HOP]).astype(np.float32)
         ratings.append([*map(np.polyval, (SIG, BAK, OVRL), raw), p808.run(None, {"input_1": mel[None]})[0][0][0]])
     return Dnsmos(*(float(x) for x in np.mean(ratings, axis=0)))
+
+
+def window_starts(samples: int) -> list[int]:
+    """Where the windows of a recording of so many samples begin: on whole seconds, 20 of them at most."""
+    count = max(1, samples // RATE_HZ - 9)  # the package's count; at times one more would fit
+    seconds = np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).round().astype(int))
+    return [int(second) * RATE_HZ for second in seconds]
 
 
 def mel_levels(window: FloatArray) -> NDArray[np.float64]:

@@ -57,6 +57,8 @@ def spectral_pair(estimate: FloatArray, reference: FloatArray) -> SpectralPair:
     if is_silent(reference):
         raise NotComputableError("the reference is silent")
     peak, energy = _peak_and_energy(reference)
+    if peak <= 0.0:
+        raise NotComputableError("the reference is too short")
     floor = peak * 10.0 ** (-FLOOR_DB / 10.0)
     active = energy >= energy.max() * 10.0 ** (-FRAME_RANGE_DB / 10.0)
     parts, at = [], 0
