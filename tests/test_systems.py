@@ -58,7 +58,7 @@ def test_a_limit_is_what_the_suppressor_does_with_it(limit_db: float) -> None:
 def test_a_folder_stands_in_with_what_it_has_and_means_are_over_what_all_have(pairs: Path, tmp_path: Path) -> None:
     for stem in ("talk0", "talk2", "talk3"):
         write_audio(tmp_path / "theirs" / f"{stem}.wav", read_mono(pairs / "clean" / f"{stem}.wav"), RATE)
-    systems = [Made("restored", halfway), Folder.of("theirs", tmp_path / "theirs")]
+    systems = [Made("restored", halfway), Folder.of("theirs", tmp_path / "theirs", ["talk0"])]
     found = evaluate(items_from_pairs(pairs), Given(dull), systems, metrics=QUICK)
     assert not found.failures and mean(found, "theirs", "osr") == 0.0
     three = [item.value("restored", "osr") for item in found.items if item.stem != "talk1"]
@@ -68,11 +68,27 @@ def test_a_folder_stands_in_with_what_it_has_and_means_are_over_what_all_have(pa
     )
 
 
-@pytest.mark.parametrize(("place", "said"), [("absent", "no such folder"), ("empty", "holds no sound file")])
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("absent", "no such folder"), ("empty", "holds no sound file"), ("others", "none of its 1 files is named as an")],
+)
 def test_a_folder_that_is_none_is_said(tmp_path: Path, place: str, said: str) -> None:
     (tmp_path / "empty").mkdir()
+    write_audio(tmp_path / "others" / "b.wav", voice(0.1), RATE)
     with pytest.raises(CorpusError, match=said):
-        Folder.of("theirs", tmp_path / place)
+        Folder.of("theirs", tmp_path / place, ["a"])
+
+
+def test_a_foreign_file_that_can_not_be_read_costs_only_itself(pairs: Path, tmp_path: Path) -> None:
+    for stem in ("talk0", "talk1"):
+        write_audio(tmp_path / "theirs" / f"{stem}.wav", read_mono(pairs / "clean" / f"{stem}.wav"), RATE)
+    (tmp_path / "theirs" / "talk0.wav").write_bytes(b"RIFF")
+    items = items_from_pairs(pairs)[:2]
+    theirs = Folder.of("theirs", tmp_path / "theirs", ["talk0"])
+    found = evaluate(items, Given(dull), [Made("restored", halfway), theirs], metrics=QUICK)
+    ((stem, reason),) = [(failure.stem, failure.reason) for failure in found.failures]
+    assert stem == "talk0" and "can't be read" in reason
+    assert found.items[1].value("theirs", "osr") == 0.0 and found.items[0].value("restored", "osr") is not None
 
 
 def results(found: Evaluation) -> str:
@@ -200,15 +216,14 @@ def test_ten_minutes_are_judged(tmp_path: Path) -> None:
         (["--system", "theirs"], "--system: expected NAME=DIR, got 'theirs'"),
         (["--limits", "24,many"], "--limits: expected numbers of dB above 0 and at most 100, got 'many'"),
         (["--model", "a.onnx", "--model", "b.onnx"], "several models need names"),
-        (["--system", "restored=pairs"], "restored: two systems can't share a name"),
+        (["--system", "restored=theirs"], "restored: two systems can't share a name"),
     ],
 )
 def test_options_that_can_not_be_are_said(
     words_given: list[str], said: str, pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(pairs.parent)
-    make_pair(pairs, "talk0", voice(1.5))
-    write_audio(pairs / "talk0.wav", voice(1.5), RATE)
+    write_audio(pairs.parent / "theirs" / "talk0.wav", voice(1.5), RATE)
     assert main(["evaluate", "--pairs", "pairs", "--no-cache", *words_given]) != 0
     err = capsys.readouterr().err
     assert said in err and "Traceback" not in err

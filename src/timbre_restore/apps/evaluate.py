@@ -76,7 +76,7 @@ def evaluate(
 
     # Where every item is suppressed here, the restorer works inside of the suppressor, as it does in a call.
     inside = settings if all(item.degraded is None for item in items) else None
-    systems = [*_restoring(model, strength, inside), *_limited(limits), *_folders(system)]
+    systems = [*_restoring(model, strength, inside), *_limited(limits), *_folders(system, items)]
     with progress_bar("items") as progress:
         evaluation = score(
             items,
@@ -155,7 +155,7 @@ def _limited(text: str) -> list[System]:
     return found
 
 
-def _folders(texts: list[str] | None) -> list[System]:
+def _folders(texts: list[str] | None, items: list[Item]) -> list[System]:
     from timbre_restore.evaluation import Folder
 
     found: list[System] = []
@@ -163,7 +163,7 @@ def _folders(texts: list[str] | None) -> list[System]:
         name, equals, place = text.partition("=")
         if not (name and equals and place):
             raise ConfigError([f"--system: expected NAME=DIR, got '{text}'."])
-        found.append(Folder.of(name, Path(place).expanduser()))
+        found.append(Folder.of(name, Path(place).expanduser(), [item.stem for item in items]))
     return found
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, lag_samples
-from timbre_restore.errors import SuppressorError
+from timbre_restore.errors import AudioFileError, SuppressorError
 from timbre_restore.evaluation.cache import Cache
 from timbre_restore.evaluation.curve import of_limits, of_strengths
 from timbre_restore.evaluation.items import Item, ItemAudio, load_item
@@ -171,6 +171,10 @@ class _Case:
             made = self.judge.output(system, self.item.stem, noisy, self.degraded)
         except MissingOutputError:
             return _Output(None, problem="is missing", missing=True)
+        except AudioFileError as exc:
+            if not system.foreign:
+                raise
+            return _Output(None, problem=f"can't be read ({exc})")
         output = _checked(made, self.degraded)
         return _aligned(output) if system.foreign else output
 

@@ -7,7 +7,7 @@ never kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -145,13 +145,18 @@ class Folder:
     strength: float | None = None
 
     @classmethod
-    def of(cls, name: str, folder: Path) -> Folder:
-        """Raises `CorpusError` where there is no such folder, or no sound in it."""
+    def of(cls, name: str, folder: Path, stems: Sequence[str]) -> Folder:
+        """Raises `CorpusError` where there is no such folder, or no output of an item of these names in it."""
         if not folder.is_dir():
             raise CorpusError(f"{folder}: no such folder; give --system NAME=DIR with the outputs of {name}.")
         files = _sounds(folder)
         if not files:
             raise CorpusError(f"{folder}: holds no sound file; it must hold the outputs of {name}, named as the items.")
+        if not {file.stem for file in files} & set(stems):
+            raise CorpusError(
+                f"{folder}: none of its {len(files)} files is named as an item ({files[0].stem} and the like, where "
+                f"{stems[0]} and the like were expected); give the outputs the items' names."
+            )
         digest = hashlib.sha256()
         for file in files:
             digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
