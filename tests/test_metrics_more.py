@@ -185,6 +185,13 @@ def test_composites_equal_the_definition(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found.covl == pytest.approx(np.clip(1.594 - 0.512 * llr + 0.805 * 2.5 - 0.007 * wss, 1, 5), abs=1e-6)
 
 
+@needs("speechmos")
+def test_dnsmos_gives_the_value_that_the_package_gave() -> None:
+    found = dnsmos_at_16_khz(resample(voice(4, seed=3), RATE, 16_000))
+    assert (found.sig, found.bak, found.ovrl, found.p808) == pytest.approx((2.0730, 3.5880, 1.9369, 2.8343), abs=1e-3)
+
+
+@pytest.mark.slow
 @needs("speechmos", "librosa", "requests")
 def test_dnsmos_equals_the_package() -> None:
     with warnings.catch_warnings():
@@ -233,7 +240,7 @@ def test_speaker_similarity_is_the_packages_cosine() -> None:
         a, b = (encoder.embed_utterance(preprocess_wav(x.astype(np.float32))) for x in levelled)
     assert speaker_similarity(noisy, clean) == pytest.approx(float(a @ b), abs=1e-4)
     with pytest.raises(NotComputableError, match="of voice"):
-        speaker_similarity(noise(1), noise(1))
+        speaker_similarity(clean[:9_600], clean[:9_600])
 
 
 def rolled(clean: FloatArray) -> FloatArray:
@@ -266,7 +273,7 @@ DEFECTS: dict[str, tuple[Callable[[FloatArray], FloatArray], str, str]] = {
         "osr osr_hf lsd lsd_8_12 mcd gain_8_12 gain_16_20 sisdr",
         "resid pesq estoi gain_0_4 lsd_0_4 csig cbak covl dnsmos_p808",
     ),
-    "polarity": (lambda x: -x, "cbak", "osr resid lsd sisdr mcd pesq estoi csig covl gain_4_8 dnsmos_p808"),
+    "polarity": (lambda x: -x, "cbak", "osr resid lsd sisdr mcd pesq estoi csig covl gain_4_8"),
 }
 STEP = {"%": 0.001, "dB": 0.02, "MOS": 0.03, "": 0.002}
 
