@@ -271,7 +271,7 @@ DEFECTS: dict[str, tuple[Callable[[FloatArray], FloatArray], str, str]] = {
     "low-pass at 8 kHz": (
         lambda x: filtered(x, -200.0, 8_000, 24_001),
         "osr osr_hf lsd lsd_8_12 mcd gain_8_12 gain_16_20 sisdr",
-        "resid pesq estoi gain_0_4 lsd_0_4 csig cbak covl dnsmos_p808",
+        "resid pesq estoi gain_0_4 lsd_0_4 csig cbak covl",
     ),
     "polarity": (lambda x: -x, "cbak", "osr resid lsd sisdr mcd pesq estoi csig covl gain_4_8"),
 }
