@@ -35,6 +35,7 @@ from timbre_restore.evaluation import (
     mean,
     missing,
     page,
+    summary,
     summary_table,
     words,
     worse,
@@ -43,7 +44,7 @@ from timbre_restore.evaluation import (
 )
 from timbre_restore.evaluation.evaluate import KEPT_ITEMS, _keep
 from timbre_restore.evaluation.spectrogram import peak_power, spectrogram_png
-from timbre_restore.metrics import DEFAULT_SET, SETS, Score, item_gain, score_pair
+from timbre_restore.metrics import DEFAULT_SET, SETS, Metric, Score, item_gain, score_pair
 from timbre_restore.suppressors import load_suppressor
 
 QUICK = tuple(metric for metric in SETS["core"] if metric.key not in ("pesq", "estoi"))
@@ -511,3 +512,13 @@ def test_a_place_that_can_not_be_written_is_said_before_scoring(
     for target, said in [(pairs / "file" / "out", "folder can't be made"), (pairs, "is a folder")]:
         assert main(["evaluate", "--pairs", str(pairs), option, str(target)]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_signed_metric_is_better_when_it_comes_nearer_to_zero() -> None:
+    level = Metric("level", "level", "dB", "zero", RATE, lambda estimate, reference: 0.0)
+    values = {"noisy": 0.0, "degraded": -13.0, "restored": 4.0}
+    systems = {name: SystemResult({"level": Score(value)}, 0) for name, value in values.items()}
+    found = Evaluation((level,), tuple(values), tuple(ItemResult(stem, 1.0, systems) for stem in "ab"), (), ())
+    difference = summary.difference(found, "restored", "level")
+    assert difference is not None and difference.mean == -9.0
+    assert words.verdict(level, difference) == "better"
