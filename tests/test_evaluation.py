@@ -28,13 +28,14 @@ from timbre_restore.evaluation import (
     load_item,
     mean,
     missing,
+    summary,
     summary_table,
     words,
     worse,
     write_page,
     write_report,
 )
-from timbre_restore.metrics import DEFAULT_SET, Score, item_gain, score_pair
+from timbre_restore.metrics import DEFAULT_SET, Metric, Score, item_gain, score_pair
 from timbre_restore.suppressors import load_suppressor
 
 
@@ -382,3 +383,13 @@ def test_a_place_that_can_not_be_written_is_said_before_scoring(
     for target, said in [(pairs / "file" / "out", "folder can't be made"), (pairs, "is a folder")]:
         assert main(["evaluate", "--pairs", str(pairs), option, str(target)]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_signed_metric_is_better_when_it_comes_nearer_to_zero() -> None:
+    level = Metric("level", "level", "dB", "zero", RATE, lambda estimate, reference: 0.0)
+    values = {"noisy": 0.0, "degraded": -13.0, "restored": 4.0}
+    systems = {name: SystemResult({"level": Score(value)}, 0) for name, value in values.items()}
+    found = Evaluation((level,), tuple(values), tuple(ItemResult(stem, 1.0, systems) for stem in "ab"))
+    difference = summary.difference(found, "restored", "level")
+    assert difference is not None and difference.mean == -9.0
+    assert words.verdict(level, difference) == "better"

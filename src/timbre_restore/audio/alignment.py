@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.audio.stft import fast_length
+
 FloatArray = NDArray[np.float32]
+
+BLOCK_SAMPLES = 1 << 17
+"""Correlated at once: what is looked for lies near, and one transform of hours would fill the memory."""
 
 
 def lag_samples(signal: FloatArray, reference: FloatArray, *, max_lag: int = 4800) -> int:
@@ -13,11 +18,12 @@ def lag_samples(signal: FloatArray, reference: FloatArray, *, max_lag: int = 480
 
     Positive: `signal` is late. Searched within ±`max_lag`; 0 when either is silent.
     """
-    length = max(len(signal), len(reference))
-    size = 1 << int(np.ceil(np.log2(length + max_lag + 1)))
-    spectrum = np.fft.rfft(signal, size) * np.conj(np.fft.rfft(reference, size))
-    correlation = np.fft.irfft(spectrum, size)
-    if not np.any(correlation):
-        return 0
-    window = np.concatenate([correlation[-max_lag:], correlation[: max_lag + 1]])
-    return int(np.argmax(window)) - max_lag
+    ahead = np.pad(reference, (max_lag, max_lag + max(0, len(signal) - len(reference))))
+    correlation = np.zeros(2 * max_lag + 1)
+    for at in range(0, len(signal), BLOCK_SAMPLES):
+        part = signal[at : at + BLOCK_SAMPLES]
+        around = ahead[at : at + len(part) + 2 * max_lag]
+        size = fast_length(len(around))
+        spectrum = np.fft.rfft(around, size) * np.conj(np.fft.rfft(part, size))
+        correlation += np.fft.irfft(spectrum, size)[: 2 * max_lag + 1]
+    return max_lag - int(np.argmax(correlation)) if np.any(correlation) else 0

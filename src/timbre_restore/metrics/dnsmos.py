@@ -66,16 +66,23 @@ def dnsmos(estimate: FloatArray) -> Dnsmos:
 
 def dnsmos_at_16_khz(samples: FloatArray) -> Dnsmos:
     """The ratings of `[T]` at 16 kHz at the level it has."""
+    period, filled = len(samples), samples
+    while len(filled) < WINDOW_SAMPLES:
+        filled = np.concatenate([filled, filled])
+    # Windows of a repeated recording are alike when they start at the same place in it: each is rated once.
+    phases = [at % period for at in window_starts(len(filled))]
+    rated = {at: _rated(filled[at : at + WINDOW_SAMPLES]) for at in set(phases)}
+    return Dnsmos(*(float(x) for x in np.mean([rated[at] for at in phases], axis=0)))
+
+
+def _rated(window: FloatArray) -> list[float]:
+    """Speech, background, overall and P.808 of one window `[144160]`."""
     p835, p808 = _sessions()
-    while len(samples) < WINDOW_SAMPLES:
-        samples = np.concatenate([samples, samples])
-    ratings = []
-    for at in window_starts(len(samples)):
-        window = np.asarray(samples[at : at + WINDOW_SAMPLES], dtype=np.float32)
-        raw = p835.run(None, {"input_1": window[None]})[0][0]
-        mel = mel_levels(window[:-MEL_HOP]).astype(np.float32)
-        ratings.append([*map(np.polyval, (SIG, BAK, OVRL), raw), p808.run(None, {"input_1": mel[None]})[0][0][0]])
-    return Dnsmos(*(float(x) for x in np.mean(ratings, axis=0)))
+    window = np.asarray(window, dtype=np.float32)
+    raw = p835.run(None, {"input_1": window[None]})[0][0]
+    mel = mel_levels(window[:-MEL_HOP]).astype(np.float32)
+    ratings = [float(np.polyval(curve, value)) for curve, value in zip((SIG, BAK, OVRL), raw, strict=True)]
+    return [*ratings, float(p808.run(None, {"input_1": mel[None]})[0][0][0])]
 
 
 def window_starts(samples: int) -> list[int]:
