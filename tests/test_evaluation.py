@@ -389,7 +389,7 @@ def test_a_signed_metric_is_better_when_it_comes_nearer_to_zero() -> None:
     level = Metric("level", "level", "dB", "zero", RATE, lambda estimate, reference: 0.0)
     values = {"noisy": 0.0, "degraded": -13.0, "restored": 4.0}
     systems = {name: SystemResult({"level": Score(value)}, 0) for name, value in values.items()}
-    found = Evaluation((level,), tuple(values), tuple(ItemResult(stem, 1.0, systems) for stem in "ab"))
+    found = Evaluation((level,), tuple(values), tuple(ItemResult(stem, 1.0, systems) for stem in "abc"))
     difference = summary.difference(found, "restored", "level")
     assert difference is not None and difference.mean == -9.0
     assert words.verdict(level, difference) == "better"
