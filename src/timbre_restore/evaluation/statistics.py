@@ -15,6 +15,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.student import t_quantile
+
 RESAMPLES = 4000
 CONFIDENCE = 0.95
 BLOCK_CELLS = 1_000_000
@@ -51,19 +53,5 @@ def interval(
 
 def expanded_tail(count: int) -> float:
     """The share to leave out on each side with `count` clusters: Φ(−√(n / (n − 1)) · t)."""
-    spread = math.sqrt(count / (count - 1)) * student_quantile(0.5 + CONFIDENCE / 2, count - 1)
+    spread = math.sqrt(count / (count - 1)) * t_quantile(CONFIDENCE, count - 1)
     return NormalDist().cdf(-spread)
-
-
-def student_quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t (Abramowitz & Stegun 26.7.5; exact for one and two degrees of freedom)."""
-    if freedom == 1:
-        return math.tan(math.pi * (probability - 0.5))
-    if freedom == 2:
-        return (2 * probability - 1) * math.sqrt(2 / (4 * probability * (1 - probability)))
-    z = NormalDist().inv_cdf(probability)
-    g1 = (z**3 + z) / 4
-    g2 = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    g4 = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
-    return z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3 + g4 / freedom**4
