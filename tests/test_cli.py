@@ -305,10 +305,10 @@ def test_from_sounds_to_scores(sounds: Path, small_model: Path, tmp_path: Path, 
     assert capsys.readouterr().out.count("READY\n") == 2
 
     page = tmp_path / "page.html"
-    line = ["evaluate", "--list", str(corpus / "val.txt"), "--model", str(small_model)]
+    line = ["evaluate", "--list", str(corpus / "val.txt"), "--model", str(small_model), "--metric", "core"]
     assert main([*line, "--json", "-", "--html", str(page), "--strength", "0"]) == 0
     scores = json.loads(capsys.readouterr().out)["systems"]
-    assert list(scores) == ["degraded", "noisy", "restored"]
+    assert list(scores) == ["degraded", "limit12", "limit18", "limit24", "limit6", "noisy", "restored"]
     assert scores["restored"] == scores["degraded"]  # at strength 0 the suppressor's output passes
     assert "<audio" in page.read_text(encoding="utf-8")
     assert main([*line, "--json", str(tmp_path / "full.json")]) == 0
@@ -324,7 +324,7 @@ def test_from_sounds_to_scores(sounds: Path, small_model: Path, tmp_path: Path, 
 def test_evaluate_wants_one_kind_of_items(tmp_path: Path, capsys: Capture) -> None:
     assert main(["evaluate"]) == 2
     assert main(["evaluate", "--pairs", str(tmp_path), "--list", str(tmp_path / "l.txt")]) == 2
-    assert capsys.readouterr().err.count("expected one of --pairs DIR and --list FILE") == 2
+    assert capsys.readouterr().err.count("expected one of --pairs DIR, --list FILE and --recordings DIR") == 2
 
 
 def test_restore_a_file(small_model: Path, tmp_path: Path, capsys: Capture) -> None:

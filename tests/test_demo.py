@@ -153,7 +153,7 @@ def test_the_whole_road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
              "data.num_workers=0", "model.size=tiny")  # fmt: skip
     assert main(["demo", "--out", str(out), *(word for value in small for word in ("--set", value))]) == 0
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))["systems"]
-    assert set(scores) == {"noisy", "degraded", "restored"}
+    assert set(scores) == {"noisy", "degraded", "restored", "limit24"}
     assert len(scores["restored"]["items"]) == len(PAIRS)
     assert (out / "listen.html").stat().st_size > 100_000
     noisy = next(iter(sorted((out / "sounds" / "pairs" / "noisy").iterdir())))

@@ -43,8 +43,8 @@ def demo(
         ["prepare", "--skip-existing", *common],
         ["train", *common],
         ["export", str(settings.training.output_dir), "--output", str(model), *common],
-        ["evaluate", "--pairs", str(pairs), "--model", str(model), "--json", str(out / "scores.json"),
-         "--html", str(page), *common],
+        ["evaluate", "--pairs", str(pairs), "--model", str(model), "--limits", "24",
+         "--json", str(out / "scores.json"), "--html", str(page), *common],
         ["restore", str(first), "--output", str(out / "restored.wav"), "--model", str(model), *common],
     ):  # fmt: skip
         status = _run(line)
