@@ -42,6 +42,7 @@ class Given:
 
     function: Suppress
     identity: str = ""
+    limit_db: float = 100.0
 
     def open(self) -> Suppress:
         return self.function

@@ -356,6 +356,16 @@ def test_a_metric_that_only_its_file_knows_is_shown(new: Path, capsys: Capture) 
     assert "warmth" in capsys.readouterr().out
 
 
+def test_a_metric_that_is_best_at_zero_is_better_when_it_comes_nearer(new: Path, capsys: Capture) -> None:
+    content = json.loads(new.read_text())
+    for name, value in (("degraded", 6.0), ("restored", 0.5)):
+        for values in content["systems"][name]["items"].values():
+            values["gain_0_4"] = value
+    assert main(["compare", str(write(new, content)), "--system", "restored", "--against", "degraded"]) == 0
+    (row,) = [line for line in words(capsys).splitlines() if "level, 0–4 kHz" in line]
+    assert "better" in row and "→ 0" in row
+
+
 def margin_told(new: Path, speakers: int) -> Any:
     """Of one rule over `new`, with so many speakers named in it; 0 names none."""
     content = json.loads(new.read_text())

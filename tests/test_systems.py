@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,22 @@ import pytest
 from tests.evaluations import QUICK, Given, Made, dull, halfway, make_pair, score
 from tests.voices import RATE, noise, voice
 from timbre_restore.apps.cli import main
-from timbre_restore.audio import FloatArray, read_mono, write_audio
+from timbre_restore.audio import FloatArray, read_mono, resample, write_audio
 from timbre_restore.errors import CorpusError
 from timbre_restore.evaluation import (
     Cache,
     Evaluation,
     Folder,
+    ItemResult,
     Limited,
     Point,
     Restoring,
     Suppressing,
+    SystemResult,
     advantage,
     as_json,
     breakdowns,
+    difference,
     evaluate,
     items_from_pairs,
     mean,
@@ -32,6 +36,7 @@ from timbre_restore.evaluation import (
     words,
 )
 from timbre_restore.evaluation.curve import LIMITS_DB, STRENGTHS
+from timbre_restore.evaluation.systems import Run
 from timbre_restore.metrics import cell_rates, item_gain
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
@@ -46,11 +51,11 @@ def pairs(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("limit_db", [24.0, 6.0])
-def test_a_limit_is_what_the_suppressor_does_with_it(limit_db: float) -> None:
+@pytest.mark.parametrize(("limit_db", "floor_db"), [(24.0, 100.0), (6.0, 100.0), (6.0, 12.0)])
+def test_a_limit_is_what_the_suppressor_does_with_it(limit_db: float, floor_db: float) -> None:
     noisy = voice(1.5) + noise(1.5, level=0.03)
-    degraded = load_suppressor(FULL)(noisy)
-    limited = Limited(limit_db).open()("", noisy, degraded)
+    degraded = load_suppressor(replace(FULL, attenuation_limit_db=floor_db))(noisy)
+    limited = Limited(limit_db, floor_db).open()("", noisy, degraded)
     expected = load_suppressor(replace(FULL, attenuation_limit_db=limit_db))(noisy)
     assert np.abs(limited - expected).max() < 1e-5 < np.abs(degraded - expected).max()
 
@@ -141,6 +146,32 @@ def test_a_new_system_costs_only_itself(pairs: Path, tmp_path: Path) -> None:
     assert sorted(ran) == ["a", "suppressor"], "another recording by the old name"
 
 
+def test_kept_scores_say_no_more_than_what_was_asked_for(pairs: Path, tmp_path: Path) -> None:
+    """Also n/a ones, metrics that another run asked for, and outputs that are late."""
+
+    def late(degraded: FloatArray, noisy: FloatArray) -> FloatArray:
+        return np.roll(degraded, 480)
+
+    make_pair(pairs, "low", resample(voice(1.5), RATE, 16_000), rate=16_000)
+    items, source, cache = items_from_pairs(pairs)[:3], Given(dull, "dull"), Cache(tmp_path / "cache")
+    opened: list[str] = []
+
+    @dataclass(frozen=True)
+    class Watched(Made):
+        def open(self) -> Run:
+            opened.append(self.name)
+            return super().open()
+
+    system = Watched("restored", late, identity="late")
+    fresh = evaluate(items, source, [system], metrics=QUICK[:1], with_clips=True)
+    evaluate(items, source, [system], metrics=QUICK, cache=cache)
+    evaluate(items, source, [system], metrics=QUICK, with_clips=True, cache=cache)
+    opened.clear()
+    kept = evaluate(items, source, [system], metrics=QUICK[:1], with_clips=True, cache=cache)
+    assert not opened and results(kept) == results(fresh)
+    assert [item.clip for item in kept.items] == [item.clip for item in fresh.items]
+
+
 def test_a_torn_entry_is_judged_again(pairs: Path, tmp_path: Path) -> None:
     items, source, cache = items_from_pairs(pairs)[:1], Given(dull, "dull"), Cache(tmp_path / "cache")
     first = evaluate(items, source, [], metrics=QUICK, cache=cache)
@@ -191,6 +222,38 @@ def test_breakdowns_part_items_by_what_is_known(pairs: Path) -> None:
     assert sum(group.items for group in parts["snr_db"]) == 3
 
 
+@pytest.mark.parametrize(
+    "values",
+    [[0.0] * 10 + [5.0, 7.0], [16000.0, 16001.0, 16002.0, 16004.0, 24000.0, 24001.0, 24001.5, 24002.0], [1.0, 2.0]],
+)
+def test_a_breakdown_by_numbers_loses_no_item(values: list[float]) -> None:
+    items = tuple(
+        ItemResult(str(n), 1.0, {"noisy": SystemResult({}), "degraded": SystemResult({})}, {"value": value})
+        for n, value in enumerate(values)
+    )
+    (groups,) = breakdowns(Evaluation((), ("noisy", "degraded"), items), "degraded").values()
+    assert sum(group.items for group in groups) == len(values) and len({group.name for group in groups}) == len(groups)
+
+
+def test_sentences_are_about_the_first_that_stands_against_the_suppressor(pairs: Path) -> None:
+    systems = [Made("old", halfway), Made("new", halfway), Limited(6.0)]
+    found = evaluate(items_from_pairs(pairs)[:1], Given(dull), systems, metrics=QUICK)
+    assert found.restored == "old" and "old against the suppressor alone" in words.sentence(found)
+
+
+def test_means_and_differences_are_over_the_same_items(pairs: Path, tmp_path: Path) -> None:
+    write_audio(tmp_path / "theirs" / "talk1.wav", read_mono(pairs / "clean" / "talk1.wav"), RATE)
+    theirs = Folder.of("theirs", tmp_path / "theirs", ["talk1"])
+    found = evaluate(items_from_pairs(pairs), Given(dull), [Made("restored", halfway), theirs], metrics=QUICK)
+    change, before, after = (
+        difference(found, "restored", "osr"),
+        mean(found, "degraded", "osr"),
+        mean(found, "restored", "osr"),
+    )
+    assert change is not None and before is not None and after is not None
+    assert change.items == 1 and change.mean == pytest.approx(after - before)
+
+
 def test_a_reference_that_ends_below_its_output_is_said(tmp_path: Path) -> None:
     clean = voice(1.5)
     spectrum = np.fft.rfft(clean)
@@ -217,6 +280,9 @@ def test_ten_minutes_are_judged(tmp_path: Path) -> None:
         (["--limits", "24,many"], "--limits: expected numbers of dB above 0 and at most 100, got 'many'"),
         (["--model", "a.onnx", "--model", "b.onnx"], "several models need names"),
         (["--system", "restored=theirs"], "restored: two systems can't share a name"),
+        (["--system", "limit9=theirs"], "limit9: is what the suppressor with a limit is called"),
+        (["--json", "same", "--html", "same"], "--html same: is the file of --json too"),
+        (["--metric", "psq"], "did you mean 'pesq'?"),
     ],
 )
 def test_options_that_can_not_be_are_said(
@@ -227,6 +293,18 @@ def test_options_that_can_not_be_are_said(
     assert main(["evaluate", "--pairs", "pairs", "--no-cache", *words_given]) != 0
     err = capsys.readouterr().err
     assert said in err and "Traceback" not in err
+
+
+def test_recordings_that_can_not_be_judged_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_audio(tmp_path / "calls" / "a.wav", voice(1.0), RATE)
+    assert main(["evaluate", "--recordings", str(tmp_path / "calls"), "--metric", "core", "--no-cache"]) == 1
+    assert "no metric that was asked for works without a clean side" in capsys.readouterr().err
+    write_audio(tmp_path / "calls" / "b.wav", voice(1.0)[:0], RATE)
+    assert main(["evaluate", "--recordings", str(tmp_path / "calls"), "--no-cache"]) == 1
+    assert "b.wav: holds no samples" in capsys.readouterr().err
+    (tmp_path / "calls" / "b.wav").rename(os.fsdecode(bytes(tmp_path / "calls") + b"/caf\xe9.wav"))
+    assert main(["evaluate", "--recordings", str(tmp_path / "calls"), "--no-cache"]) == 1
+    assert "its name is not UTF-8" in capsys.readouterr().err
 
 
 def test_the_verb_judges_everything_at_once(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,11 @@ def evaluate(
 
     # Where every item is suppressed here, the restorer works inside of the suppressor, as it does in a call.
     inside = settings if all(item.degraded is None for item in items) else None
-    systems = [*_restoring(model, strength, inside), *_limited(limits), *_folders(system, items)]
+    systems = [
+        *_restoring(model, strength, inside),
+        *_limited(limits, settings.attenuation_limit_db),
+        *_folders(system, items),
+    ]
     with progress_bar("items") as progress:
         evaluation = score(
             items,
@@ -142,14 +146,15 @@ def _named(text: str) -> tuple[str, str]:
     return (name, place) if equals and not Path(text).exists() else ("", text)
 
 
-def _limited(text: str) -> list[System]:
+def _limited(text: str, floor_db: float) -> list[System]:
+    """Limits to stand beside; of a suppressor with a limit of its own those that are lower."""
     from timbre_restore.evaluation import Limited
 
     found: list[System] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         with suppress(ValueError):
             if 0.0 < float(word) <= 100.0:
-                found.append(Limited(float(word)))
+                found += [Limited(float(word), floor_db)] if float(word) < floor_db else []
                 continue
         raise ConfigError([f"--limits: expected numbers of dB above 0 and at most 100, got '{word}'."])
     return found

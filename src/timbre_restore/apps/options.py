@@ -63,6 +63,7 @@ def builtin_config(name: str) -> Path:
 def check_targets(targets: dict[str, Path | None]) -> None:
     """Make the folders of the files to be written: what can't be written is said before an hour of work."""
     problems = []
+    places: dict[Path, str] = {}
     for option, path in targets.items():
         if path is None or path == STDOUT:
             continue
@@ -71,6 +72,8 @@ def check_targets(targets: dict[str, Path | None]) -> None:
         except OSError as exc:
             problems.append(f"{option} {path}: its folder can't be made ({exc.strerror}); give another place.")
             continue
+        if (other := places.setdefault(path.resolve(), option)) != option:
+            problems.append(f"{option} {path}: is the file of {other} too; give another place.")
         if path.is_dir():
             problems.append(f"{option} {path}: is a folder; give the name of a file.")
         elif not os.access(path.parent, os.W_OK):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timbre_restore.evaluation import summary
 from timbre_restore.evaluation.results import DEGRADED, Evaluation, ItemResult
@@ -38,11 +39,14 @@ def breakdowns(evaluation: Evaluation, system: str) -> dict[str, list[Group]]:
         known = [item for item in evaluation.items if fact in item.facts]
         groups = _parted(known, fact)
         if len(groups) > 1 and 2 * len(known) >= len(evaluation.items):
-            found[fact] = [_group(evaluation, system, name, items, keys) for name, items in groups.items()]
+            found[fact] = [_group(evaluation, system, name, items, keys) for name, items in groups]
     return found
 
 
-def _parted(items: Sequence[ItemResult], fact: str) -> dict[str, list[ItemResult]]:
+Parts = list[tuple[str, list[ItemResult]]]
+
+
+def _parted(items: Sequence[ItemResult], fact: str) -> Parts:
     values = [item.facts[fact] for item in items]
     if all(isinstance(value, (int, float)) for value in values):
         return _by_number(items, np.array(values, dtype=np.float64))
@@ -50,29 +54,32 @@ def _parted(items: Sequence[ItemResult], fact: str) -> dict[str, list[ItemResult
     for item in items:
         by_name.setdefault(str(item.facts[fact]) or "none", []).append(item)
     ordered = sorted(by_name.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-    groups = dict(ordered[:SHOWN_GROUPS])
-    if rest := [item for _, members in ordered[SHOWN_GROUPS:] for item in members]:
-        groups[OTHERS] = rest
+    rest = [item for _, members in ordered[SHOWN_GROUPS:] for item in members]
+    return ordered[:SHOWN_GROUPS] + ([(OTHERS, rest)] if rest else [])
+
+
+def _by_number(items: Sequence[ItemResult], values: NDArray[np.float64]) -> Parts:
+    """One group per value where there are few, else groups of like size between round-about quantiles."""
+    different = np.unique(values)
+    if len(different) <= STEPS:
+        return [(f"{value:g}", [i for i, v in zip(items, values, strict=True) if v == value]) for value in different]
+    inner = np.unique(np.quantile(values, np.linspace(0.0, 1.0, STEPS + 1)[1:-1]))
+    place = np.searchsorted(inner, values, side="right")
+    groups: Parts = []
+    for at in range(len(inner) + 1):
+        members = np.flatnonzero(place == at).tolist()
+        if members:
+            low, high = values[members].min(), values[members].max()
+            name = f"{low:.6g}" if low == high else f"{low:.6g} … {high:.6g}"
+            groups.append((name, [items[index] for index in members]))
     return groups
 
 
-def _by_number(items: Sequence[ItemResult], values: np.ndarray) -> dict[str, list[ItemResult]]:
-    edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, STEPS + 1)))
-    if len(edges) < 3:
-        return {f"{value:g}": [i for i, v in zip(items, values, strict=True) if v == value] for value in edges}
-    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    return {
-        f"{edges[at]:.4g} … {edges[at + 1]:.4g}": [i for i, p in zip(items, place, strict=True) if p == at]
-        for at in range(len(edges) - 1)
-    }
-
-
 def _group(evaluation: Evaluation, system: str, name: str, items: Sequence[ItemResult], keys: Sequence[str]) -> Group:
+    before, after = ({key: _mean(evaluation, items, of, key) for key in keys} for of in (DEGRADED, system))
     change = {key: summary.difference(evaluation, system, key, items=items) for key in keys}
-    before, after = ({key: _mean(items, of, key) for key in keys} for of in (DEGRADED, system))
     return Group(name, len(items), before, after, change)
 
 
-def _mean(items: Sequence[ItemResult], system: str, key: str) -> float | None:
-    values = [value for item in items if (value := item.value(system, key)) is not None]
-    return float(np.mean(values)) if values else None
+def _mean(evaluation: Evaluation, items: Sequence[ItemResult], system: str, key: str) -> float | None:
+    return summary.mean_of(summary.comparable(evaluation, key, items), system, key)

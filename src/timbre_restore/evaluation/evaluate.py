@@ -11,7 +11,7 @@ from timbre_restore.evaluation.crew import judge_all
 from timbre_restore.evaluation.items import Item
 from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Evaluation, ItemResult
 from timbre_restore.evaluation.scoring import Desk
-from timbre_restore.evaluation.systems import Source, System
+from timbre_restore.evaluation.systems import Limited, Source, System, is_limit
 from timbre_restore.metrics import DEFAULT_SET, Metric
 
 Progress = Callable[[int, int, str], None]
@@ -38,6 +38,10 @@ def evaluate(
     _check(items, source, systems)
     if all(item.clean is None for item in items):
         metrics = [metric for metric in metrics if not metric.needs_reference]
+        if not metrics:
+            raise CorpusError(
+                "no metric that was asked for works without a clean side; ask for dnsmos_ovrl and the like."
+            )
     desk = Desk(source, tuple(systems), tuple(metrics), cache, with_clips)
     results: dict[int, ItemResult] = {}
     for number, result in judge_all(desk, items, jobs):
@@ -60,3 +64,5 @@ def _check(items: Sequence[Item], source: Source | None, systems: Sequence[Syste
     names = Counter([NOISY, DEGRADED, CLEAN, *(system.name for system in systems)])
     if taken := sorted(name for name, count in names.items() if count > 1):
         raise CorpusError(f"{', '.join(taken)}: two systems can't share a name; give each another one.")
+    if named := sorted(s.name for s in systems if is_limit(s.name) and not isinstance(s, Limited)):
+        raise CorpusError(f"{', '.join(named)}: is what the suppressor with a limit is called; give another name.")

@@ -118,6 +118,8 @@ def items_from_recordings(folder: Path) -> list[Item]:
         raise CorpusError(f"{folder}: holds no sound file; put {' or '.join(AUDIO_SUFFIXES)} files into it.")
     told, problems = facts_beside(folder)
     _raise(f"{folder}: its table of what is known can't be read", problems)
+    empty = [f"{path}: holds no samples" for path in found.values() if read_info(path).samples == 0]
+    _raise(f"{folder}: every recording must hold sound", empty)
     return [Item(stem, path, None, facts={**dns_facts(stem), **told.get(stem, {})}) for stem, path in found.items()]
 
 
@@ -150,6 +152,8 @@ def _audio_by_stem(side: Path, folder: Path) -> dict[str, Path]:
         raise CorpusError(f"{side}: no such folder; {_expected(side, folder)}.")
     files = sorted(p for p in side.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)
     twice = [stem for stem, count in Counter(p.stem for p in files).items() if count > 1]
+    odd = [f"{p.name!a}: its name is not UTF-8" for p in files if not _is_text(p.name)]
+    _raise(f"{side}: reports are kept by name, so every file needs one that can be written", odd)
     _raise(f"{side}: a name may occur once", [f"{stem!r} occurs with several suffixes" for stem in twice])
     return {p.stem: p for p in files}
 
@@ -162,6 +166,14 @@ def _expected(side: Path, folder: Path) -> str:
             "give it with --recordings instead"
         )
     return f"{folder} must hold noisy/ and clean/ with files of equal names"
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _mismatch(item: Item) -> str:

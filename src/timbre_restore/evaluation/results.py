@@ -38,11 +38,12 @@ class SystemResult:
 
 @dataclass(frozen=True)
 class Judged:
-    """A system's result on an item, its excerpt as FLAC (or nothing), and where its spectrum ends."""
+    """A system's result on an item, its excerpt as FLAC (or nothing), where its spectrum ends, whether it is of use."""
 
     result: SystemResult
     sound: bytes = b""
     bandwidth_hz: int = 0
+    usable: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,5 +105,5 @@ class Evaluation:
 
     @property
     def restored(self) -> str:
-        """The system that sentences are about: the first restorer."""
-        return RESTORED if RESTORED in self.systems else self.systems[-1]
+        """The system that sentences are about: `restored`, or the first that stands against the suppressor."""
+        return RESTORED if RESTORED in self.systems else [*self.systems, self.systems[-1]][2]

@@ -14,7 +14,7 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +23,7 @@ import soundfile
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, lag_samples
 from timbre_restore.errors import AudioFileError, SuppressorError
 from timbre_restore.evaluation.cache import Cache
-from timbre_restore.evaluation.curve import of_limits, of_strengths
+from timbre_restore.evaluation.curve import NO_LIMIT_DB, of_limits, of_strengths
 from timbre_restore.evaluation.items import Item, ItemAudio, load_item
 from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, ItemResult, Judged, Point, SystemResult
 from timbre_restore.evaluation.systems import MissingOutputError, Run, Source, Suppress, System
@@ -142,8 +142,8 @@ class _Case:
         key = f"{self.content} {identity} {self.start}"
         kept = keep.get(key) if keep else None
         wanted = [m for m in self.desk.metrics if kept is None or m.key not in kept.result.scores]
-        if kept and not wanted and (kept.sound or not self.desk.with_clips or kept.result.problem):
-            return kept
+        if kept and not wanted and (kept.sound or not self.desk.with_clips or not kept.usable):
+            return replace(kept, result=_only(kept.result, self.desk.metrics))
         output = self._run(name, system)
         scores = dict(kept.result.scores) if kept else {}
         given = None if output.samples is None else self._levelled(name, output.samples)
@@ -152,10 +152,10 @@ class _Case:
         sound = self._excerpt(output.samples) if self.desk.with_clips and output.samples is not None else b""
         width = bandwidth_hz(output.samples, SAMPLE_RATE_HZ) if output.samples is not None else 0
         result = SystemResult(scores, output.lag, output.problem, output.missing, curve)
-        judged = Judged(result, sound, width)
+        judged = Judged(result, sound, width, output.samples is not None)
         if keep:
             keep.put(key, judged)
-        return Judged(_only(result, self.desk.metrics), sound, width)
+        return replace(judged, result=_only(result, self.desk.metrics))
 
     @property
     def _source_is_known(self) -> bool:
@@ -196,7 +196,8 @@ class _Case:
         if given is None or self.clean is None or is_silent(self.clean):
             return ()
         if name == DEGRADED:
-            return of_limits(self._levelled(NOISY, self.audio.noisy), given, self.clean)
+            floor_db = self.desk.source.limit_db if self.desk.source and self.audio.degraded is None else NO_LIMIT_DB
+            return of_limits(self._levelled(NOISY, self.audio.noisy), given, self.clean, floor_db)
         if system is None or not system.strength:
             return ()
         return of_strengths(self._levelled(DEGRADED, self.degraded), given, self.clean, system.strength)

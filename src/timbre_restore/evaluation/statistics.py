@@ -2,14 +2,16 @@
 
 Items of one speaker share a voice, so they say less than as many items of different ones: speakers are drawn, each with
 all of its items (the cluster bootstrap, Davison & Hinkley 1997, §3.8). With few speakers its percentile interval is too
-narrow; so its tails are moved out until a mean of that many normal values would be covered as often as it says
-(the expanded percentile interval, Hesterberg 2015, §4.3).
+narrow; so its tails are moved out as far as Student's t would have them (the expanded percentile interval, Hesterberg
+2015, §4.3). It can't reach beyond the most extreme of them, which with fewer than `ENOUGH` is too near: there it is
+Student's interval of the mean as a ratio of sums (Cochran 1977, §6.3).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -20,6 +22,8 @@ from timbre_restore.student import t_quantile
 RESAMPLES = 4000
 CONFIDENCE = 0.95
 BLOCK_CELLS = 1_000_000
+KEPT_CELLS = 4_000_000
+ENOUGH = 6
 FEWEST = 3
 """Speakers (or items, where nobody knows the speakers): fewer have no interval."""
 
@@ -42,13 +46,32 @@ def interval(
     if count < FEWEST:
         return None
     sums, sizes = np.bincount(groups, weights=values), np.bincount(groups)
-    rng, chance = np.random.default_rng(seed), np.full(count, 1.0 / count)
-    block = max(1, BLOCK_CELLS // count)  # of many thousand items, all draws at once would fill the memory
-    draws = (rng.multinomial(count, chance, size=min(block, resamples - at)) for at in range(0, resamples, block))
-    means = np.concatenate([(drawn @ sums) / (drawn @ sizes) for drawn in draws])
+    if count < ENOUGH:
+        mean = sums.sum() / sizes.sum()
+        apart = (sums - mean * sizes) / sizes.mean()
+        reach = t_quantile(CONFIDENCE, count - 1) * math.sqrt(float(apart @ apart) / (count * (count - 1)))
+        return float(mean - reach), float(mean + reach)
+    means = np.concatenate([(drawn @ sums) / (drawn @ sizes) for drawn in _draws(count, seed, resamples)])
     tail = expanded_tail(count)
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(low), float(high)
+
+
+def _draws(count: int, seed: int, resamples: int) -> Iterable[NDArray[np.float64]]:
+    """How often each of `count` clusters is drawn, a row per resample; a report asks for the same ones many times."""
+    return _kept_draws(count, seed, resamples) if count * resamples <= KEPT_CELLS else _drawn(count, seed, resamples)
+
+
+@lru_cache(maxsize=4)
+def _kept_draws(count: int, seed: int, resamples: int) -> tuple[NDArray[np.float64], ...]:
+    return tuple(_drawn(count, seed, resamples))
+
+
+def _drawn(count: int, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
+    rng, chance = np.random.default_rng(seed), np.full(count, 1.0 / count)
+    block = max(1, BLOCK_CELLS // count)  # of many thousand items, all draws at once would fill the memory
+    for at in range(0, resamples, block):
+        yield rng.multinomial(count, chance, size=min(block, resamples - at)).astype(np.float64)
 
 
 def expanded_tail(count: int) -> float:

@@ -46,10 +46,19 @@ def mean(evaluation: Evaluation, system: str, key: str) -> float | None:
 
     Means over unlike items would compare recordings, not systems.
     """
-    rows = [[item.value(name, key) for name in evaluation.systems] for item in common(evaluation)]
-    column = evaluation.systems.index(system)
-    values = [row[column] for row in rows if None not in row]
-    return float(np.mean(np.array(values, dtype=np.float64))) if values else None
+    return mean_of(comparable(evaluation, key), system, key)
+
+
+def mean_of(items: Sequence[ItemResult], system: str, key: str) -> float | None:
+    """Mean over the items that have the value; None when none has."""
+    values = [value for item in items if (value := item.value(system, key)) is not None]
+    return float(np.mean(values)) if values else None
+
+
+def comparable(evaluation: Evaluation, key: str, items: Sequence[ItemResult] | None = None) -> list[ItemResult]:
+    """Of all items, or of these, the ones whose value every system has."""
+    among = evaluation.items if items is None else items
+    return [item for item in among if all(item.value(name, key) is not None for name in evaluation.systems)]
 
 
 def common(evaluation: Evaluation) -> list[ItemResult]:
@@ -85,14 +94,14 @@ def worse(evaluation: Evaluation, system: str) -> Worse:
 def difference(
     evaluation: Evaluation, system: str, key: str, *, against: str = DEGRADED, items: Sequence[ItemResult] | None = None
 ) -> Difference | None:
-    """The mean of paired differences to `against`, over all items or these; None where no item has both values.
+    """The mean of paired differences to `against`, over the items of `mean`, or these of them; None without any.
 
     The interval is of `statistics.interval`, by speaker where every item says who speaks. Of a signed metric that is
     best at zero it is the change of the distance to zero, so that less is better there too.
     """
     pairs = [
         (change, item)
-        for item in (evaluation.items if items is None else items)
+        for item in comparable(evaluation, key, items)
         if (change := _change(evaluation, item, system, key, against)) is not None
     ]
     if not pairs:

@@ -7,6 +7,7 @@ never kept.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Protocol
 
 import numpy as np
 
-from timbre_restore.audio import AUDIO_SUFFIXES, FloatArray, from_db, read_mono
+from timbre_restore.audio import AUDIO_SUFFIXES, FloatArray, read_mono
 from timbre_restore.errors import CorpusError
+from timbre_restore.evaluation.curve import NO_LIMIT_DB, mixed_in
 from timbre_restore.runtime import Chain, Restorer
-from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+from timbre_restore.suppressors import SuppressorSettings, describe_suppressor, load_suppressor
 
 Suppress = Callable[[FloatArray], FloatArray]
 """Noisy float32 `[T]` at 48 kHz to degraded `[T]`, delay removed."""
@@ -30,6 +32,11 @@ class Source(Protocol):
 
     @property
     def identity(self) -> str: ...
+
+    @property
+    def limit_db(self) -> float:
+        """Its attenuation limit; `NO_LIMIT_DB` is none."""
+        ...
 
     def open(self) -> Suppress:
         """Load it. Raises `SuppressorError`."""
@@ -60,6 +67,11 @@ class System(Protocol):
         ...
 
 
+def described(settings: SuppressorSettings) -> str:
+    """Settings and build: two releases of one suppressor may differ."""
+    return f"{settings!r} {describe_suppressor(settings)}"
+
+
 @dataclass(frozen=True)
 class Suppressing:
     """One of the package's suppressors."""
@@ -68,33 +80,46 @@ class Suppressing:
 
     @property
     def identity(self) -> str:
-        return repr(self.settings)
+        return described(self.settings)
+
+    @property
+    def limit_db(self) -> float:
+        return self.settings.attenuation_limit_db
 
     def open(self) -> Suppress:
         return load_suppressor(self.settings)
 
 
+LIMIT = "limit"
+
+
+def is_limit(name: str) -> bool:
+    """Whether a system is called as those with a limit are."""
+    return re.fullmatch(rf"{LIMIT}\d+(\.\d+)?", name) is not None
+
+
 @dataclass(frozen=True)
 class Limited:
-    """The suppressor with an attenuation limit, from its output without one: out = l·noisy + (1 − l)·degraded.
+    """The suppressor with an attenuation limit, from its output with none, or with that of `floor_db`.
 
-    libDF mixes the two spectra so (`DfTract::process`), with l = 10^(−limit / 20), and its synthesis is linear.
+    libDF mixes the two spectra (`DfTract::process`), and its synthesis is linear: see `curve.mixed_in`.
     """
 
     limit_db: float
+    floor_db: float = NO_LIMIT_DB
     foreign: bool = False
     strength: float | None = None
 
     @property
     def name(self) -> str:
-        return f"limit{self.limit_db:g}"
+        return f"{LIMIT}{self.limit_db:g}"
 
     @property
     def identity(self) -> str:
-        return self.name
+        return f"{self.name} of {self.floor_db:g}"
 
     def open(self) -> Run:
-        part = np.float32(from_db(-self.limit_db))
+        part = np.float32(mixed_in(self.limit_db, self.floor_db))
         return lambda _stem, noisy, degraded: part * noisy + (np.float32(1.0) - part) * degraded
 
 
@@ -124,7 +149,7 @@ class Restoring:
 
     @property
     def identity(self) -> str:
-        return f"{self.digest} {self.strength} {self.inside!r}"
+        return f"{self.digest} {self.strength} {described(self.inside) if self.inside else ''}"
 
     def open(self) -> Run:
         restorer, amount = Restorer.load(self.model), self.strength

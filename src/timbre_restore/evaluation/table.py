@@ -13,7 +13,9 @@ from timbre_restore.evaluation.results import Evaluation
 def summary_table(evaluation: Evaluation) -> RenderableType:
     """Systems side by side, then what qualifies the numbers: items worse, n/a with reasons, failures."""
     count = len(summary.common(evaluation))
-    table = Table(title=f"Mean of {count} item{'s' if count != 1 else ''}, against clean", title_justify="left")
+    judged = any(metric.needs_reference for metric in evaluation.metrics)
+    against = ", against clean" if judged else ""
+    table = Table(title=f"Mean of {count} item{'s' if count != 1 else ''}{against}", title_justify="left")
     table.add_column("metric")
     for name in evaluation.systems:
         table.add_column(Text(name), justify="right")
@@ -22,10 +24,10 @@ def summary_table(evaluation: Evaluation) -> RenderableType:
         values = [words.number(metric, summary.mean(evaluation, name, metric.key)) for name in evaluation.systems]
         change = words.change(metric, summary.difference(evaluation, evaluation.restored, metric.key))
         table.add_row(f"{words.title(metric)} {words.ARROWS[metric.better]}", *values, change)
-    lines = [words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]
+    lines = [words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)] if judged else []
     if len(words.whole(evaluation.metrics)) < len(evaluation.metrics):
         lines.append("By band: --json and --html have level and log-spectral distance from 0 to 20 kHz.")
-    lines += [words.WORSE, *words.unclaimed(evaluation), *words.missing_sentences(evaluation)]
+    lines += [*([words.WORSE] if judged else []), *words.unclaimed(evaluation), *words.missing_sentences(evaluation)]
     return Group(table, *(Text(line) for line in lines), *_failures(evaluation))
 
 

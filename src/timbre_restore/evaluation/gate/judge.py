@@ -108,7 +108,8 @@ def _change(key: str, new: Scores, values: Mapping[str, tuple[float | None, floa
         return Change(key, metric, None, None, None, len(values))
     pairs = np.array(list(both.values()))
     before, after = pairs.mean(axis=0)
-    margin = margin_of(pairs[:, 1] - pairs[:, 0], new.voices(list(both)))
+    nearer = np.abs(pairs) if metric is not None and metric.better == "zero" else pairs
+    margin = margin_of(nearer[:, 1] - nearer[:, 0], new.voices(list(both)))
     return Change(key, metric, float(before), float(after), margin, len(values) - len(both))
 
 

@@ -116,7 +116,8 @@ def _items(place: str, name: str, system: Any) -> dict[str, Values]:
 
 def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
     """A metric that this version does not know, as its file describes it."""
-    better: Literal["higher", "lower"] = "lower" if entry.get("better") == "lower" else "higher"
+    told = entry.get("better")
+    better: Literal["higher", "lower", "zero"] = told if told in ("lower", "zero") else "higher"
     name, unit, rate = (entry.get(field) for field in ("name", "unit", "rate_hz"))
     heard_hz = int(rate) if isinstance(rate, float) and math.isfinite(rate) and rate > 0 else 48_000
     return Metric(

@@ -13,7 +13,7 @@ from rich.text import Text
 from timbre_restore.evaluation.gate.judge import Change, Side, Verdict
 from timbre_restore.evaluation.gate.margins import Margin
 from timbre_restore.evaluation.gate.rules import Files
-from timbre_restore.evaluation.words import NOT_AVAILABLE, SPACE, number, title
+from timbre_restore.evaluation.words import ARROWS, NOT_AVAILABLE, SPACE, number, title
 from timbre_restore.metrics import Metric
 
 OK, FAIL = "ok", "FAIL"
@@ -140,11 +140,11 @@ def _direction(change: Change) -> str:
         return ""
     if not change.margin.clear:
         return "not told apart"
-    return "better" if (change.margin.mean < 0.0) == (change.metric.better == "lower") else "worse"
+    return "better" if (change.margin.mean < 0.0) == (change.metric.better != "higher") else "worse"
 
 
 def _arrow(metric: Metric) -> str:
-    return "↓" if metric.better == "lower" else "↑"
+    return ARROWS[metric.better]
 
 
 def _side_json(side: Side) -> dict[str, Any]:

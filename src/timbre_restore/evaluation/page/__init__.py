@@ -23,11 +23,14 @@ def write_page(evaluation: Evaluation, path: Path) -> None:
 def page(evaluation: Evaluation) -> str:
     """The whole page as HTML."""
     lines = words.missing_sentences(evaluation)
+    judged = any(metric.needs_reference for metric in evaluation.metrics)
     parts = [
         head("evaluation", script=script()),
-        "<body><main>\n<h1>Evaluation</h1>\n",
+        f'<body><main data-restored="{escape(evaluation.restored)}">\n<h1>Evaluation</h1>\n',
         f'<p class="lead">{escape(words.sentence(evaluation))}</p>\n',
-        bullets([words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)]),
+        bullets(
+            [words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)] if judged else []
+        ),
         _failures(evaluation),
         means(evaluation),
         f"<h2>What these figures don't say</h2>\n{bullets(words.unclaimed(evaluation))}",

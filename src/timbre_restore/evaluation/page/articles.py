@@ -23,12 +23,12 @@ from timbre_restore.evaluation.page.pictures import (
 )
 from timbre_restore.evaluation.page.tables import worst_first
 from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, Evaluation, ItemResult
+from timbre_restore.evaluation.systems import LIMIT, is_limit
 from timbre_restore.pages import table
 
 # A page beyond 20 MB opens slowly and can't be mailed; the text and the last item need the rest.
 CLIP_BYTES = 17_000_000
 CEILING = 0.99
-LIMIT = "limit"
 
 
 @cache
@@ -70,8 +70,8 @@ def _from_both_ends(ordered: list[ItemResult]) -> list[ItemResult]:
 
 def _systems(evaluation: Evaluation) -> list[str]:
     """What is worth its bytes: of the limits only the one that suppresses most, which people use."""
-    limits = sorted((s for s in evaluation.systems if s.startswith(LIMIT)), key=lambda s: float(s[len(LIMIT) :] or 0))
-    return [s for s in evaluation.systems if s not in limits[:-1]] + [CLEAN]
+    limits = sorted(filter(is_limit, evaluation.systems), key=lambda name: float(name.removeprefix(LIMIT)))
+    return [name for name in evaluation.systems if name not in limits[:-1]] + [CLEAN]
 
 
 def _blind_panel(systems: list[str]) -> str:

@@ -1,12 +1,13 @@
 "use strict";
 // One player per article. All of its sounds run together and all but one are silent, so a change of system keeps the place.
 const STEP_S = 1, DRIFT_S = 0.03;
+const RESTORED = document.querySelector("main").dataset.restored;
 
 function Player(article) {
   const sounds = [...article.querySelectorAll("audio")], buttons = [...article.querySelectorAll("[role=radio]")];
   const play = article.querySelector(".play"), bar = article.querySelector("input[type=range]");
   const lines = [...article.querySelectorAll(".now")];
-  let at = Math.max(0, sounds.findIndex((s) => s.dataset.system === "restored"));
+  let at = Math.max(0, sounds.findIndex((s) => s.dataset.system === RESTORED));
   const self = { article, sounds, get at() { return at; } };
 
   function length() { return sounds[at].duration || 0; }
@@ -90,8 +91,8 @@ function Blind(panel) {
   const find = (id) => panel.querySelector(`#${id}`);
   const [one, other, trial, where, tally, save] = ["one", "other", "trial", "where", "tally", "save"].map(find);
   const names = [...one.options].map((option) => option.text);
-  one.value = "degraded"; other.value = names.includes("restored") ? "restored" : names[names.length - 2];
-  let order = [], at = -1, sides = [], answers = [];
+  one.value = "degraded"; other.value = names.includes(RESTORED) ? RESTORED : names[names.length - 2];
+  let order = [], at = -1, sides = [], answers = [], pair = [];
 
   function shuffled(values) {
     const out = [...values];
@@ -112,7 +113,8 @@ function Blind(panel) {
     if (at >= 0) order[at].pause();
     at += 1;
     if (at >= order.length) { end(); return; }
-    sides = shuffled([one.value, other.value]);
+    sides = shuffled(pair);
+    current = order[at];
     where.textContent = `Item ${at + 1} of ${order.length}`;
     order[at].seek(0);
     panel.querySelectorAll("[data-hear]").forEach((b) => b.classList.remove("chosen"));
@@ -121,6 +123,7 @@ function Blind(panel) {
     const usable = players.filter((p) => number(p, one.value) >= 0 && number(p, other.value) >= 0);
     if (one.value === other.value || !usable.length) { tally.textContent = "Choose two different systems."; return; }
     players.forEach((p) => p.pause());
+    pair = [one.value, other.value]; one.disabled = true; other.disabled = true;
     order = shuffled(usable); at = -1; answers = []; tally.textContent = ""; save.disabled = true;
     document.body.classList.add("hiding"); trial.hidden = false;
     next();
@@ -141,14 +144,15 @@ function Blind(panel) {
     return Math.min(1, sum);
   }
   function end() {
+    one.disabled = false; other.disabled = false;
     document.body.classList.remove("hiding"); trial.hidden = true; save.disabled = false; order = []; at = -1;
-    const a = answers.filter((x) => x.preferred === one.value).length;
-    const b = answers.filter((x) => x.preferred === other.value).length;
+    const a = answers.filter((x) => x.preferred === pair[0]).length;
+    const b = answers.filter((x) => x.preferred === pair[1]).length;
     const p = a + b ? `; by chance alone so uneven a count comes with probability ${chance(a, a + b).toFixed(3)}` : "";
-    tally.textContent = `${one.value} preferred ${a} times, ${other.value} ${b} times, no difference ${answers.length - a - b} times${p}.`;
+    tally.textContent = `${pair[0]} preferred ${a} times, ${pair[1]} ${b} times, no difference ${answers.length - a - b} times${p}.`;
   }
   function keep() {
-    const text = JSON.stringify({ systems: [one.value, other.value], answers }, null, 2);
+    const text = JSON.stringify({ systems: pair, answers }, null, 2);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     link.download = "blind-comparison.json";
@@ -164,7 +168,7 @@ function Blind(panel) {
       if (at < 0) return false;
       if (key === "1" || key === "2") { hear(Number(key) - 1); return true; }
       if (key === " ") { order[at].toggle(); return true; }
-      return key === "n" || key === "p";
+      return key === "n" || key === "p" || /^[0-9]$/.test(key); // another system, another item would give names away
     },
   };
 }

@@ -26,9 +26,11 @@ def means(evaluation: Evaluation) -> str:
     bands = f"<details><summary>By band</summary>{table(columns, banded)}</details>\n" if banded else ""
     count = len(summary.common(evaluation))
     note = (
-        f"Mean of {count} items against clean, where every system has the value; ↓ lower is better, ↑ higher is "
+        f"Mean of {count} items, where every system has the value; ↓ lower is better, ↑ higher is "
         "better. Differences are paired, with a 95 % bootstrap interval."
     )
+    if not any(metric.needs_reference for metric in evaluation.metrics):
+        return f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} {words.DEAF}</small></p>\n"
     return (
         f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} Over-suppression: share of the voice's active cells "
         f"that lie more than 10 dB too low; residual noise: more than 10 dB too high. {words.WORSE} {words.DEAF}"
