@@ -25,7 +25,7 @@ Alter = Callable[[Arrays, Arrays, Arrays, Arrays], None]
 NOT_OF_THE_MACHINE = {
     "stability_slowing", "stability_cost", "stability_memory", "cost_p50", "cost_p99", "cost_fading", "memory",
 }  # fmt: skip
-"""Held loosely on a busy machine, or of a process that holds other tests too; cost and memory have tests of their own."""
+"""Held loosely on a busy machine, or by a process of many tests; cost and memory have tests of their own."""
 
 
 @pytest.fixture(scope="module")
