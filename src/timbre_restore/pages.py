@@ -97,6 +97,8 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6p
 _CURVES = ("var(--mark)", "var(--warm)", "var(--good)", "var(--bad)", "var(--soft)")
 _WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 200, 44, 34, 18
 _ASIDE = "var(--soft)"
+_CHARACTER = 6.5
+"""Width of one, about, at the size of the drawings' words."""
 
 
 def head(title: str, *, script: str = "", served: bool = False) -> str:
@@ -183,7 +185,7 @@ def curves(
     place, with a name to their right. A logarithmic value axis needs an `up` above 0. `note` stands under the figure.
     """
     frame = _Frame(across, up, logarithmic)
-    drawn = "".join(_area(frame, area) for area in areas) + "".join(_border(frame, *border) for border in borders)
+    drawn = "".join(_area(frame, area) for area in areas) + _borders(frame, borders)
     names = _legend('class="swatch band"', "healthy") if areas else ""
     for number, line in enumerate(lines):
         colour = _ASIDE if line.aside else _CURVES[number % len(_CURVES)]
@@ -257,12 +259,18 @@ def _area(frame: _Frame, area: Area) -> str:
     )
 
 
-def _border(frame: _Frame, at: float, name: str) -> str:
-    x, base = frame.x(at), _HEIGHT - _FOOT
-    return (
-        f'<line class="border" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{base}"/>'
-        f'<text x="{x + 3:.1f}" y="{_TOP - 5}">{escape(name)}</text>'
-    )
+def _borders(frame: _Frame, borders: Sequence[tuple[float, str]]) -> str:
+    """Upright lines with their names; one that would run into the name before it stands a line lower."""
+    drawn, free_from, row = "", -math.inf, 0
+    for at, name in borders:
+        x, base = frame.x(at), _HEIGHT - _FOOT
+        row = (row + 1) % 2 if x < free_from else 0
+        free_from = x + 3 + _CHARACTER * len(name)
+        drawn += (
+            f'<line class="border" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{base}"/>'
+            f'<text x="{x + 3:.1f}" y="{_TOP - 5 + 12 * row}">{escape(name)}</text>'
+        )
+    return drawn
 
 
 def _marks(low: float, high: float) -> list[float]:
