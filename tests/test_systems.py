@@ -198,6 +198,24 @@ def test_the_curve_is_what_each_strength_and_limit_would_score(pairs: Path) -> N
     assert mean_curve(found, "restored")[0].osr == pytest.approx(mean(found, "degraded", "osr"), abs=2e-3)
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_limits_of_the_curve_are_those_below_the_suppressors_own(given: bool, pairs: Path, tmp_path: Path) -> None:
+    """Also of a corpus, whose degraded files were made by the same configuration."""
+    (item,) = items_from_pairs(pairs)[:1]
+    noisy, clean = read_mono(item.noisy), read_mono(item.clean)
+    degraded = Limited(12.0).open()("", noisy, dull(noisy))
+    write_audio(tmp_path / "degraded.wav", degraded, RATE)
+    item = replace(item, degraded=tmp_path / "degraded.wav" if given else None)
+    source = Given(lambda _noisy: degraded, limit_db=12.0)
+    found = evaluate([item], source, [Limited(6.0, 12.0)], metrics=QUICK).items[0]
+    curve = {point.amount: point for point in found.systems["degraded"].curve}
+    assert tuple(curve) == (6.0, 9.0)
+    assert curve[6.0].osr == pytest.approx(found.value("limit6", "osr"), abs=2e-3)
+    gain = np.float32(item_gain(clean))
+    expected = cell_rates(Limited(6.0).open()("", noisy, dull(noisy)) * gain, clean * gain)
+    assert curve[6.0].osr == pytest.approx(expected.oversuppressed, abs=2e-3)
+
+
 def test_the_advantage_is_at_equal_residual_noise() -> None:
     limits = [Point(6.0, 0.1, 0.04), Point(12.0, 0.2, 0.02), Point(24.0, 0.4, 0.0)]
     curve = [Point(0.0, 0.4, 0.0), Point(0.5, 0.25, 0.01), Point(1.0, 0.2, 0.05)]
@@ -276,7 +294,7 @@ def test_ten_minutes_are_judged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words_given", "said"),
     [
-        (["--system", "theirs"], "--system: expected NAME=DIR, got 'theirs'"),
+        (["--system", "theirs"], "--system 'theirs': expected NAME=DIR, a name and the folder"),
         (["--limits", "24,many"], "--limits: expected numbers of dB above 0 and at most 100, got 'many'"),
         (["--model", "a.onnx", "--model", "b.onnx"], "several models need names"),
         (["--system", "restored=theirs"], "restored: two systems can't share a name"),

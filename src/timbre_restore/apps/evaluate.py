@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, show
-from timbre_restore.apps.options import ConfigFile, Overrides, Strength, check_targets, configure
+from timbre_restore.apps.options import ConfigFile, Overrides, Strength, check_targets, configure, named_folder
 from timbre_restore.apps.suppressing import settings_of
 from timbre_restore.errors import ConfigError, MissingExtraError
 
@@ -163,13 +163,8 @@ def _limited(text: str, floor_db: float) -> list[System]:
 def _folders(texts: list[str] | None, items: list[Item]) -> list[System]:
     from timbre_restore.evaluation import Folder
 
-    found: list[System] = []
-    for text in texts or ():
-        name, equals, place = text.partition("=")
-        if not (name and equals and place):
-            raise ConfigError([f"--system: expected NAME=DIR, got '{text}'."])
-        found.append(Folder.of(name, Path(place).expanduser(), [item.stem for item in items]))
-    return found
+    stems = [item.stem for item in items]
+    return [Folder.of(*named_folder(text), stems) for text in texts or ()]
 
 
 def _home() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Annotated
 import typer
 
 from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, say, show
-from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
-from timbre_restore.errors import ConfigError
+from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure, named_folder
 
 TestFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the test.")]
 
@@ -54,7 +52,7 @@ def make(
 ) -> None:
     """Make a listening test, serve it ('listen serve'), or read its answers ('listen analyse')."""
     settings = configure(config, overrides)
-    systems = [_system(word) for word in system]
+    systems = [named_folder(word) for word in system]
     from timbre_restore.listening import Wanted, make_test
 
     wanted = Wanted(
@@ -121,10 +119,3 @@ def analyse(
         give_json(as_json(result), json)
     if html is not None:
         write_page(result, html)
-
-
-def _system(word: str) -> tuple[str, Path]:
-    name, sign, folder = word.partition("=")
-    if not sign or not name or not folder or re.search(r"[\x00-\x1f]", word):
-        raise ConfigError([f"--system {word!r}: expected NAME=DIR, a name and the folder of its files."])
-    return name, Path(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,15 @@ Strength = Annotated[
         metavar="0…1",
     ),
 ]
+
+
+def named_folder(word: str) -> tuple[str, Path]:
+    """'NAME=DIR' of `--system` in two."""
+    name, sign, folder = word.partition("=")
+    if not (name and sign and folder) or re.search(r"[\x00-\x1f]", word):
+        raise ConfigError([f"--system {word!r}: expected NAME=DIR, a name and the folder of its files."])
+    return name, Path(folder).expanduser()
+
 
 CORPUS_FOLDERS = ("data.sources", "data.noise_path", "data.ir_path")
 

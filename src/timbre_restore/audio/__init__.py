@@ -7,9 +7,11 @@ from timbre_restore.audio.files import (
     SAMPLE_RATE_HZ,
     AudioInfo,
     FloatArray,
+    encoded,
     read_audio,
     read_info,
     read_mono,
+    sounds_in,
     write_audio,
 )
 from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
@@ -42,6 +44,7 @@ __all__ = [
     "Resampler",
     "active_rms",
     "bandwidth_hz",
+    "encoded",
     "fast_length",
     "from_db",
     "hann",
@@ -61,6 +64,7 @@ __all__ = [
     "read_stored_into",
     "resample",
     "rms",
+    "sounds_in",
     "stft",
     "to_db",
     "write_audio",

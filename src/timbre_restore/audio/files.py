@@ -80,13 +80,23 @@ def write_audio(path: Path, samples: FloatArray, rate_hz: int, *, subtype: str |
     data = samples if samples.ndim == 1 else samples.T
     try:
         # In memory first: a full disk is then met by one plain write, which says so; libsndfile would not.
-        buffer = io.BytesIO()
-        soundfile.write(buffer, data, rate_hz, format=path.suffix[1:].upper(), subtype=subtype or "PCM_16")
-        write_bytes(path, buffer.getvalue())
+        write_bytes(path, encoded(data, rate_hz, path.suffix[1:], subtype=subtype or "PCM_16"))
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as exc:
         raise AudioFileError(
             f"{path}: can't be written ({reason_of(exc)}); check the folder, the disk and the format."
         ) from exc
+
+
+def encoded(samples: NDArray[np.generic], rate_hz: int, kind: str, *, subtype: str = "PCM_16") -> bytes:
+    """The bytes of a file of `kind` (wav, flac) that holds `[T]` or `[T, C]`. Raises what libsndfile does."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format=kind.upper(), subtype=subtype)
+    return buffer.getvalue()
+
+
+def sounds_in(folder: Path) -> list[Path]:
+    """The sound files of a folder, sorted, those of its folders left out."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)
 
 
 def _unreadable(path: Path, exc: Exception) -> str:

@@ -18,6 +18,7 @@ from timbre_restore.audio import (
     read_info,
     read_mono,
     read_stored,
+    sounds_in,
 )
 from timbre_restore.errors import AudioFileError, CorpusError
 from timbre_restore.evaluation.facts import Facts, corpus_facts, facts_beside
@@ -150,7 +151,7 @@ def load_item(item: Item) -> ItemAudio:
 def _audio_by_stem(side: Path, folder: Path) -> dict[str, Path]:
     if not side.is_dir():
         raise CorpusError(f"{side}: no such folder; {_expected(side, folder)}.")
-    files = sorted(p for p in side.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)
+    files = sounds_in(side)
     twice = [stem for stem, count in Counter(p.stem for p in files).items() if count > 1]
     odd = [f"{p.name!a}: its name is not UTF-8" for p in files if not _is_text(p.name)]
     _raise(f"{side}: reports are kept by name, so every file needs one that can be written", odd)
@@ -159,7 +160,7 @@ def _audio_by_stem(side: Path, folder: Path) -> dict[str, Path]:
 
 
 def _expected(side: Path, folder: Path) -> str:
-    loose = folder.is_dir() and any(path.suffix.lower() in AUDIO_SUFFIXES for path in folder.iterdir())
+    loose = folder.is_dir() and sounds_in(folder)
     if loose and not side.parent.joinpath("clean").is_dir():
         return (
             f"{folder} holds recordings without a clean side, which can't be scored against one; "

@@ -106,4 +106,9 @@ class Evaluation:
     @property
     def restored(self) -> str:
         """The system that sentences are about: `restored`, or the first that stands against the suppressor."""
-        return RESTORED if RESTORED in self.systems else [*self.systems, self.systems[-1]][2]
+        return RESTORED if RESTORED in self.systems else (self.systems[2:] or self.systems[-1:])[0]
+
+    @property
+    def has_references(self) -> bool:
+        """Whether anything was held against a clean side."""
+        return any(metric.needs_reference for metric in self.metrics)

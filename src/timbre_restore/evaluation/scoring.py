@@ -11,16 +11,14 @@ lag is recorded and taken out. A silent signal has no lag.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import soundfile
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, lag_samples
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, encoded, lag_samples
 from timbre_restore.errors import AudioFileError, SuppressorError
 from timbre_restore.evaluation.cache import Cache
 from timbre_restore.evaluation.curve import NO_LIMIT_DB, of_limits, of_strengths
@@ -139,7 +137,7 @@ class _Case:
     def _judged(self, name: str, system: System | None) -> Judged:
         identity = name if system is None else system.identity
         keep = self.desk.cache if identity and (self.audio.degraded is not None or self._source_is_known) else None
-        key = f"{self.content} {identity} {self.start}"
+        key = f"{self.content} {identity} {self.start} {self._floor_db:g}"
         kept = keep.get(key) if keep else None
         wanted = [m for m in self.desk.metrics if kept is None or m.key not in kept.result.scores]
         if kept and not wanted and (kept.sound or not self.desk.with_clips or not kept.usable):
@@ -160,6 +158,11 @@ class _Case:
     @property
     def _source_is_known(self) -> bool:
         return bool(self.desk.source and self.desk.source.identity)
+
+    @property
+    def _floor_db(self) -> float:
+        """The limit that `degraded` has; a corpus was made as the configuration says, too."""
+        return self.desk.source.limit_db if self.desk.source else NO_LIMIT_DB
 
     def _run(self, name: str, system: System | None) -> _Output:
         noisy = self.audio.noisy
@@ -196,17 +199,14 @@ class _Case:
         if given is None or self.clean is None or is_silent(self.clean):
             return ()
         if name == DEGRADED:
-            floor_db = self.desk.source.limit_db if self.desk.source and self.audio.degraded is None else NO_LIMIT_DB
-            return of_limits(self._levelled(NOISY, self.audio.noisy), given, self.clean, floor_db)
+            return of_limits(self._levelled(NOISY, self.audio.noisy), given, self.clean, self._floor_db)
         if system is None or not system.strength:
             return ()
         return of_strengths(self._levelled(DEGRADED, self.degraded), given, self.clean, system.strength)
 
     def _excerpt(self, samples: FloatArray) -> bytes:
         part = samples[self.start : self.start + int(CLIP_SECONDS * SAMPLE_RATE_HZ)] * (self.gain * CLIP_GAIN)
-        target = io.BytesIO()
-        soundfile.write(target, np.clip(part, -1.0, 1.0), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-        return target.getvalue()
+        return encoded(np.clip(part, -1.0, 1.0), SAMPLE_RATE_HZ, "flac")
 
     def _remarks(self, widest_hz: int) -> Sequence[str]:
         clean = self.audio.clean

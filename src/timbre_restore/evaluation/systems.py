@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from timbre_restore.audio import AUDIO_SUFFIXES, FloatArray, read_mono
+from timbre_restore.audio import FloatArray, read_mono, sounds_in
 from timbre_restore.errors import CorpusError
 from timbre_restore.evaluation.curve import NO_LIMIT_DB, mixed_in
 from timbre_restore.runtime import Chain, Restorer
@@ -174,7 +174,7 @@ class Folder:
         """Raises `CorpusError` where there is no such folder, or no output of an item of these names in it."""
         if not folder.is_dir():
             raise CorpusError(f"{folder}: no such folder; give --system NAME=DIR with the outputs of {name}.")
-        files = _sounds(folder)
+        files = sounds_in(folder)
         if not files:
             raise CorpusError(f"{folder}: holds no sound file; it must hold the outputs of {name}, named as the items.")
         if not {file.stem for file in files} & set(stems):
@@ -192,7 +192,7 @@ class Folder:
         return self.digest
 
     def open(self) -> Run:
-        files = {file.stem: file for file in _sounds(self.folder)}
+        files = {file.stem: file for file in sounds_in(self.folder)}
 
         def output(stem: str, _noisy: FloatArray, _degraded: FloatArray) -> FloatArray:
             if stem not in files:
@@ -204,7 +204,3 @@ class Folder:
 
 class MissingOutputError(Exception):
     """A folder holds no output of this item."""
-
-
-def _sounds(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)

@@ -13,7 +13,7 @@ from timbre_restore.evaluation.results import Evaluation
 def summary_table(evaluation: Evaluation) -> RenderableType:
     """Systems side by side, then what qualifies the numbers: items worse, n/a with reasons, failures."""
     count = len(summary.common(evaluation))
-    judged = any(metric.needs_reference for metric in evaluation.metrics)
+    judged = evaluation.has_references
     against = ", against clean" if judged else ""
     table = Table(title=f"Mean of {count} item{'s' if count != 1 else ''}{against}", title_justify="left")
     table.add_column("metric")

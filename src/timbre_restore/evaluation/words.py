@@ -67,7 +67,7 @@ def verdict(metric: Metric, found: summary.Difference) -> str:
 
 def sentence(evaluation: Evaluation) -> str:
     """What was measured on these items, in the order of the metrics, and no more than that."""
-    if not any(metric.needs_reference for metric in evaluation.metrics):
+    if not evaluation.has_references:
         return (
             f"{len(evaluation.items)} recordings without a reference. What was lost and what came back can't be "
             "measured on them; a model of a listener, deaf above 8 kHz, can be asked how they sound. Listen."

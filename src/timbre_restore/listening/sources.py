@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_restore.audio import AUDIO_SUFFIXES, read_info
+from timbre_restore.audio import AUDIO_SUFFIXES, read_info, sounds_in
 from timbre_restore.errors import AudioFileError, ListeningError
 from timbre_restore.listening.plan import REFERENCE, RESERVED
 
@@ -102,11 +102,10 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ListeningError(f"{folder}: no such folder; expected one with sound files.")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES:
-            if path.stem in found:
-                raise ListeningError(f"{folder}: {path.stem!r} occurs with several suffixes; keep one of them.")
-            found[path.stem] = path
+    for path in sounds_in(folder):
+        if path.stem in found:
+            raise ListeningError(f"{folder}: {path.stem!r} occurs with several suffixes; keep one of them.")
+        found[path.stem] = path
     return found
 
 

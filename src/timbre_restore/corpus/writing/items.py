@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-from numpy.typing import NDArray
 
 from timbre_restore.atomic import write_bytes, write_text
-from timbre_restore.audio import HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, SAMPLE_RATE_HZ
+from timbre_restore.audio import HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, SAMPLE_RATE_HZ, encoded
 from timbre_restore.corpus.planning.draw import keeps_silent_item
 from timbre_restore.corpus.planning.plan import Take, take_row
 from timbre_restore.corpus.rendering.mix import Folders, Mixture, mix
@@ -153,7 +151,7 @@ class Maker:
             name = item_name(take, i)
             for role, samples in zip(AUDIO_ROLES, (made.degraded[i], made.clean[i], made.noisy[i]), strict=True):
                 path = self.folder.item(take.split, role, name, self.spec.format)
-                files |= self._write_file(path, encode(samples, self.spec.format))
+                files |= self._write_file(path, encoded(samples, SAMPLE_RATE_HZ, self.spec.format))
             if made.hints is not None:
                 buffer = io.BytesIO()
                 np.save(buffer, made.hints[i], allow_pickle=False)
@@ -210,10 +208,3 @@ def item_name(take: Take, index: int) -> str:
     key = f"{recording.source}\0{recording.relative}"
     tag = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:10]
     return f"{speaker.lstrip('.') or '-'}_{stem}_{tag}_{take.pass_index}-{take.part}_{index:04d}"
-
-
-def encode(samples: NDArray[np.int16], suffix: str) -> bytes:
-    """A 16-bit mono file in memory: a full disk is then met by one plain write."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, format=suffix.upper(), subtype="PCM_16")
-    return buffer.getvalue()

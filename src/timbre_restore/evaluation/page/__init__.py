@@ -23,7 +23,7 @@ def write_page(evaluation: Evaluation, path: Path) -> None:
 def page(evaluation: Evaluation) -> str:
     """The whole page as HTML."""
     lines = words.missing_sentences(evaluation)
-    judged = any(metric.needs_reference for metric in evaluation.metrics)
+    judged = evaluation.has_references
     parts = [
         head("evaluation", script=script()),
         f'<body><main data-restored="{escape(evaluation.restored)}">\n<h1>Evaluation</h1>\n',

@@ -12,7 +12,7 @@ from itertools import chain, zip_longest
 import numpy as np
 import soundfile
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, encoded
 from timbre_restore.evaluation import words
 from timbre_restore.evaluation.page.pictures import (
     difference_png,
@@ -122,9 +122,11 @@ def _article(evaluation: Evaluation, item: ItemResult) -> str:
 
 
 def _player(signals: dict[str, FloatArray], gain: np.float32, stem: str) -> str:
+    def source(samples: FloatArray) -> str:
+        return _uri("audio/flac", encoded(samples * gain, SAMPLE_RATE_HZ, "flac"))
+
     sounds = "".join(
-        f'<audio preload="metadata" data-system="{escape(name)}" src="{_uri("audio/flac", _flac(samples * gain))}">'
-        "</audio>"
+        f'<audio preload="metadata" data-system="{escape(name)}" src="{source(samples)}"></audio>'
         for name, samples in signals.items()
     )
     buttons = "".join(
@@ -160,12 +162,6 @@ def _seconds(clip: Clip) -> float:
 def _decoded(sound: bytes) -> FloatArray:
     samples, _ = soundfile.read(io.BytesIO(sound), dtype="float32")
     return np.asarray(samples, dtype=np.float32)
-
-
-def _flac(samples: FloatArray) -> bytes:
-    target = io.BytesIO()
-    soundfile.write(target, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return target.getvalue()
 
 
 def _scale(picture: bytes) -> str:

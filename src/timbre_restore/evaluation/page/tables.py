@@ -29,7 +29,7 @@ def means(evaluation: Evaluation) -> str:
         f"Mean of {count} items, where every system has the value; ↓ lower is better, ↑ higher is "
         "better. Differences are paired, with a 95 % bootstrap interval."
     )
-    if not any(metric.needs_reference for metric in evaluation.metrics):
+    if not evaluation.has_references:
         return f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} {words.DEAF}</small></p>\n"
     return (
         f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} Over-suppression: share of the voice's active cells "
