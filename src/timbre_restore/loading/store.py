@@ -48,11 +48,13 @@ def split(samples: Int16Array, items: int, lengths: Sequence[int]) -> list[Int16
 
 def to_tensor(stored: Int16Array, scale: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`[B, T]` of 16 bits times `scale` `[B, 1, 1]` as float32 `[B, 1, T]` on `device`, and no longer in `stored`."""
-    samples = torch.from_numpy(stored).unsqueeze(1)
-    if device.type == "cuda":
-        # 16 bits travel, from memory that need not be waited for; the device makes the same numbers of them.
-        return samples.pin_memory().to(device, non_blocking=True) * scale.to(device, non_blocking=True)
-    return samples.to(device) * scale.to(device)
+    samples = _sent(torch.from_numpy(stored), device).unsqueeze(1)
+    return samples * _sent(scale, device)
+
+
+def _sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`x` on `device`. A GPU fetches it from memory that need not be waited for; what it computes goes on."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 def joined(tensors: list[torch.Tensor], run: int) -> list[torch.Tensor]:
@@ -78,6 +80,6 @@ def hints_tensor(stored: Int16Array, gain: torch.Tensor, device: torch.device) -
 
     The low bins are multiplied by `gain` `[B, 1, 1]`; band gains and local SNR are ratios, and stay as they are.
     """
-    values = torch.from_numpy(stored.view(np.float16)).reshape(len(stored), -1, HINT_VALUES).to(device).float()
-    values[..., -LOW_VALUES:] *= gain.to(device)
+    values = _sent(torch.from_numpy(stored.view(np.float16)), device).reshape(len(stored), -1, HINT_VALUES).float()
+    values[..., -LOW_VALUES:] *= _sent(gain, device)
     return values

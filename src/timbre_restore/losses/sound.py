@@ -37,13 +37,21 @@ class Sound:
 
         A spectrum that is not padded is cut by frames, where each start is one of its hops.
         """
-        part = Sound(torch.stack([x[:, at : at + length] for x, at in zip(self.wave, starts, strict=True)]))
+        part = Sound(_windows(self.wave, starts, length))
         for (window, hop), spectrum in self._spectra.items():
             if length >= window and not any(at % hop for at in starts):
                 frames = (length - window) // hop + 1
-                cuts = [x[:, at // hop : at // hop + frames] for x, at in zip(spectrum, starts, strict=True)]
-                part._spectra[window, hop] = torch.stack(cuts)
+                part._spectra[window, hop] = _windows(spectrum, [at // hop for at in starts], frames)
         return part
+
+
+def _windows(x: Tensor, starts: Sequence[int], length: int) -> Tensor:
+    """`[B, C, length]` of `[B, C, N]`, each item's from its own start: one operation, whatever the batch."""
+    first = torch.tensor(starts)
+    if x.is_cuda:
+        first = first.pin_memory().to(x.device, non_blocking=True)  # or the device would have to finish first
+    index = first[:, None] + torch.arange(length, device=x.device)
+    return x.gather(2, index[:, None].expand(-1, x.shape[1], -1))
 
 
 def sound_of(x: Tensor | Sound) -> Sound:
