@@ -221,6 +221,38 @@ def test_kill_loses_nothing_and_a_sitting_goes_on(sources: Path, tmp_path: Path)
     assert len(sheet.damaged) == 1
 
 
+def test_a_page_that_was_begun_goes_on_where_it_was(sources: Path, tmp_path: Path) -> None:
+    """kill -9 after each touch of a slider: ratings so far come back, count as no answer, and an answer ends them."""
+    folder = new_test(tmp_path / "t", sources)
+    with serving(folder) as server:
+        plan = server.begin()
+        code, answers = plan["code"], list(slider_answers(plan, folder, steady, None))  # type: ignore[arg-type]
+        assert plan["drafts"] == {}
+        assert server.post("api/answer", answers[0])[0] == 200
+        first, second, *_ = plan["pages"][1]["rated"]
+        for draft in ({first: 3}, {first: 40}, {first: 40, second: 71}):
+            assert server.post("api/draft", {"code": code, "page": 1, "draft": draft}) == (200, {"kept": 1})
+        late = {"code": code, "page": 0, "draft": {plan["pages"][0]["rated"][0]: 5}}
+        assert server.post("api/draft", late)[0] == 200
+        server.stop(signal.SIGKILL)
+    with serving(folder) as server:
+        again = server.begin(code)
+        assert again == {**plan, "answered": [0], "drafts": {"1": {first: 40, second: 71}}}
+        sheet = read_answers(folder, load_test(folder))
+        assert (sheet.damaged, set(sheet.sittings[0].answers)) == ((), {0})
+        assert dict(sheet.sittings[0].answers[0].ratings) == answers[0]["ratings"]
+        assert server.post("api/answer", answers[1])[0] == 200
+        assert server.begin(code) == {**plan, "answered": [0, 1]}
+        for wrong, said in (
+            ({"page": 99, "draft": {}}, "expected a page from 0"),
+            ({"page": 1, "draft": {first: 101}}, "expected a whole number from 0 to 100"),
+            ({"page": 1, "draft": {"0" * 16: 1}}, "and for no other"),
+            ({"page": 1, "draft": [1]}, "and for no other"),
+        ):
+            status, reply = server.post("api/draft", {"code": code, **wrong})
+            assert status == 400 and said in reply["error"]
+
+
 def test_an_answer_is_on_the_disk_before_it_is_confirmed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from timbre_restore.listening.answers import append_line
 

@@ -1,5 +1,8 @@
 """Answers as files: JSON Lines, one file per listener; the first line says whose they are, each other one is a page.
 
+A page is there once it is answered whole; before that, each rating on it is a line of its own, a draft, which nothing
+but the page itself reads: with it a listener goes on in the midst of a page.
+
 A line is only ever added, in one write that is on the disk before the page hears of it. What a crash leaves is at
 worst one torn line at the end, which reading passes over and names.
 """
@@ -40,6 +43,18 @@ class Sitting:
     listener: int
     pages: list[Page]
     answers: dict[int, Answer] = field(default_factory=dict)
+    drafts: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Ratings so far, of pages that were begun and not answered."""
+
+    def begin(self, page: int, ratings: dict[str, int]) -> None:
+        """Take a draft, unless it comes behind the answer."""
+        if page not in self.answers:
+            self.drafts[page] = ratings
+
+    def keep(self, page: int, answer: Answer) -> None:
+        """Take an answer in its draft's place."""
+        self.answers[page] = answer
+        self.drafts.pop(page, None)
 
     @property
     def complete(self) -> bool:
@@ -77,8 +92,11 @@ def read_sitting(path: Path, test: ListeningTest) -> tuple[Sitting | None, list[
         if not line.strip():
             continue
         try:
-            page, answer = check_answer(parse_object(line), sitting.pages, test.kind)
-            sitting.answers[page] = answer
+            content = parse_object(line)
+            if "draft" in content:
+                sitting.begin(*check_draft(content, sitting.pages, test.kind))
+            else:
+                sitting.keep(*check_answer(content, sitting.pages, test.kind))
         except ListeningError as exc:
             problems.append(f"{path}: line {number}: {exc}")
     return sitting, problems
@@ -95,10 +113,26 @@ def _opened(first: Mapping[str, Any], path: Path, test: ListeningTest) -> Sittin
 
 def check_answer(content: Mapping[str, Any], pages: list[Page], kind: str) -> tuple[int, Answer]:
     """A page's number and its answer. Raises `ListeningError` for what the page did not ask or the scale lacks."""
-    page, ratings, seconds = (content.get(key) for key in ("page", "ratings", "seconds"))
+    page, ratings = _checked(content, "ratings", pages, kind)
+    if set(ratings) != set(pages[page].rated):
+        raise ListeningError(f"page {page}: expected a rating for each sound of that page and for no other.")
+    seconds = content.get("seconds")
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= LONGEST_PAGE_S:
+        raise ListeningError(f"page {page}: {_short(seconds)} seconds: expected how long the page took.")
+    return page, Answer(ratings, float(seconds))
+
+
+def check_draft(content: Mapping[str, Any], pages: list[Page], kind: str) -> tuple[int, dict[str, int]]:
+    """A page's number and its ratings so far. Raises `ListeningError` as `check_answer` does."""
+    return _checked(content, "draft", pages, kind)
+
+
+def _checked(content: Mapping[str, Any], key: str, pages: list[Page], kind: str) -> tuple[int, dict[str, int]]:
+    """A page's number and ratings of some of its sounds."""
+    page, ratings = content.get("page"), content.get(key)
     if not _is_integer(page) or not 0 <= page < len(pages):
         raise ListeningError(f"page {_short(page)}: expected a page from 0 to {len(pages) - 1}.")
-    if not isinstance(ratings, dict) or set(ratings) != set(pages[page].rated):
+    if not isinstance(ratings, dict) or not set(ratings) <= set(pages[page].rated):
         raise ListeningError(f"page {page}: expected a rating for each sound of that page and for no other.")
     low, high = SCALES[kind]
     for name, rating in ratings.items():
@@ -107,9 +141,7 @@ def check_answer(content: Mapping[str, Any], pages: list[Page], kind: str) -> tu
                 f"page {page}: the rating {_short(rating)} of {name} is none; expected a whole number from {low} to "
                 f"{high}."
             )
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= LONGEST_PAGE_S:
-        raise ListeningError(f"page {page}: {_short(seconds)} seconds: expected how long the page took.")
-    return page, Answer(ratings, float(seconds))
+    return page, ratings
 
 
 def parse_object(text: bytes) -> dict[str, Any]:

@@ -140,6 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.sessions.begin(content.get("code"))
         if path == "api/answer":
             return self.server.sessions.answer(content.get("code", ""), content)
+        if path == "api/draft":
+            return self.server.sessions.draft(content.get("code", ""), content)
         raise Refused(HTTPStatus.NOT_FOUND, "there is nothing to send to here; go back to the test's page.")
 
     def _path(self) -> str:

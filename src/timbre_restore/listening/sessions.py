@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from timbre_restore.errors import ListeningError
-from timbre_restore.listening.answers import CODE, Sitting, append_line, check_answer, read_answers
+from timbre_restore.listening.answers import CODE, Sitting, append_line, check_answer, check_draft, read_answers
 from timbre_restore.listening.plan import ANSWERS, TRAINING, ListeningTest, fingerprint, pages_of
 
 ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -39,10 +39,18 @@ class Sessions:
         with self._lock:
             sitting = self._sitting_of(code)
             page, answer = check_answer(content, sitting.pages, self._test.kind)
-            line = {"page": page, "item": sitting.pages[page].trial.item, "ratings": dict(answer.ratings)}
-            append_line(self._answers / f"{sitting.code}.jsonl", {**line, "seconds": answer.seconds})
-            sitting.answers[page] = answer
+            self._write(sitting, page, ratings=dict(answer.ratings), seconds=answer.seconds)
+            sitting.keep(page, answer)
             return {"saved": page, "answered": len(sitting.answers), "pages": len(sitting.pages)}
+
+    def draft(self, code: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Check and keep what has been rated so far of a page. Raises `ListeningError` as `answer` does."""
+        with self._lock:
+            sitting = self._sitting_of(code)
+            page, ratings = check_draft(content, sitting.pages, self._test.kind)
+            self._write(sitting, page, draft=ratings)
+            sitting.begin(page, ratings)
+            return {"kept": page}
 
     def counts(self) -> tuple[int, int]:
         """Listeners and answers."""
@@ -54,6 +62,10 @@ class Sessions:
         if sitting is None:
             raise ListeningError("this test knows no listener of that code; check its six letters and digits.")
         return sitting
+
+    def _write(self, sitting: Sitting, page: int, **what: Any) -> None:
+        line = {"page": page, "item": sitting.pages[page].trial.item, **what}
+        append_line(self._answers / f"{sitting.code}.jsonl", line)
 
     def _new(self) -> Sitting:
         listener = self._last + 1
@@ -83,4 +95,5 @@ class Sessions:
             "sample_rate_hz": self._test.sample_rate_hz,
             "pages": pages,
             "answered": sorted(sitting.answers),
+            "drafts": {str(page): ratings for page, ratings in sitting.drafts.items()},
         }

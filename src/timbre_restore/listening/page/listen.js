@@ -28,7 +28,7 @@ function show(section) {
 
 // ---- a page ----
 const pairs = () => test.kind === "ccr";
-const draft = () => `${test.code}:${page.index}`;
+const place = () => `${test.code}:${page.index}`;
 
 async function openPage() {
   const index = test.pages.findIndex((_, number) => !test.answered.includes(number));
@@ -102,6 +102,13 @@ function choose(name) {
 }
 
 function rate(name, value) {
+  showRating(name, value);
+  keepHeard();
+  keepDraft();
+  refresh();
+}
+
+function showRating(name, value) {
   page.ratings[name] = value;
   const slider = document.querySelector(`#box-${name} input`);
   if (slider) {
@@ -112,24 +119,34 @@ function rate(name, value) {
   } else {
     document.querySelector(`[name=category][value="${value}"]`).checked = true;
   }
-  saveDraft();
-  refresh();
 }
 
-// A reload must not cost what was done on this page; the tab's own memory keeps it until it is sent.
-function saveDraft() {
+// Each rating is on the server's disk at once; while one is on its way the later ones wait, and only the last goes.
+async function keepDraft() {
+  const rated = page;
+  rated.changed = true;
+  if (rated.keeping) return;
+  rated.keeping = true;
   try {
-    sessionStorage.setItem(draft(), JSON.stringify({ ratings: page.ratings, heard: page.heard }));
-  } catch { /* not kept, then */ }
+    while (rated.changed && page === rated) {
+      rated.changed = false;
+      await send("api/draft", { code: test.code, page: rated.index, draft: rated.ratings });
+      alarm("");
+    }
+  } catch (problem) {
+    alarm(problem.message);
+  }
+  rated.keeping = false;
+}
+
+// What was heard is no answer: a reload in this tab need not ask for it again, and that is all it is kept for.
+function keepHeard() {
+  try { sessionStorage.setItem(place(), JSON.stringify(page.heard)); } catch { /* not kept, then */ }
 }
 
 function restoreDraft() {
-  try {
-    const kept = JSON.parse(sessionStorage.getItem(draft()) ?? "null");
-    if (!kept) return;
-    page.heard = kept.heard;
-    for (const [name, value] of Object.entries(kept.ratings)) if (page.rated.includes(name)) rate(name, value);
-  } catch { /* nothing to restore */ }
+  try { page.heard = JSON.parse(sessionStorage.getItem(place()) ?? "{}"); } catch { /* heard again, then */ }
+  for (const [name, value] of Object.entries(test.drafts[page.index] ?? {})) showRating(name, value);
 }
 
 // A pair is heard whole; of versions side by side a second each is enough.
@@ -165,7 +182,7 @@ async function next() {
   try {
     const seconds = Math.min(86400, Math.round((performance.now() - started) / 100) / 10);
     await send("api/answer", { code: test.code, page: page.index, ratings: page.ratings, seconds });
-    sessionStorage.removeItem(draft());
+    sessionStorage.removeItem(place());
     test.answered.push(page.index);
     alarm("");
     await openPage();
