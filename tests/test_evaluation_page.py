@@ -9,6 +9,7 @@ import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ import soundfile
 
 from tests.evaluations import QUICK, dull, halfway, make_pair, score
 from tests.voices import RATE, voice
+from timbre_restore.apps.cli import main
 from timbre_restore.errors import MissingExtraError
-from timbre_restore.evaluation import items_from_pairs, load_item, words, write_page
-from timbre_restore.evaluation import page as pages
+from timbre_restore.evaluation import files_beside, items_from_pairs, load_item, words, write_page
 from timbre_restore.evaluation.page import articles, tables
 from timbre_restore.evaluation.page.pictures import difference_png, peak_power, spectrogram_png
 from timbre_restore.metrics import item_gain
@@ -101,7 +102,7 @@ def test_the_page_lets_its_own_script_run_and_no_other(pairs: Path, tmp_path: Pa
     assert not re.search(r"\son\w+=", text.replace(inside, "")), "no handler that the policy would forbid"
 
 
-def test_the_page_shows_the_worst_first_and_stops_before_it_grows_too_large(
+def test_the_page_shows_the_worst_first_and_what_does_not_fit_lies_beside_it(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
@@ -115,12 +116,46 @@ def test_the_page_shows_the_worst_first_and_stops_before_it_grows_too_large(
     write_page(found, tmp_path / "page.html")
     assert parsed(tmp_path / "page.html").headings == ordered
     whole = (tmp_path / "page.html").stat().st_size
+    assert not files_beside(tmp_path / "page.html").exists()
     monkeypatch.setattr(articles, "CLIP_BYTES", int(whole * 0.7))
-    write_page(found, tmp_path / "page.html")
-    assert parsed(tmp_path / "page.html").headings == [ordered[0], ordered[2]], "the worst, and the best"
+    place = tmp_path / "my page.html"
+    folder = tmp_path / "my page_files"
+    (folder / "kept").mkdir(parents=True)
+    for name in ("0123456789abcdef.flac", "notes.flac"):
+        (folder / name).touch()
+    write_page(found, place)
+    text, tags = place.read_text(encoding="utf-8"), parsed(place)
+    assert tags.headings == ordered
+    assert place.stat().st_size < 0.8 * whole
+    assert (
+        "img-src data: 'self'; media-src data: 'self'" in text
+        and "between the worst and the best (1) beside it" in text
+    )
+    outside = [source for _, source in tags.sources if not source.startswith("data:")]
+    middle = text[text.index(f'data-stem="{ordered[1]}"') : text.index(f'data-stem="{ordered[2]}"')]
+    assert all(f'src="{source}"' in middle for source in outside), "the worst and the best are in the page"
+    assert len(outside) == 4 + 5
+    assert {path.name for path in folder.iterdir()} == {unquote(source).split("/")[1] for source in outside} | {
+        "kept", "notes.flac"
+    }, "an earlier page's are gone, and nothing else"  # fmt: skip
+    inside = [source for tag, source in parsed(tmp_path / "page.html").sources if tag == "audio"]
+    beside = [(tmp_path / unquote(source)).read_bytes() for source in outside if source.endswith(".flac")]
+    assert {base64.b64encode(sound).decode() for sound in beside} == {source.split(",")[1] for source in inside[4:8]}
+    monkeypatch.setattr(articles, "CLIP_BYTES", whole)
     monkeypatch.setattr(tables, "ROW_LIMIT", 1)
-    text = pages.page(found)
-    assert "2 of 3 items" in text and "1 of 3 items, worst first" in text
+    write_page(found, place)
+    assert "1 of 3 items, worst first" in place.read_text(encoding="utf-8")
+    assert sorted(path.name for path in folder.iterdir()) == ["kept", "notes.flac"]
+
+
+def test_a_file_in_the_folders_place_is_said_before_the_work(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "page_files").touch()
+    assert main(["evaluate", "--pairs", str(pairs), "--html", str(tmp_path / "page.html")]) == 2
+    said = capsys.readouterr().err
+    assert f"goes to {tmp_path}/page_files, which is a file; move it" in " ".join(said.split())
 
 
 def test_what_came_back_is_red_where_it_is_louder() -> None:

@@ -1,7 +1,8 @@
-"""Pages to read in a browser: one HTML file that loads nothing, and asks nothing of a network.
+"""Pages to read in a browser: one HTML file that asks nothing of a network.
 
-The policy in the head forbids every load. Colours are variables that follow the reader's light or dark setting, in the
-drawings too. What is not marked as ready HTML in a docstring is escaped here.
+The policy in the head forbids every load, but of files beside a page that has any. Colours are variables that follow
+the reader's light or dark setting, in the drawings too. What is not marked as ready HTML in a docstring is escaped
+here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'SCRIPTS">
+ content="default-src 'none'; img-src data:OWN; media-src data:OWN; style-src 'unsafe-inline'SCRIPTS">
 <title>Timbre Restore: TITLE</title>
 <style>
 :root { color-scheme: light dark; --ink: #1c1d20; --soft: #5c6068; --ground: #ffffff; --panel: #f5f5f7;
@@ -101,15 +102,16 @@ _CHARACTER = 6.5
 """Width of one, about, at the size of the drawings' words."""
 
 
-def head(title: str, *, script: str = "", served: bool = False) -> str:
+def head(title: str, *, script: str = "", served: bool = False, with_files: bool = False) -> str:
     """Everything before the body. The policy lets this very `script` run, and no other.
 
-    A page that is `served` may speak to the server that it came from.
+    A page that is `served` may speak to the server that it came from; one `with_files` shows what lies beside it.
     """
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = f"; script-src 'sha256-{allowed}'" if script else ""
     policy += "; connect-src 'self'" if served else ""
-    return _HEAD.replace("TITLE", escape(title)).replace("SCRIPTS", policy)
+    own = " 'self'" if with_files else ""
+    return _HEAD.replace("OWN", own).replace("SCRIPTS", policy).replace("TITLE", escape(title))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

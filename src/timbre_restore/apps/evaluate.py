@@ -71,8 +71,13 @@ def evaluate(
     if html is not None and importlib.util.find_spec("matplotlib") is None:
         # Said before an hour of scoring, not after it.
         raise MissingExtraError("matplotlib", "pip install 'timbre-restore[eval]'", "--html")
-    from timbre_restore.evaluation import Cache, Suppressing, as_json, summary_table, write_page
+    from timbre_restore.evaluation import Cache, Suppressing, as_json, files_beside, summary_table, write_page
     from timbre_restore.evaluation import evaluate as score
+
+    if html is not None and (beside := files_beside(html)).exists() and not beside.is_dir():
+        raise ConfigError(
+            [f"--html {html}: what does not fit into the page goes to {beside}, which is a file; move it."]
+        )
 
     # Where every item is suppressed here, the restorer works inside of the suppressor, as it does in a call.
     inside = settings if all(item.degraded is None for item in items) else None

@@ -5,7 +5,7 @@ from timbre_restore.evaluation.cache import Cache
 from timbre_restore.evaluation.curve import advantage, mean_curve
 from timbre_restore.evaluation.evaluate import Progress, evaluate
 from timbre_restore.evaluation.items import Item, items_from_list, items_from_pairs, items_from_recordings, load_item
-from timbre_restore.evaluation.page import write_page
+from timbre_restore.evaluation.page import files_beside, write_page
 from timbre_restore.evaluation.report import as_json, write_report
 from timbre_restore.evaluation.results import Clip, Evaluation, Failure, ItemResult, Point, SystemResult
 from timbre_restore.evaluation.statistics import interval
@@ -37,6 +37,7 @@ __all__ = [
     "breakdowns",
     "difference",
     "evaluate",
+    "files_beside",
     "interval",
     "items_from_list",
     "items_from_pairs",

@@ -1,4 +1,7 @@
-"""The evaluation as one HTML file to read and to listen to: it loads nothing, and asks nothing of a network."""
+"""The evaluation as an HTML file to read and to listen to, which asks nothing of a network.
+
+It loads nothing either, unless it would grow too large: then it loads what lies beside it.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,35 @@ from pathlib import Path
 from timbre_restore.atomic import write_text
 from timbre_restore.evaluation import summary, words
 from timbre_restore.evaluation.page.articles import listen, script
+from timbre_restore.evaluation.page.beside import Beside, files_beside
 from timbre_restore.evaluation.page.pictures import require_matplotlib
 from timbre_restore.evaluation.page.tables import broken_down, items, means, operating_curve
 from timbre_restore.evaluation.results import Evaluation
 from timbre_restore.pages import bullets, head, table
 
+__all__ = ["files_beside", "page", "write_page"]
+
 
 def write_page(evaluation: Evaluation, path: Path) -> None:
-    """Write the page to `path` by rename. Raises `MissingExtraError` when the spectrograms can't be drawn."""
+    """Write the page to `path` by rename, after what does not fit into it, to `files_beside(path)`.
+
+    Raises `MissingExtraError` when the spectrograms can't be drawn.
+    """
     require_matplotlib()
-    write_text(path, page(evaluation))
+    beside = Beside(path)
+    text = page(evaluation, beside)
+    beside.write()
+    write_text(path, text)
+    beside.sweep()
 
 
-def page(evaluation: Evaluation) -> str:
-    """The whole page as HTML."""
+def page(evaluation: Evaluation, beside: Beside) -> str:
+    """The whole page as HTML; `beside` holds what the page only refers to."""
     lines = words.missing_sentences(evaluation)
     judged = evaluation.has_references
+    articles = listen(evaluation, beside)
     parts = [
-        head("evaluation", script=script()),
+        head("evaluation", script=script(), with_files=bool(beside.files)),
         f'<body><main data-restored="{escape(evaluation.restored)}">\n<h1>Evaluation</h1>\n',
         f'<p class="lead">{escape(words.sentence(evaluation))}</p>\n',
         bullets(
@@ -37,7 +51,7 @@ def page(evaluation: Evaluation) -> str:
         f"<h2>Not available</h2>\n{bullets(lines)}" if lines else "",
         operating_curve(evaluation),
         broken_down(evaluation),
-        listen(evaluation),
+        articles,
         items(evaluation),
         f"</main>\n<script>{script()}</script></body>\n</html>\n",
     ]

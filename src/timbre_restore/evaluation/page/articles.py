@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from functools import cache
 from html import escape
@@ -14,6 +13,7 @@ import soundfile
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, encoded
 from timbre_restore.evaluation import words
+from timbre_restore.evaluation.page.beside import Beside
 from timbre_restore.evaluation.page.pictures import (
     difference_png,
     difference_scale_png,
@@ -26,8 +26,8 @@ from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, Eval
 from timbre_restore.evaluation.systems import LIMIT, is_limit
 from timbre_restore.pages import table
 
-# A page beyond 20 MB opens slowly and can't be mailed; the text and the last item need the rest.
 CLIP_BYTES = 17_000_000
+"""A page beyond 20 MB opens slowly and can't be mailed; the text and the last item need the rest."""
 CEILING = 0.99
 
 
@@ -37,28 +37,26 @@ def script() -> str:
     return files(__package__).joinpath("player.js").read_text(encoding="utf-8")
 
 
-def listen(evaluation: Evaluation) -> str:
-    """Articles, the worst and the best items in turns, until the page is full; then worst first."""
+def listen(evaluation: Evaluation, beside: Beside) -> str:
+    """Articles, worst first. Within the page are the worst and the best items, in turns, until it is full."""
     ordered = [item for item in worst_first(evaluation) if item.clip is not None]
-    chosen: dict[str, str] = {}
-    room = CLIP_BYTES
+    articles: dict[str, str] = {}
+    room, outside = CLIP_BYTES, 0
     for item in _from_both_ends(ordered):
-        article = _article(evaluation, item)
-        if len(article) > room:
-            break
-        room -= len(article)
-        chosen[item.stem] = article
-    if not chosen:
+        articles[item.stem] = beside.settled(_article(evaluation, item, beside), 0 if outside else room)
+        if beside.files:
+            outside += 1
+        else:
+            room -= len(articles[item.stem])
+    if not articles:
         return ""
-    articles = "".join(chosen[item.stem] for item in ordered if item.stem in chosen)
-    shown, all_items = len(chosen), len(evaluation.items)
-    which = "all items" if shown == all_items else f"{shown} of {all_items} items, the worst and the best"
+    where = f"; for the items between the worst and the best ({outside}) beside it, in {escape(beside.folder.name)}/"
     return (
-        f"<h2>Listen</h2>\n<p>Worst first, by the change in over-suppression: {which}. All signals of an item play at "
-        "one gain, in step, and share one scale: "
-        f'<span class="legend">−80 dB {_scale(scale_png())} 0 dB</span>; what came back: '
-        f'<span class="legend">−30 dB {_scale(difference_scale_png())} +30 dB</span></p>\n'
-        f"{_blind_panel(_systems(evaluation))}{articles}"
+        f"<h2>Listen</h2>\n<p>Worst first, by the change in over-suppression. Sounds and pictures lie in this "
+        f"page{where if outside else ''}. All signals of an item play at one gain, in step, and share one scale: "
+        f'<span class="legend">−80 dB {_scale(scale_png(), beside)} 0 dB</span>; what came back: '
+        f'<span class="legend">−30 dB {_scale(difference_scale_png(), beside)} +30 dB</span></p>\n'
+        f"{_blind_panel(_systems(evaluation))}{''.join(articles[item.stem] for item in ordered)}"
     )
 
 
@@ -90,7 +88,7 @@ def _blind_panel(systems: list[str]) -> str:
     )
 
 
-def _article(evaluation: Evaluation, item: ItemResult) -> str:
+def _article(evaluation: Evaluation, item: ItemResult, beside: Beside) -> str:
     assert item.clip is not None
     rows = []
     shown_metrics = words.whole(evaluation.metrics)
@@ -104,26 +102,28 @@ def _article(evaluation: Evaluation, item: ItemResult) -> str:
     loudest = max(float(np.abs(samples).max()) for samples in signals.values())
     gain = np.float32(CEILING / loudest if loudest > CEILING / 4 else 4.0)
     shown = [n for n in order if n in (NOISY, DEGRADED, evaluation.restored, CLEAN)]
-    figures = "".join(_figure(name, spectrogram_png(signals[name], peak), item.clip, item.stem) for name in shown)
+    pictures = {name: spectrogram_png(signals[name], peak) for name in shown}
     if DEGRADED in signals and evaluation.restored in signals:
-        back = difference_png(signals[evaluation.restored], signals[DEGRADED], peak)
-        figures += _figure("what came back", back, item.clip, item.stem)
+        pictures["what came back"] = difference_png(signals[evaluation.restored], signals[DEGRADED], peak)
+    figures = "".join(
+        _figure(name, beside.shown("png", picture), item.clip, item.stem) for name, picture in pictures.items()
+    )
     facts = ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in item.facts.items()
     )
     remarks = "; ".join((*([facts] if facts else []), *item.remarks))
     return (
         f'<article tabindex="-1" data-stem="{escape(item.stem)}"><h3>{escape(item.stem)}</h3>\n'
-        f"{f'<p><small>{escape(remarks)}</small></p>' if remarks else ''}{_player(signals, gain, item.stem)}"
+        f"{f'<p><small>{escape(remarks)}</small></p>' if remarks else ''}{_player(signals, gain, item.stem, beside)}"
         f'<div class="figures">{figures}</div>\n'
         f"<details><summary>Scores of the whole item, {item.seconds:.1f} s</summary>{table(columns, rows)}</details>"
         "</article>\n"
     )
 
 
-def _player(signals: dict[str, FloatArray], gain: np.float32, stem: str) -> str:
+def _player(signals: dict[str, FloatArray], gain: np.float32, stem: str, beside: Beside) -> str:
     def source(samples: FloatArray) -> str:
-        return _uri("audio/flac", encoded(samples * gain, SAMPLE_RATE_HZ, "flac"))
+        return beside.shown("flac", encoded(samples * gain, SAMPLE_RATE_HZ, "flac"))
 
     sounds = "".join(
         f'<audio preload="metadata" data-system="{escape(name)}" src="{source(samples)}"></audio>'
@@ -140,7 +140,7 @@ def _player(signals: dict[str, FloatArray], gain: np.float32, stem: str) -> str:
     )
 
 
-def _figure(name: str, picture: bytes, clip: Clip, stem: str) -> str:
+def _figure(name: str, address: str, clip: Clip, stem: str) -> str:
     end_s = clip.start_s + _seconds(clip)
     label = escape(f"{name}, {stem}")
     ticks = "".join(
@@ -149,7 +149,7 @@ def _figure(name: str, picture: bytes, clip: Clip, stem: str) -> str:
     )
     return (
         f'<figure><figcaption>{escape(name)}</figcaption><div class="plot"><div class="khz">{ticks}</div>'
-        f'<div class="seen"><img alt="Spectrogram of {label}, 0 to 24 kHz" src="{_uri("image/png", picture)}">'
+        f'<div class="seen"><img alt="Spectrogram of {label}, 0 to 24 kHz" src="{address}">'
         '<div class="now"></div></div></div>'
         f'<div class="time"><span>{clip.start_s:.1f} s</span><span>{end_s:.1f} s</span></div></figure>\n'
     )
@@ -164,9 +164,6 @@ def _decoded(sound: bytes) -> FloatArray:
     return np.asarray(samples, dtype=np.float32)
 
 
-def _scale(picture: bytes) -> str:
-    return f'<img class="scale" alt="colour scale" src="{_uri("image/png", picture)}">'
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+def _scale(picture: bytes, beside: Beside) -> str:
+    tag = f'<img class="scale" alt="colour scale" src="{beside.shown("png", picture)}">'
+    return beside.settled(tag, CLIP_BYTES)
