@@ -21,7 +21,7 @@ from timbre_restore.apps.cli import main
 from timbre_restore.errors import MissingExtraError
 from timbre_restore.evaluation import files_beside, items_from_pairs, load_item, words, write_page
 from timbre_restore.evaluation.page import articles, tables
-from timbre_restore.evaluation.page.pictures import difference_png, peak_power, spectrogram_png
+from timbre_restore.evaluation.page.pictures import difference_png, power_of, spectrogram_png
 from timbre_restore.metrics import item_gain
 
 
@@ -163,7 +163,7 @@ def test_what_came_back_is_red_where_it_is_louder() -> None:
     from PIL import Image
 
     loud = (0.1 * np.sin(2 * np.pi * 6_000 * np.arange(RATE) / RATE)).astype(np.float32)
-    png = difference_png(loud, np.float32(0.1) * loud, peak_power(loud))
+    png = difference_png(power_of(loud), power_of(np.float32(0.1) * loud), float(power_of(loud).max()))
     picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
     red, _, blue = picture[int(256 * (1 - 6 / 24)), 20]
     assert red > blue + 60, "20 dB louder"
@@ -185,9 +185,9 @@ def test_a_tone_lies_at_its_height_and_silence_is_dark() -> None:
     from PIL import Image
 
     tone = (0.1 * np.sin(2 * np.pi * 6_000 * np.arange(RATE) / RATE)).astype(np.float32)
-    picture = np.asarray(Image.open(io.BytesIO(spectrogram_png(tone, peak_power(tone)))))
+    picture = np.asarray(Image.open(io.BytesIO(spectrogram_png(power_of(tone), float(power_of(tone).max())))))
     assert picture.shape[0] == 256
     assert picture[:, 20].argmax() == pytest.approx(256 * (1 - 6 / 24), abs=1.0)
     assert picture.max() == 64 and np.median(picture) == 0
-    silence = np.asarray(Image.open(io.BytesIO(spectrogram_png(0 * tone, 0.0))))
+    silence = np.asarray(Image.open(io.BytesIO(spectrogram_png(0.0 * power_of(tone), 0.0))))
     assert silence.max() == 0

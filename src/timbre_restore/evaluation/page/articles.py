@@ -17,7 +17,7 @@ from timbre_restore.evaluation.page.beside import Beside
 from timbre_restore.evaluation.page.pictures import (
     difference_png,
     difference_scale_png,
-    peak_power,
+    power_of,
     scale_png,
     spectrogram_png,
 )
@@ -98,13 +98,14 @@ def _article(evaluation: Evaluation, item: ItemResult, beside: Beside) -> str:
     columns = ["", *(escape(words.title(metric)) for metric in shown_metrics)]
     order = [name for name in _systems(evaluation) if name in item.clip.sounds]
     signals = {name: _decoded(item.clip.sounds[name]) for name in order}
-    peak = max(peak_power(samples) for samples in signals.values())
+    powers = {name: power_of(samples) for name, samples in signals.items()}
+    peak = max(float(power.max()) for power in powers.values())
     loudest = max(float(np.abs(samples).max()) for samples in signals.values())
     gain = np.float32(CEILING / loudest if loudest > CEILING / 4 else 4.0)
     shown = [n for n in order if n in (NOISY, DEGRADED, evaluation.restored, CLEAN)]
-    pictures = {name: spectrogram_png(signals[name], peak) for name in shown}
+    pictures = {name: spectrogram_png(powers[name], peak) for name in shown}
     if DEGRADED in signals and evaluation.restored in signals:
-        pictures["what came back"] = difference_png(signals[evaluation.restored], signals[DEGRADED], peak)
+        pictures["what came back"] = difference_png(powers[evaluation.restored], powers[DEGRADED], peak)
     figures = "".join(
         _figure(name, beside.shown("png", picture), item.clip, item.stem) for name, picture in pictures.items()
     )

@@ -16,25 +16,26 @@ STEP_DB = 1.25  # as fine as the eye needs; finer steps only make larger files
 COLOURS = "magma"
 DIFFERENCE_DB = 30.0
 DIFFERENCE_COLOURS = "RdBu_r"
+Power = NDArray[np.float64]
 
 
-def peak_power(samples: FloatArray) -> float:
-    """Largest cell of `[T]`: the 0 dB that the spectrograms of one item share. 0.0 for silence."""
-    return float(_power(samples).max())
+def power_of(samples: FloatArray) -> Power:
+    """What the pictures of `[T]` show: power `[256, N]` of pairs of bins, since a page has no more rows than that."""
+    power = np.abs(stft(samples, WINDOW_SAMPLES, HOP_SAMPLES)) ** 2
+    return np.asarray(power[:-1].reshape(WINDOW_SAMPLES // 4, 2, -1).max(axis=1))
 
 
-def spectrogram_png(samples: FloatArray, peak: float) -> bytes:
-    """PNG of `[T]`: time to the right, 0–24 kHz linear upwards, −80…0 dB against `peak` (a power)."""
-    power = _power(samples)
+def spectrogram_png(power: Power, peak: float) -> bytes:
+    """PNG of a `power_of`: time to the right, 0–24 kHz linear upwards, −80…0 dB against `peak`, a power."""
     ratio = power / peak if peak > 0.0 else np.zeros_like(power)
     level_db = 10.0 * np.log10(np.maximum(ratio, 10.0 ** (-RANGE_DB / 10.0)))
     return _png(level_db[::-1])
 
 
-def difference_png(samples: FloatArray, against: FloatArray, peak: float) -> bytes:
-    """PNG of how much louder `[T]` is than `against`, −30 dB (blue) to +30 dB (red); all below −80 dB is alike."""
+def difference_png(power: Power, against: Power, peak: float) -> bytes:
+    """PNG of how much louder `power` is than `against`, −30 dB (blue) to +30 dB (red); all below −80 dB is alike."""
     floor = peak * 10.0 ** (-RANGE_DB / 10.0) if peak > 0.0 else 1.0
-    ratio = np.maximum(_power(samples), floor) / np.maximum(_power(against), floor)
+    ratio = np.maximum(power, floor) / np.maximum(against, floor)
     return _png(10.0 * np.log10(ratio)[::-1], DIFFERENCE_COLOURS, (-DIFFERENCE_DB, DIFFERENCE_DB))
 
 
@@ -59,12 +60,6 @@ def require_matplotlib() -> None:
         raise MissingExtraError("matplotlib", command, "the page with spectrograms") from exc
 
 
-def _power(samples: FloatArray) -> NDArray[np.float64]:
-    """Power `[256, N]`: pairs of bins, since a page shows no more rows than that."""
-    power = np.abs(stft(samples, WINDOW_SAMPLES, HOP_SAMPLES)) ** 2
-    return np.asarray(power[:-1].reshape(WINDOW_SAMPLES // 4, 2, -1).max(axis=1))
-
-
 def _png(level_db: NDArray[np.float64], colours: str = COLOURS, ends: tuple[float, float] = (-RANGE_DB, 0.0)) -> bytes:
     """A picture with a palette: a third of the size of one with a colour per pixel."""
     from matplotlib import colormaps
@@ -77,5 +72,5 @@ def _png(level_db: NDArray[np.float64], colours: str = COLOURS, ends: tuple[floa
     palette = colormaps[colours](np.linspace(0.0, 1.0, steps + 1))[:, :3]
     picture.putpalette(np.round(255.0 * palette).astype(np.uint8).tobytes())
     target = io.BytesIO()
-    picture.save(target, format="PNG", optimize=True)
+    picture.save(target, format="PNG")
     return target.getvalue()
