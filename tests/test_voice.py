@@ -40,7 +40,7 @@ def gives_back(clean: FloatArray, noisy: FloatArray) -> None:
 
 def test_it_opens_small_and_waits_for_one_hop_behind_a_black_box() -> None:
     restorer = Restorer.load()
-    assert packaged_voices()["default"].stat().st_size < 8_000_000
+    assert packaged_voices()["small"].stat().st_size < 8_000_000
     assert (restorer.latency_samples, restorer.lookahead_samples, restorer.needs_noisy) == (480, 1440, True)
     assert Chain(load_suppressor(), restorer).added_latency_samples == 0
     assert 0 < restorer.default_strength < 1
@@ -48,7 +48,7 @@ def test_it_opens_small_and_waits_for_one_hop_behind_a_black_box() -> None:
 
 
 def test_what_it_learned_from_is_listed_and_nothing_of_it_is_held_out() -> None:
-    with (packaged_voices()["default"].parent / "SOURCES.tsv").open(encoding="utf-8") as file:
+    with (packaged_voices()["small"].parent / "SOURCES.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert all(row["licence"].strip() and row["source"].strip() for row in rows)
     data = load_config(ROOT / "configs" / "voice.yaml").data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,14 @@ def train(
     resume: Annotated[
         str | None, typer.Option(metavar="PATH|auto", help="Continue a run; 'auto' takes the last of this folder.")
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="VOICE|RUN", help="Begin from a packaged voice or a run, with its model's settings."),
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Tensors of the generator that stay, '*' allowed; may be given again."),
+    ] = None,
     skip_audit: Annotated[
         bool, typer.Option("--skip-audit", help="Train even on a corpus that breaks its promises.")
     ] = False,
@@ -55,7 +64,7 @@ def train(
     overrides: Overrides = None,
 ) -> int:
     """Train generator and discriminators on a prepared corpus; also under torchrun."""
-    settings = configure(config, overrides)
+    settings = configure(config, [*_begun_from(init), *_frozen(freeze), *(overrides or ())])
     _check_ways(resume=resume is not None, trial=trial, overfit=overfit, json=json)
     need_torch("training")
     from timbre_restore.training import require_trackers
@@ -177,6 +186,34 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
         record=config.model_dump(mode="json"),
         defaults=Config().model_dump(mode="json"),
     )
+
+
+def _begun_from(init: str | None) -> list[str]:
+    """What `--init` sets: where weights come from, and the model that they are of; `--set` may still change it.
+
+    Its discriminators come with their own settings, too: others would begin anew.
+    """
+    if init is None:
+        return []
+    need_torch("training")
+    from timbre_restore.runtime import packaged_weights
+    from timbre_restore.training import find_checkpoint
+
+    packaged = packaged_weights()
+    place = Path(init)
+    if not place.exists():
+        if init not in packaged:
+            raise ConfigError(
+                [f"--init {init}: expected a run, a checkpoint or a packaged voice; those are {', '.join(packaged)}."]
+            )
+        place = packaged[init]
+    told = find_checkpoint(place).content["settings"]
+    sections = [f"{name}={json_text(told[name])}" for name in ("model", "discriminators") if name in told]
+    return [*sections, f"training.start_from={json_text(str(place))}"]
+
+
+def _frozen(names: list[str] | None) -> list[str]:
+    return [] if names is None else [f"training.freeze={json_text(names)}"]
 
 
 def _check_ways(*, resume: bool, trial: bool, overfit: bool, json: Path | None) -> None:

@@ -12,7 +12,7 @@ from timbre_restore.runtime.files import (
     Wanted,
     restore_path,
 )
-from timbre_restore.runtime.restorer import Restorer, packaged_voices
+from timbre_restore.runtime.restorer import Restorer, packaged_voices, packaged_weights
 from timbre_restore.runtime.stream import Stream
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "Treatment",
     "Wanted",
     "packaged_voices",
+    "packaged_weights",
     "restore_path",
 ]

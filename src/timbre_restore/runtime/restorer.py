@@ -17,7 +17,8 @@ from timbre_restore.runtime.core import make_core
 from timbre_restore.runtime.model import FloatArray, Model
 from timbre_restore.runtime.stream import STRETCH_HOPS, Stream, checked_strength, signal
 
-DEFAULT_VOICE = "default"
+DEFAULT_VOICE = "small"
+"""The packaged voice that is taken when none is named; it is called `default`, too."""
 
 
 class Restorer:
@@ -89,8 +90,16 @@ class Restorer:
 
 def packaged_voices() -> dict[str, Path]:
     """The voices that come with the package, by name."""
-    folder = Path(str(resources.files("timbre_restore.runtime"))) / "voices"
-    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+    return {path.stem: path for path in sorted(_voices().glob("*.onnx"))}
+
+
+def packaged_weights() -> dict[str, Path]:
+    """The checkpoints that packaged voices were exported from, by name: where fine-tuning begins."""
+    return {path.parent.name: path.parent for path in sorted(_voices().glob("*/checkpoint.json"))}
+
+
+def _voices() -> Path:
+    return Path(str(resources.files("timbre_restore.runtime"))) / "voices"
 
 
 def _default_strength(model: Model) -> float:
@@ -105,7 +114,7 @@ def _default_strength(model: Model) -> float:
 
 def _find(path_or_name: Path | str | None) -> Path:
     voices = packaged_voices()
-    if path_or_name is None:
+    if path_or_name is None or (str(path_or_name) == "default" and not Path("default").exists()):
         if DEFAULT_VOICE not in voices:
             raise ModelError("this installation holds no packaged voice; name a file (--model), or install it again.")
         return voices[DEFAULT_VOICE]
