@@ -213,6 +213,23 @@ def test_odd_but_allowed_settings_are_said(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path / "run", "best").content["epoch"] == 1
 
 
+@pytest.mark.parametrize("slow", [True, False])
+def test_short_floats_on_a_cpu_without_them_are_said(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    monkeypatch.setattr(loop, "bf16_is_slow", lambda device: device.type == "cpu" and slow)
+    changes = {"discriminator_precision": "bf16", "epochs": 1, "warmup_epochs": 0}
+    played = train(settings(corpus, tmp_path / "game", gan_start_epoch=0, **changes)).warnings
+    fresh_state()
+    alone = train(settings(corpus, tmp_path / "alone", **changes)).warnings
+    said = (
+        "discriminators.precision is bf16, and this CPU has no instructions for it: a step takes several times as long "
+        "as with same; give --set discriminators.precision=same."
+    )
+    assert (said in played) == slow
+    assert not [warning for warning in alone if "bf16" in warning], "without a game nobody computes with them"
+
+
 def test_an_empty_training_list_is_an_error(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", train_items=0)
     with pytest.raises(CorpusError, match="lists no pair"):

@@ -23,3 +23,9 @@ def open_accelerator(settings: TrainSettings, **more: Any) -> Accelerator:
 def threads_of_process(threads: int) -> int:
     """This process's share of the machine's threads, at least one: processes with more than cores only wait."""
     return max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def bf16_is_slow(device: torch.device) -> bool:
+    """Whether this is a CPU without instructions for bfloat16: a step with it then takes several times as long."""
+    # oneDNN, which convolves on CPUs, says for itself whether it has a way (aten/src/ATen/native/mkldnn/Utils.h).
+    return device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()

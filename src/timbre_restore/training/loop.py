@@ -22,7 +22,7 @@ from timbre_restore.training.checkpoints.checkpoint import begin_from, restore_s
 from timbre_restore.training.checkpoints.resume import checkpoint_to_resume, make_room, place_in_epoch
 from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
-from timbre_restore.training.device import open_accelerator
+from timbre_restore.training.device import bf16_is_slow, open_accelerator
 from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.length import Length, length_of
 from timbre_restore.training.monitors import Local, is_out_of_memory, reason_of
@@ -93,7 +93,7 @@ def train(
     data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
     require_alike(accelerator, {"step": checkpoint and checkpoint.content["step"]} | data.order(data.batches))
     place_state(state, accelerator)
-    warnings = _warnings(settings, data)
+    warnings = _warnings(settings, data, accelerator.device)
     length = length_of(
         settings,
         checkpoint,
@@ -294,9 +294,22 @@ class _Run:
         return saved
 
 
-def _warnings(settings: TrainSettings, data: RunData) -> list[str]:
+def _warnings(settings: TrainSettings, data: RunData, device: torch.device) -> list[str]:
     """What is odd but allowed, in sentences."""
     found: list[str] = []
+    precisions = {
+        "training.mixed_precision": (settings.mixed_precision, "no"),
+        "discriminators.precision": (
+            settings.discriminator_precision if settings.gan_start_epoch < settings.epochs else "same",
+            "same",
+        ),
+    }
+    for key, (precision, other) in precisions.items():
+        if precision == "bf16" and bf16_is_slow(device):
+            found.append(
+                f"{key} is bf16, and this CPU has no instructions for it: a step takes several times as long as with "
+                f"{other}; give --set {key}={other}."
+            )
     if settings.recordings:
         return found  # a trial is short by intent
     if settings.epochs < settings.warmup_epochs:
