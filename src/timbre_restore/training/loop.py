@@ -297,6 +297,7 @@ class _Run:
 def _warnings(settings: TrainSettings, data: RunData, device: torch.device) -> list[str]:
     """What is odd but allowed, in sentences."""
     found: list[str] = []
+    played = settings.gan_start_epoch < settings.epochs
     precisions = {
         "training.mixed_precision": (settings.mixed_precision, "no"),
         "discriminators.precision": (
