@@ -300,10 +300,7 @@ def _warnings(settings: TrainSettings, data: RunData, device: torch.device) -> l
     played = settings.gan_start_epoch < settings.epochs
     precisions = {
         "training.mixed_precision": (settings.mixed_precision, "no"),
-        "discriminators.precision": (
-            settings.discriminator_precision if settings.gan_start_epoch < settings.epochs else "same",
-            "same",
-        ),
+        "discriminators.precision": (settings.discriminator_precision if played else "same", "same"),
     }
     for key, (precision, other) in precisions.items():
         if precision == "bf16" and bf16_is_slow(device):
