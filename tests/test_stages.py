@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -71,6 +72,19 @@ def test_a_run_keeps_its_shape_at_another_length() -> None:
         3,
         0,
     ]
+
+
+def test_long_segments_come_by_the_whole_epochs_nearest_to_their_share() -> None:
+    """A run that is too short for one has none: it would be long from its beginning on, or for half of its steps."""
+    run = settings(Path(), Path(), epochs=8, long_epochs=2)
+    starts = {length: plan_of(run, length).long_start for length in (8.0, 4.0, 3.0, 2.1, 1.94, 0.9)}
+    assert starts == {8.0: 6, 4.0: 3, 3.0: 2, 2.1: 2, 1.94: math.inf, 0.9: math.inf}
+
+
+def test_a_run_without_room_for_long_segments_says_so(corpus: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"epochs": 8, "steps": 2, "long_epochs": 2, "long_run": 3, "long_batch_size": 1}
+    said = train(settings(corpus, tmp_path / "run", **changes)).warnings
+    assert [warning for warning in said if "no segment is long" in warning]
 
 
 def test_a_run_of_so_many_steps_ends_within_its_epoch(corpus: Path, tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ def train(
         talk=talk,
     )
     plan = plan_of(settings, length.epochs)
+    if settings.long_epochs and math.isinf(plan.long_start):
+        warnings.append(
+            f"training.long_segments.epochs: their share of {length.epochs:.2g} epochs is less than half of one, so no "
+            "segment is long; make the run longer, or a second one from this with --init and long segments alone."
+        )
     if checkpoint is not None:
         batches, _ = data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)
         batch, changed = place_in_epoch(checkpoint, data.order(batches))

@@ -62,11 +62,12 @@ class Plan:
 def plan_of(settings: TrainSettings, length: float | None = None) -> Plan:
     """The plan that the settings describe, for a run of so many epochs.
 
-    A run of another length than `settings.epochs` keeps its shape: each phase has the same share of it.
+    A run of another length than `settings.epochs` keeps its shape: each phase has the same share of it. Long segments
+    come by whole epochs, as many as are nearest to their share, so a short run may have none.
     """
     length = float(settings.epochs) if length is None else length
     share = length / settings.epochs
-    long_epochs = max(1, round(share * settings.long_epochs)) if settings.long_epochs else 0
+    long_epochs = round(share * settings.long_epochs)
     return Plan(
         length=length,
         warmup=share * settings.warmup_epochs,
