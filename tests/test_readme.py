@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-import click
 import numpy as np
 import pytest
 import typer
@@ -26,7 +26,7 @@ def blocks(readme: Path, language: str) -> list[str]:
 
 
 def commands(readme: Path) -> list[list[str]]:
-    """The words of every command in every shell block; pipes, loops and && part them."""
+    """The words of every command in a shell block (pipes, loops and && part them), then of those within sentences."""
     found = []
     for block in blocks(readme, "bash"):
         text = re.sub(r"(?m)\s+#.*$", "", block).replace("\\\n", " ")
@@ -34,14 +34,17 @@ def commands(readme: Path) -> list[list[str]]:
             words = shlex.split(line.replace("do python", "python"))
             if words:
                 found.append(words)
-    return found
+    spans = re.findall(
+        r"`(timbre-restore [^`·]+)`", re.sub(r"```.*?```", "", readme.read_text("utf-8"), flags=re.DOTALL)
+    )
+    return found + [shlex.split(span) for span in spans]
 
 
-def options_of(words: list[str]) -> tuple[click.Command, list[str]]:
+def options_of(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the words reach in the program, and the words that are left for it."""
-    command: click.Command = typer.main.get_command(cli.build_app())
+    command: Any = typer.main.get_command(cli.build_app())
     rest = list(words)
-    while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+    while rest and rest[0] in getattr(command, "commands", ()):
         command = command.commands[rest.pop(0)]
     return command, rest
 
@@ -59,7 +62,7 @@ def test_every_command_is_there_and_takes_these_options(readme: Path) -> None:
         else:
             continue
         command, rest = options_of(own)
-        assert not isinstance(command, click.Group), words
+        assert not hasattr(command, "commands"), words
         known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
         for word in rest:
             if word.startswith("-") and word != "-":
@@ -71,7 +74,7 @@ def test_every_command_is_there_and_takes_these_options(readme: Path) -> None:
         for config in configs:
             load_config(ROOT / config, sets)
         seen += 1
-    assert seen > 25
+    assert seen > 25  # 23 in blocks, the rest within sentences
 
 
 @READMES
@@ -100,12 +103,11 @@ def test_both_say_the_same() -> None:
     """Command for command, table for table, number for number, link for link."""
     assert commands(CHINESE) == commands(ENGLISH)
     english, chinese = (path.read_text(encoding="utf-8") for path in (ENGLISH, CHINESE))
-    for text in (english, chinese):
-        assert text.count("README.zh-CN.md") + text.count("README.md") == 1, "each leads to the other"
+    assert "](README.zh-CN.md)" in english and "](README.md)" in chinese
     headings = [[line.split()[0] for line in text.splitlines() if line.startswith("#")] for text in (english, chinese)]
     assert headings[0] == headings[1]
     links = [sorted(re.findall(r"\]\(([^)]+)\)", text)) for text in (english, chinese)]
-    assert [x for x in links[0] if "README" not in x] == [x for x in links[1] if "README" not in x]
+    assert [x for x in links[0] if not x.startswith("README")] == [x for x in links[1] if not x.startswith("README")]
     rows = [[NUMBER.findall(line) for line in text.splitlines() if line.startswith("|")] for text in (english, chinese)]
     assert rows[0] == rows[1]
     figures = [sorted(NUMBER.findall(re.sub(r"```.*?```", "", text, flags=re.DOTALL))) for text in (english, chinese)]
