@@ -34,9 +34,8 @@ def commands(readme: Path) -> list[list[str]]:
             words = shlex.split(line.replace("do python", "python"))
             if words:
                 found.append(words)
-    spans = re.findall(
-        r"`(timbre-restore [^`·]+)`", re.sub(r"```.*?```", "", readme.read_text("utf-8"), flags=re.DOTALL)
-    )
+    sentences = re.sub(r"```.*?```", "", readme.read_text(encoding="utf-8"), flags=re.DOTALL)
+    spans = re.findall(r"`(timbre-restore [^`·]+)`", sentences)
     return found + [shlex.split(span) for span in spans]
 
 
@@ -44,8 +43,13 @@ def options_of(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the words reach in the program, and the words that are left for it."""
     command: Any = typer.main.get_command(cli.build_app())
     rest = list(words)
-    while rest and rest[0] in getattr(command, "commands", ()):
-        command = command.commands[rest.pop(0)]
+    while verbs := getattr(command, "commands", {}):
+        if rest and rest[0] in verbs:
+            command = verbs[rest.pop(0)]
+        elif rest[:1] == words[:1]:
+            raise AssertionError(f"timbre-restore {' '.join(words)}: no such verb")
+        else:
+            command = next(iter(verbs.values()))  # of a verb's verbs the first one is meant
     return command, rest
 
 
@@ -62,7 +66,6 @@ def test_every_command_is_there_and_takes_these_options(readme: Path) -> None:
         else:
             continue
         command, rest = options_of(own)
-        assert not hasattr(command, "commands"), words
         known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
         for word in rest:
             if word.startswith("-") and word != "-":
