@@ -64,13 +64,15 @@ def restore(
     overrides: Overrides = None,
 ) -> int:
     """Suppress noise, then give the voice back."""
-    from timbre_restore.runtime import Restorer, Wanted, restore_path
+    from timbre_restore.runtime import SUPPRESSED_VOICE, Restorer, Wanted, packaged_voices, restore_path
 
     if attenuation_limit is not None:
         overrides = [*(overrides or ()), f"suppressor.attenuation_limit_db={attenuation_limit}"]
     settings = configure(config, overrides)
     if attenuation_limit is not None and already_suppressed:
         raise ConfigError(["--attenuation-limit is the suppressor's, which --already-suppressed leaves out; drop one."])
+    if already_suppressed and model is None:
+        model = packaged_voices()[SUPPRESSED_VOICE]
     recipe = _recipe(settings, model, strength, already_suppressed)
     form = _raw(_path(source), raw, rate, channels)
     with _interruptible(), restore_progress() as progress:

@@ -12,11 +12,12 @@ from timbre_restore.runtime.files import (
     Wanted,
     restore_path,
 )
-from timbre_restore.runtime.restorer import Restorer, packaged_voices, packaged_weights
+from timbre_restore.runtime.restorer import SUPPRESSED_VOICE, Restorer, packaged_voices, packaged_weights
 from timbre_restore.runtime.stream import Stream
 
 __all__ = [
     "PIPE",
+    "SUPPRESSED_VOICE",
     "Chain",
     "ChainStream",
     "FileResult",

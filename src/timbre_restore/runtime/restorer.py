@@ -19,6 +19,8 @@ from timbre_restore.runtime.stream import STRETCH_HOPS, Stream, checked_strength
 
 DEFAULT_VOICE = "small"
 """The packaged voice that is taken when none is named; it is called `default`, too."""
+SUPPRESSED_VOICE = "suppressed"
+"""The one for recordings of which only what the suppressor left is there."""
 
 
 class Restorer:
