@@ -27,9 +27,8 @@ SHOWN_ITEMS = 10
 def number(key: str, value: float | None, *, sign: bool = False) -> str:
     if value is None:
         return "n/a"
-    text = (
-        f"{100 * value:{'+' if sign else ''}.1f}" if key in SHARES else f"{value:{'+' if sign else ''}.{PLACES[key]}f}"
-    )
+    plus, share = "+" if sign else "", key in SHARES
+    text = f"{100 * value:{plus}.1f}" if share else f"{value:{plus}.{PLACES[key]}f}"
     return text.replace("-", "−") + (" %" if share and not sign else "")
 
 
