@@ -143,6 +143,21 @@ def test_no_noise_at_all_is_an_error() -> None:
         make_plan(SPEC, MANY, [], ROOMS)
 
 
+def test_without_a_folder_of_noises_all_noise_is_made() -> None:
+    """On both sides; what else is drawn stays as it was."""
+    bare = make_plan(replace(SPEC, noise_path=None, passes=2), MANY, [], ROOMS)
+    noises = [noise for take in bare.takes for noise in take.draw.noises]
+    assert len(noises) > len(MANY)
+    assert all(is_made(name) for noise in noises for name in noise.names)
+    assert all(noise.variation == Variation() for noise in noises)
+    assert {take.split for take in bare.takes if take.draw.noises} == {"train", "val"}
+    recorded = plan(replace(SPEC, passes=2))
+    assert [(t.draw.snr_db, t.draw.rooms, len(t.draw.noises)) for t in bare.takes] == [
+        (t.draw.snr_db, t.draw.rooms, len(t.draw.noises)) for t in recorded.takes
+    ]
+    assert bare.warnings == recorded.warnings
+
+
 def test_draw_depends_on_seed_recording_and_pass_alone() -> None:
     few, many = plan(max_files=10), plan(replace(SPEC, passes=2))
     known = {take.id: take.draw for take in many.takes}

@@ -14,6 +14,8 @@ from timbre_restore.config.schema import Config, expanded
 from timbre_restore.errors import ConfigError
 
 SHOWN_CHARACTERS = 80
+_WITHOUT = {"data.ir_path": " (null for no rooms)", "data.noise_path": " (null for made noise alone)"}
+"""What a folder that may be left out is left out by."""
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), *, folders: Sequence[str] = ()) -> Config:
@@ -172,8 +174,7 @@ def _missing_folders(merged: Mapping[str, Any], keys: Sequence[str], origins: Ma
                 continue
             place = f"{key}.{index}.path" if isinstance(value, list) else key
             remedy = f"create it or give another with --set '{key}=…'"
-            if key == "data.ir_path":
-                remedy += " (null for no rooms)"
+            remedy += _WITHOUT.get(key, "")
             problems.append(f"{origins.get(key, 'default')}: {place}: no such folder: {folder}; {remedy}.")
     return problems
 

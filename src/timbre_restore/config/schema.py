@@ -109,7 +109,8 @@ class Data(_Section):
         Source(path=Path("/data/VCTK-Corpus-0.92/wav48_silence_trimmed"), weight=0.3, pattern="*_mic1.flac"),
         Source(path=Path("/data/AISHELL-3/train/wav"), weight=0.7),
     ]
-    noise_path: Path = Path("/data/noise")
+    noise_path: Path | None = Path("/data/noise")
+    """Noise recordings, read recursively; null for none: all noise is then made by rule."""
     ir_path: Path | None = Path("/data/rooms")
     """Room impulse responses, read recursively; null for none."""
     output_dir: Annotated[Path, AfterValidator(_listable)] = Path("/data/train_data_lite")

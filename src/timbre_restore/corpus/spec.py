@@ -46,7 +46,8 @@ class CorpusSpec:
     """Everything that decides what the items are. Two equal specs over equal files make equal bytes."""
 
     sources: tuple[SourceSpec, ...]
-    noise_path: Path
+    noise_path: Path | None
+    """None takes made noise alone."""
     ir_path: Path | None = None
     seed: int = 0
     passes: int = 1
@@ -68,8 +69,8 @@ class CorpusSpec:
     def absolute(self) -> CorpusSpec:
         """The same with absolute folders, so that they mean the same from any working directory."""
         sources = tuple(replace(source, path=source.path.absolute()) for source in self.sources)
-        rooms = None if self.ir_path is None else self.ir_path.absolute()
-        return replace(self, sources=sources, noise_path=self.noise_path.absolute(), ir_path=rooms)
+        noises, rooms = (folder and folder.absolute() for folder in (self.noise_path, self.ir_path))
+        return replace(self, sources=sources, noise_path=noises, ir_path=rooms)
 
     def settings(self) -> dict[str, Any]:
         """What must be equal for two runs to share a folder, as JSON holds it; passes only add and are left out."""

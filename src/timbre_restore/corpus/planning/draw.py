@@ -124,13 +124,14 @@ def _draw_noise(
     points, position = rng.random(CANDIDATES), float(rng.random())
     level = float(rng.uniform(*SECOND_NOISE_DB))
     made, vary, backwards = rng.random(3) < (spec.variety.made_noise, spec.variety.varied_noise, 0.3)
+    made = (varied and made) or not noises
     name = made_name(MADE_KINDS[rng.integers(len(MADE_KINDS))], int(rng.integers(2**31)))
     speed = float(np.exp(rng.uniform(*np.log(SPEED))))
     peak_hz = float(np.exp(rng.uniform(*np.log(PEAK_HZ))))
     tilt, peak_db = float(rng.uniform(*TILT_DB_PER_OCTAVE)), float(rng.uniform(*PEAK_DB))
     variation = Variation(round(speed, 3), bool(backwards), round(tilt, 2), round(peak_hz, 1), round(peak_db, 2))
     return NoiseDraw(
-        (name,) if varied and made else _pick(noises, points),
+        (name,) if made else _pick(noises, points),
         round(position, 6),
         0.0 if first else round(level, 2),
         variation if varied and vary and not made else Variation(),

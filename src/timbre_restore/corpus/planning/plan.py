@@ -91,7 +91,7 @@ def take_key(recording: Recording, pass_index: int, part: int) -> str:
 def scan_and_plan(spec: CorpusSpec, root: Path, max_files: int | None) -> Plan:
     """What is to be made, from everything that is there."""
     recordings = [r for index, source in enumerate(spec.sources) for r in scan_source(index, source, root)]
-    noises = scan_sounds(spec.noise_path, root)
+    noises = [] if spec.noise_path is None else scan_sounds(spec.noise_path, root)
     rooms = [] if spec.ir_path is None else scan_sounds(spec.ir_path, root)
     return make_plan(spec, recordings, noises, rooms, max_files=max_files)
 
@@ -106,7 +106,7 @@ def make_plan(
 ) -> Plan:
     """The plan of the whole corpus, or of its first `max_files` recordings; a larger number only adds."""
     warnings: list[str] = []
-    if not noises:
+    if spec.noise_path is not None and not noises:
         raise CorpusError(f"{spec.noise_path}: holds no wav or flac file; check data.noise_path.")
     if spec.ir_path is not None and not rooms and spec.room_probability > 0:
         warnings.append(f"{spec.ir_path}: holds no wav or flac file, so no take gets a room")

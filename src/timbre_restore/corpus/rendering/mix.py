@@ -71,7 +71,7 @@ class Folders:
     """Where the files that a plan names lie."""
 
     sources: tuple[Path, ...]
-    noises: Path
+    noises: Path | None
     rooms: Path | None
 
 

@@ -22,7 +22,7 @@ _LOWEST_HZ, _HIGHEST_HZ = 50.0, 20_000.0  # a tilt goes on between these and is 
 
 
 def mixed_noises(
-    draws: Sequence[NoiseDraw], root: Path, length: int, rejects: Rejects
+    draws: Sequence[NoiseDraw], root: Path | None, length: int, rejects: Rejects
 ) -> tuple[tuple[str, ...], int, FloatArray]:
     """Names, first sample of the first noise's stretch, and the sum `[length]`, in which the first has RMS 0.1.
 
@@ -75,15 +75,18 @@ def vary(stretch: FloatArray, variation: Variation, length: int) -> FloatArray:
     return np.ascontiguousarray(stretch, dtype=np.float32)
 
 
-def _first_usable(draw: NoiseDraw, root: Path, length: int, rejects: Rejects) -> tuple[str, int, FloatArray] | None:
+def _first_usable(
+    draw: NoiseDraw, root: Path | None, length: int, rejects: Rejects
+) -> tuple[str, int, FloatArray] | None:
     for name in draw.names:
         if is_made(name):
             return name, 0, make_noise(name, length)
+        path = (root or Path()) / name
         try:
             needed = int(np.ceil(length * draw.variation.speed)) + 1 if draw.variation.speed != 1.0 else length
-            offset, stretch = load_stretch(root / name, draw.position, needed)
+            offset, stretch = load_stretch(path, draw.position, needed)
         except AudioFileError as exc:
-            rejects.append(("noise", name, reason_without(root / name, exc)))
+            rejects.append(("noise", name, reason_without(path, exc)))
             continue
         level = to_db(rms(stretch))
         if level >= SILENCE_DBFS:
