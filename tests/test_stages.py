@@ -13,10 +13,13 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from tests.runs import SEGMENT, fresh_state, lines, make_corpus, settings, weights_of
+from timbre_restore import runtime, training
+from timbre_restore.apps.cli import main
+from timbre_restore.config.schema import Config, Discriminators, Model
 from timbre_restore.errors import CheckpointError, ConfigError, CorpusError
 from timbre_restore.loading import EpochBatches, Loader, RandomGain, TimbreRestoreDataset
-from timbre_restore.models import GeneratorSettings
-from timbre_restore.training import Checkpoint, StepTimes, find_checkpoint, loop, train
+from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
+from timbre_restore.training import Checkpoint, StepTimes, TrainSettings, TrainSummary, find_checkpoint, loop, train
 from timbre_restore.training.length import epochs_in, length_of
 from timbre_restore.training.schedule import learning_rate_factor, plan_of, set_learning_rates
 from timbre_restore.training.state import TrainState, create_state
@@ -223,3 +226,39 @@ def test_starting_from_another_generator_is_refused(corpus: Path, tmp_path: Path
     other = GeneratorSettings(size="tiny", conditioning="degraded")
     with pytest.raises(CheckpointError, match=r"start_from is of another generator.*conditioning"):
         train(settings(corpus, tmp_path / "other", generator=other, start_from=tmp_path / "first"))
+
+
+def test_init_takes_weights_and_both_networks_settings(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a run by its path, or of a packaged voice by its name; what --set says comes after it."""
+    record = Config(
+        model=Model(size="tiny", conditioning="degraded+noisy"),
+        discriminators=Discriminators(names=["mpd"], periods=[2], windows=[512], channels=4),
+    ).model_dump(mode="json")
+    judges = DiscriminatorSettings(names=("mpd",), periods=(2,), windows=(512,), channels=4)
+    run = settings(corpus, tmp_path / "run", epochs=1, record=record, discriminators=judges)
+    train(replace(run, generator=GeneratorSettings("spectral", "tiny", "degraded+noisy")))
+    asked: list[TrainSettings] = []
+
+    def noted(told: TrainSettings, **_: Any) -> TrainSummary:
+        asked.append(told)
+        return TrainSummary(told.output_dir, 0, 0, {}, 0.0, [])
+
+    monkeypatch.setattr(training, "train", noted)
+    checkpoint = find_checkpoint(tmp_path / "run").folder
+    monkeypatch.setattr(runtime, "packaged_weights", lambda: {"small": checkpoint})
+    line = ["train", "--skip-audit", "--freeze", "enter*", "--freeze", "down*"]
+    for place, named in ((str(tmp_path / "run"), tmp_path / "run"), ("small", checkpoint)):
+        assert main([*line, "--init", place]) == 0
+        told = asked.pop()
+        assert told.generator == GeneratorSettings("spectral", "tiny", "degraded+noisy")
+        assert told.discriminators == judges
+        assert (told.start_from, told.freeze) == (named, ("enter*", "down*"))
+    assert main([*line, "--init", "small", "--set", "model.size=base", "--set", "discriminators.channels=8"]) == 0
+    told = asked.pop()
+    assert (told.generator.size, told.discriminators.channels) == ("base", 8)
+    capsys.readouterr()
+    assert main([*line, "--init", "smal"]) == 2
+    assert "--init smal: expected a run, a checkpoint or a packaged voice; those are small." in capsys.readouterr().err
+    assert not asked
