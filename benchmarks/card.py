@@ -16,11 +16,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-KEYS = ("osr", "osr_hf", "resid", "resid_hf", "lsd", "sisdr", "pesq", "estoi", "speaker_sim", "wer")
+KEYS = ("osr", "osr_hf", "resid", "resid_hf", "lsd", "sisdr", "pesq", "estoi", "speaker", "wer")
 NAMES = ("OSR", "OSR 8–20 kHz", "residual", "residual 8–20 kHz", "LSD, dB", "SI-SDR, dB", "PESQ-WB", "ESTOI",
          "speaker", "WER")  # fmt: skip
 SHARES = {"osr", "osr_hf", "resid", "resid_hf", "wer"}
-PLACES = {"lsd": 2, "sisdr": 1, "pesq": 3, "estoi": 3, "speaker_sim": 3}
+PLACES = {"lsd": 2, "sisdr": 1, "pesq": 3, "estoi": 3, "speaker": 3}
 SHOWN_ITEMS = 10
 
 

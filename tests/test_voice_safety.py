@@ -104,7 +104,7 @@ def test_what_clips_stays_finite_and_does_not_grow(chain: Chain, gain: float) ->
 
 @pytest.mark.parametrize("name", VOICES)
 def test_a_stereo_image_comes_nearer_to_where_it_was(name: str, tmp_path: Path) -> None:
-    """A voice at 12 dB to the left, then hard left. The suppressor takes more from the quieter channel, and moves it."""
+    """A voice 12 dB to the left, then hard left. The suppressor takes more from the quieter one, and moves it."""
     noisy = voice(2.0, seed=11) + noise(2.0, 11, level=0.01)
 
     def image(right: float, *extra: str) -> tuple[float, FloatArray]:
