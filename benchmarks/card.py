@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from timbre_restore.evaluation import Point, advantage
 
 KEYS = ("osr", "osr_hf", "resid", "resid_hf", "lsd", "sisdr", "pesq", "estoi", "speaker", "wer")
 NAMES = ("OSR", "OSR 8–20 kHz", "residual", "residual 8–20 kHz", "LSD, dB", "SI-SDR, dB", "PESQ-WB", "ESTOI",
@@ -61,20 +62,13 @@ def differences(scores: Mapping[str, Any], system: str, keys: Sequence[str]) -> 
 
 def curve(scores: Mapping[str, Any], system: str) -> str:
     """By strength, and how many points more a limit with the same residual noise leaves."""
-    limits = sorted((point["resid"], point["osr"]) for point in scores["curve"]["degraded"])
+    own, limits = ([Point(**point) for point in scores["curve"][name]] for name in (system, "degraded"))
+    less = advantage(own, limits)
     rows = []
-    for point in scores["curve"][system]:
-        beside = _at(limits, point["resid"])
-        gain = "" if beside is None else number("osr", beside - point["osr"], sign=True)
-        rows.append([f"{point['amount']:g}", number("osr", point["osr"]), number("resid", point["resid"]), gain])
+    for point in own:
+        gain = number("osr", less[point.amount], sign=True) if point.amount in less else ""
+        rows.append([f"{point.amount:g}", number("osr", point.osr), number("resid", point.resid), gain])
     return table(["strength", "OSR", "residual", "a limit's OSR at that residual, more by, points"], rows)
-
-
-def _at(points: Sequence[tuple[float, float]], x: float) -> float | None:
-    for (left, low), (right, high) in pairwise(points):
-        if left <= x <= right:
-            return low + (high - low) * (x - left) / (right - left)
-    return None
 
 
 def breakdowns(scores: Mapping[str, Any]) -> str:

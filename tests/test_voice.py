@@ -21,6 +21,8 @@ from timbre_restore.runtime import Chain, Restorer, packaged_voices, packaged_we
 from timbre_restore.suppressors import load_suppressor
 
 FloatArray = NDArray[np.float32]
+GIVES_BACK = pytest.mark.parametrize(("name", "most"), [("small", 0.95), ("tiny", 0.97)])
+"""Over-suppression left, at most so much of the suppressor's."""
 
 
 def rates(estimate: FloatArray, clean: FloatArray) -> tuple[float, float]:
@@ -28,12 +30,12 @@ def rates(estimate: FloatArray, clean: FloatArray) -> tuple[float, float]:
     return oversuppression_rate(estimate * gain, clean * gain), residual_rate(estimate * gain, clean * gain)
 
 
-def gives_back(clean: FloatArray, noisy: FloatArray, name: str) -> None:
+def gives_back(clean: FloatArray, noisy: FloatArray, name: str, most: float) -> None:
     """Less is over-suppressed than by the suppressor, and the added residual is a small part of the noise's."""
     degraded = load_suppressor()(noisy)
     restored = Restorer.load(name)(degraded, noisy)
     (before, few), (after, more), (_, all_of_it) = (rates(x, clean) for x in (degraded, restored, noisy))
-    assert after < before - 0.02
+    assert after < most * before
     assert more < few + 0.25 * (all_of_it - few)
     assert lag_samples(restored, degraded) == 0
 
@@ -99,17 +101,17 @@ def test_what_it_learned_from_is_listed_and_nothing_of_it_is_held_out() -> None:
         assert not [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
-@pytest.mark.parametrize("name", ["small", "tiny"])
-def test_it_gives_a_made_voice_back(name: str) -> None:
+@GIVES_BACK
+def test_it_gives_a_made_voice_back(name: str, most: float) -> None:
     clean = made_voice(Speaker(140.0, 1.0, 4.5), 4.0, seed=3)
-    gives_back(clean, clean + noise(4.0, seed=3, level=0.02), name)
+    gives_back(clean, clean + noise(4.0, seed=3, level=0.02), name, most)
 
 
-@pytest.mark.parametrize("name", ["small", "tiny"])
-def test_it_gives_a_held_out_voice_back(shared_data: Path, name: str) -> None:
+@GIVES_BACK
+def test_it_gives_a_held_out_voice_back(shared_data: Path, name: str, most: float) -> None:
     clean = read_mono(sorted((shared_data / "speech" / "tuxpaint_bg").glob("*.flac"))[0])
     market = np.resize(read_mono(shared_data / "noise" / "uh_main_square.flac"), len(clean))
-    gives_back(clean, clean + market * np.float32(rms(clean) / rms(market) * 10 ** (-10 / 20)), name)
+    gives_back(clean, clean + market * np.float32(rms(clean) / rms(market) * 10 ** (-10 / 20)), name, most)
 
 
 def test_a_clean_voice_comes_closer_to_itself() -> None:

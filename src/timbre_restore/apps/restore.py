@@ -72,7 +72,7 @@ def restore(
     if attenuation_limit is not None and already_suppressed:
         raise ConfigError(["--attenuation-limit is the suppressor's, which --already-suppressed leaves out; drop one."])
     if already_suppressed and model is None:
-        model = packaged_voices()[SUPPRESSED_VOICE]
+        model = packaged_voices().get(SUPPRESSED_VOICE)
     recipe = _recipe(settings, model, strength, already_suppressed)
     form = _raw(_path(source), raw, rate, channels)
     with _interruptible(), restore_progress() as progress:

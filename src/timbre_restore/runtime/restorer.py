@@ -96,7 +96,7 @@ def packaged_voices() -> dict[str, Path]:
 
 
 def packaged_weights() -> dict[str, Path]:
-    """The checkpoints that packaged voices were exported from, by name: where fine-tuning begins."""
+    """Checkpoints that hold the weights of packaged voices, by name: where fine-tuning begins."""
     return {path.parent.name: path.parent for path in sorted(_voices().glob("*/checkpoint.json"))}
 
 

@@ -93,7 +93,6 @@ def train(
     data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)
     require_alike(accelerator, {"step": checkpoint and checkpoint.content["step"]} | data.order(data.batches))
     place_state(state, accelerator)
-    warnings = _warnings(settings, data, accelerator.device)
     length = length_of(
         settings,
         checkpoint,
@@ -102,11 +101,7 @@ def train(
         talk=talk,
     )
     plan = plan_of(settings, length.epochs)
-    if settings.long_epochs and math.isinf(plan.long_start):
-        warnings.append(
-            f"training.long_segments.epochs: their share of {length.epochs:.2g} epochs is less than half of one, so no "
-            "segment is long; make the run longer, or a second one from this with --init and long segments alone."
-        )
+    warnings = _warnings(settings, plan, data, accelerator.device)
     if checkpoint is not None:
         batches, _ = data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)
         batch, changed = place_in_epoch(checkpoint, data.order(batches))
@@ -299,10 +294,10 @@ class _Run:
         return saved
 
 
-def _warnings(settings: TrainSettings, data: RunData, device: torch.device) -> list[str]:
+def _warnings(settings: TrainSettings, plan: Plan, data: RunData, device: torch.device) -> list[str]:
     """What is odd but allowed, in sentences."""
     found: list[str] = []
-    played = settings.gan_start_epoch < settings.epochs
+    played = plan.gan_start < plan.length
     precisions = {
         "training.mixed_precision": (settings.mixed_precision, "no"),
         "discriminators.precision": (settings.discriminator_precision if played else "same", "same"),
@@ -313,6 +308,11 @@ def _warnings(settings: TrainSettings, data: RunData, device: torch.device) -> l
                 f"{key} is bf16, and this CPU has no instructions for it: a step takes several times as long as with "
                 f"{other}; give --set {key}={other}."
             )
+    if settings.long_epochs and math.isinf(plan.long_start):
+        found.append(
+            f"training.long_segments.epochs: their share of {plan.length:.2g} epochs is less than half of one, so no "
+            "segment is long; make the run longer, or a second one from this with --init and long segments alone."
+        )
     if settings.recordings:
         return found  # a trial is short by intent
     if settings.epochs < settings.warmup_epochs:
