@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from tests.voices import FloatArray, noise, voice
-from timbre_restore.audio import active_rms, bandwidth_hz, from_db, rms, stft, to_db
+from timbre_restore.audio import active_rms, bandwidth_hz, from_db, from_pcm, rms, stft, to_db, to_pcm
 from timbre_restore.corpus.planning.draw import Draw, NoiseDraw, Variation
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.planning.scan import Recording
@@ -27,7 +27,7 @@ from timbre_restore.corpus.rendering.mix import (
 )
 from timbre_restore.corpus.rendering.noises import load_stretch, mixed_noises, vary
 from timbre_restore.corpus.rendering.rejects import TakeSkipped
-from timbre_restore.corpus.rendering.render import LEAD_SAMPLES, Rendered, activity, from_pcm, render, to_pcm
+from timbre_restore.corpus.rendering.render import LEAD_SAMPLES, Rendered, activity, render
 from timbre_restore.corpus.rendering.rooms import EARLY_SAMPLES, convolve, direct_path_first, in_room
 from timbre_restore.suppressors import Suppressor
 from timbre_restore.suppressors.base import one_by_one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import pytest
 from tests.evaluations import QUICK, Given, Made, dull, halfway, make_pair, score
 from tests.voices import RATE, noise, voice
 from timbre_restore.apps.cli import main
-from timbre_restore.audio import FloatArray, read_mono, resample, write_audio
+from timbre_restore.audio import FloatArray, from_pcm, is_16_bit, read_mono, resample, to_pcm, write_audio
 from timbre_restore.errors import CorpusError
 from timbre_restore.evaluation import (
     Cache,
     Evaluation,
     Folder,
+    Item,
     ItemResult,
     Limited,
     Point,
@@ -188,11 +190,13 @@ def test_the_curve_is_what_each_strength_and_limit_would_score(pairs: Path) -> N
     curve = {point.amount: point for point in found.items[1].systems["restored"].curve}
     assert tuple(curve) == STRENGTHS
     for strength in (0.0, 0.3, 1.0):
-        expected = cell_rates((degraded + np.float32(strength) * (noisy - degraded)) * gain, clean * gain)
+        mixed = from_pcm(to_pcm(degraded + np.float32(strength) * (noisy - degraded)))
+        expected = cell_rates(mixed * gain, clean * gain)
         assert curve[strength].osr == pytest.approx(expected.oversuppressed, abs=2e-3)
         assert curve[strength].resid == pytest.approx(expected.residual, abs=2e-3)
+    assert curve[0.5].osr == found.items[1].value("restored", "osr"), "the curve goes through the table's value"
     limits = {point.amount: point for point in found.items[1].systems["degraded"].curve}
-    expected = cell_rates(Limited(12.0).open()("", noisy, degraded) * gain, clean * gain)
+    expected = cell_rates(from_pcm(to_pcm(Limited(12.0).open()("", noisy, degraded))) * gain, clean * gain)
     assert tuple(limits) == LIMITS_DB and limits[12.0].osr == pytest.approx(expected.oversuppressed, abs=2e-3)
     assert mean_curve(found, "noisy") == []
     assert mean_curve(found, "restored")[0].osr == pytest.approx(mean(found, "degraded", "osr"), abs=2e-3)
@@ -212,8 +216,63 @@ def test_limits_of_the_curve_are_those_below_the_suppressors_own(given: bool, pa
     assert tuple(curve) == (6.0, 9.0)
     assert curve[6.0].osr == pytest.approx(found.value("limit6", "osr"), abs=2e-3)
     gain = np.float32(item_gain(clean))
-    expected = cell_rates(Limited(6.0).open()("", noisy, dull(noisy)) * gain, clean * gain)
+    expected = cell_rates(from_pcm(to_pcm(Limited(6.0).open()("", noisy, dull(noisy)))) * gain, clean * gain)
     assert curve[6.0].osr == pytest.approx(expected.oversuppressed, abs=2e-3)
+
+
+def dark(noisy: FloatArray) -> FloatArray:
+    """Nothing above 6 kHz, to far below what 16 bits can hold."""
+    spectrum = np.fft.rfft(noisy)
+    spectrum[int(6_000 * len(noisy) / RATE) :] = 0.0
+    return np.fft.irfft(spectrum, len(noisy)).astype(np.float32)
+
+
+@pytest.fixture
+def dark_pair(tmp_path: Path) -> Callable[[str], Item]:
+    """A voice that ends at 6 kHz, in files of some subtype."""
+
+    def make(subtype: str) -> Item:
+        clean = dark(voice(1.5))
+        write_audio(tmp_path / "clean" / "a.wav", clean, RATE, subtype=subtype)
+        write_audio(tmp_path / "noisy" / "a.wav", clean + noise(1.5, level=0.01), RATE, subtype=subtype)
+        return items_from_pairs(tmp_path)[0]
+
+    return make
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_a_system_scores_the_same_in_here_and_from_its_files(
+    subtype: str, dark_pair: Callable[[str], Item], tmp_path: Path
+) -> None:
+    """Files in the reference's resolution: 16 bits hold more noise up there than an output in here does."""
+    item = dark_pair(subtype)
+    made = halfway(dark(read_mono(item.noisy)), read_mono(item.noisy))
+    write_audio(tmp_path / "out" / "a.wav", made, RATE, subtype=subtype)
+    read = Folder.of("files", tmp_path / "out", ["a"])
+    ours, theirs = (
+        evaluate([item], Given(dark), [system], metrics=QUICK).items[0].systems[system.name].scores
+        for system in (Made("ours", halfway), read)
+    )
+    assert ours == theirs
+
+
+def test_the_rounding_of_a_reference_is_no_voice_that_could_be_lost(dark_pair: Callable[[str], Item]) -> None:
+    """Above 6 kHz this one holds the rounding of its file alone, and the output, a float, not even that."""
+    item = dark_pair("PCM_16")
+    clean = read_mono(item.clean)
+    gain = np.float32(item_gain(clean))
+    assert cell_rates(dark(clean) * gain, clean * gain, above_hz=8_000).oversuppressed > 0.9
+    found = evaluate([item], Given(dark), [Made("ideal", lambda d, n: dark(clean))], metrics=QUICK).items[0]
+    assert found.value("ideal", "osr_hf") < 0.01 and found.value("ideal", "osr") < 0.01
+
+
+def test_sixteen_bits_are_told_by_the_samples_not_by_the_container(tmp_path: Path) -> None:
+    sound = voice(1)
+    write_audio(tmp_path / "a.wav", sound, RATE)
+    write_audio(tmp_path / "b.wav", read_mono(tmp_path / "a.wav"), RATE, subtype="PCM_24")
+    write_audio(tmp_path / "c.wav", sound, RATE, subtype="PCM_24")
+    assert [is_16_bit(read_mono(tmp_path / f"{name}.wav")) for name in "abc"] == [True, True, False]
+    np.testing.assert_array_equal(from_pcm(to_pcm(sound)), read_mono(tmp_path / "a.wav"))
 
 
 def test_the_advantage_is_at_equal_residual_noise() -> None:

@@ -26,9 +26,10 @@ from timbre_restore.audio.packed import (
     read_packed,
 )
 from timbre_restore.audio.pairs import Pair, parse_list, read_list
+from timbre_restore.audio.pcm import FULL_SCALE, Int16Array, from_pcm, is_16_bit, to_pcm
 from timbre_restore.audio.resampling import Resampler, resample
 from timbre_restore.audio.stft import bandwidth_hz, fast_length, hann, stft
-from timbre_restore.audio.stored import FULL_SCALE, read_hints_into, read_stored, read_stored_into
+from timbre_restore.audio.stored import read_hints_into, read_stored, read_stored_into
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -40,6 +41,7 @@ __all__ = [
     "SAMPLE_RATE_HZ",
     "AudioInfo",
     "FloatArray",
+    "Int16Array",
     "Pair",
     "Resampler",
     "active_rms",
@@ -47,7 +49,9 @@ __all__ = [
     "encoded",
     "fast_length",
     "from_db",
+    "from_pcm",
     "hann",
+    "is_16_bit",
     "lag_samples",
     "locate_packed",
     "packed_name",
@@ -67,5 +71,6 @@ __all__ = [
     "sounds_in",
     "stft",
     "to_db",
+    "to_pcm",
     "write_audio",
 ]

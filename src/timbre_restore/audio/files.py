@@ -13,6 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from timbre_restore.atomic import write_bytes
+from timbre_restore.audio.pcm import to_pcm
 from timbre_restore.audio.resampling import resample
 from timbre_restore.errors import AudioFileError
 
@@ -89,6 +90,8 @@ def write_audio(path: Path, samples: FloatArray, rate_hz: int, *, subtype: str |
 
 def encoded(samples: NDArray[np.generic], rate_hz: int, kind: str, *, subtype: str = "PCM_16") -> bytes:
     """The bytes of a file of `kind` (wav, flac) that holds `[T]` or `[T, C]`. Raises what libsndfile does."""
+    if subtype == "PCM_16" and samples.dtype != np.int16:
+        samples = to_pcm(samples.astype(np.float32))
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate_hz, format=kind.upper(), subtype=subtype)
     return buffer.getvalue()

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from timbre_restore.audio.files import SAMPLE_RATE_HZ, FloatArray
 from timbre_restore.audio.packed import HINT_VALUES, SAMPLE_BYTES, fill, locate_packed, read_packed_into
+from timbre_restore.audio.pcm import FULL_SCALE
 from timbre_restore.errors import AudioFileError
 
-FULL_SCALE = 32768
-"""float32 = int16 / 32768, exactly: what every reader of 16-bit files makes of them."""
 STORED_SUBTYPE = "PCM_16"
 _HEADER_BYTES = 44
 

@@ -1,34 +1,40 @@
 """The operating curve: over-suppression against residual noise as the strength goes from 0 to 1.
 
 Outputs of one model at two strengths differ by a multiple of what it adds, and those of the suppressor with two
-attenuation limits by a multiple of what it took. So each is a line through two signals, a + s·(b − a), and the power of
-its cells is a parabola of s: three analyses give every point.
+attenuation limits by a multiple of what it took. So each is a line through two signals, a + s·(b − a), and no point
+costs another run of a network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from timbre_restore.audio import FloatArray, from_db
 from timbre_restore.evaluation.results import Evaluation, Point
-from timbre_restore.metrics.cells import Cells, band_cells, rates_of
+from timbre_restore.metrics.cells import band_cells, rates_of
 
 STRENGTHS = tuple(round(0.1 * step, 1) for step in range(11))
 NO_LIMIT_DB = 100.0
+AtLevel = Callable[[FloatArray], FloatArray]
+"""What is done to an output `[T]` before it is measured against a reference that has been through the same."""
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 30.0, 36.0, 48.0)
 
 
-def of_strengths(degraded: FloatArray, output: FloatArray, reference: FloatArray, strength: float) -> Sequence[Point]:
-    """Rates of a model at `STRENGTHS`, from its output at one of them."""
-    return _points(degraded, output, reference, {s: s / strength for s in STRENGTHS})
+def of_strengths(
+    degraded: FloatArray, output: FloatArray, reference: FloatArray, strength: float, at_level: AtLevel
+) -> Sequence[Point]:
+    """Rates of a model at `STRENGTHS`, from its output at one of them; `reference` is at its level already."""
+    return _points(degraded, output, reference, {s: s / strength for s in STRENGTHS}, at_level)
 
 
-def of_limits(noisy: FloatArray, degraded: FloatArray, reference: FloatArray, floor_db: float) -> Sequence[Point]:
+def of_limits(
+    noisy: FloatArray, degraded: FloatArray, reference: FloatArray, floor_db: float, at_level: AtLevel
+) -> Sequence[Point]:
     """Rates of the suppressor with attenuation limits of `LIMITS_DB`, of them those below its own, `floor_db`."""
     places = {limit: mixed_in(limit, floor_db) for limit in LIMITS_DB if limit < floor_db}
-    return _points(degraded, noisy, reference, places)
+    return _points(degraded, noisy, reference, places, at_level)
 
 
 def mixed_in(limit_db: float, floor_db: float) -> float:
@@ -41,19 +47,17 @@ def mixed_in(limit_db: float, floor_db: float) -> float:
     return (from_db(-limit_db) - own) / (1.0 - own)
 
 
-def _points(a: FloatArray, b: FloatArray, reference: FloatArray, places: dict[float, float]) -> Sequence[Point]:
-    wanted, before, after, middle = (band_cells(x) for x in (reference, a, b, (a + b) * np.float32(0.5)))
+def _points(
+    a: FloatArray, b: FloatArray, reference: FloatArray, places: dict[float, float], at_level: AtLevel
+) -> Sequence[Point]:
+    wanted, difference = band_cells(reference), b - a
     found = []
     for amount, at in places.items():
-        rates = rates_of(_along(before, middle, after, at), wanted)
+        # Its own strength is the output itself, to the bit: the curve goes through the table's value.
+        mixed = b if at == 1.0 else a + np.float32(at) * difference
+        rates = rates_of(band_cells(at_level(mixed)), wanted)
         found.append(Point(amount, rates.oversuppressed, rates.residual))
     return tuple(found)
-
-
-def _along(at_0: Cells, at_half: Cells, at_1: Cells, s: float) -> Cells:
-    """The parabola through the cells at 0, ½ and 1 (Lagrange), at s; rounding may not take it below nothing."""
-    cells = at_0 * (2 * s - 1) * (s - 1) + at_half * 4 * s * (1 - s) + at_1 * s * (2 * s - 1)
-    return np.maximum(cells, 0.0)
 
 
 def mean_curve(evaluation: Evaluation, system: str) -> list[Point]:

@@ -12,12 +12,15 @@ from timbre_restore.audio import (
     SAMPLE_RATE_HZ,
     FloatArray,
     Pair,
+    is_16_bit,
     locate_packed,
     packed_segment,
     parse_list,
+    read_audio,
     read_info,
     read_mono,
     read_stored,
+    resample,
     sounds_in,
 )
 from timbre_restore.errors import AudioFileError, CorpusError
@@ -42,12 +45,13 @@ class Item:
 
 @dataclass(frozen=True)
 class ItemAudio:
-    """The signals of an item as `[T]` at 48 kHz, and the rate in hertz at which it was stored."""
+    """The signals of an item as `[T]` at 48 kHz, and how the one to hold others against was stored: clean, or noisy."""
 
     noisy: FloatArray
     clean: FloatArray | None
     degraded: FloatArray | None
     native_rate_hz: int
+    is_16_bit: bool
 
 
 def items_from_pairs(folder: Path) -> list[Item]:
@@ -129,12 +133,14 @@ def load_item(item: Item) -> ItemAudio:
 
     Raises `AudioFileError` for what can't be read, `CorpusError` when the lengths differ all the same.
     """
-    if item.clean is None:
-        return ItemAudio(read_mono(item.noisy), None, None, read_info(item.noisy).sample_rate_hz)
-    if item.degraded and (samples := packed_segment(item.degraded, item.clean)):
+    if item.clean and item.degraded and (samples := packed_segment(item.degraded, item.clean)):
         stored = [read_stored(path, samples) for path in (item.noisy, item.clean, item.degraded)]
-        return ItemAudio(stored[0], stored[1], stored[2], SAMPLE_RATE_HZ)
-    clean = read_mono(item.clean)
+        return ItemAudio(stored[0], stored[1], stored[2], SAMPLE_RATE_HZ, is_16_bit=True)
+    channels, rate_hz = read_audio(item.clean or item.noisy)
+    voice, with_16_bits = resample(channels[0], rate_hz, SAMPLE_RATE_HZ), is_16_bit(channels[0])
+    if item.clean is None:
+        return ItemAudio(voice, None, None, rate_hz, with_16_bits)
+    clean = voice
     noisy = read_mono(item.noisy)
     degraded = read_mono(item.degraded) if item.degraded else None
     if degraded is not None:
@@ -145,7 +151,7 @@ def load_item(item: Item) -> ItemAudio:
                 f"{path}: holds {len(signal)} samples at {SAMPLE_RATE_HZ} Hz and {item.clean} holds {len(clean)}; "
                 "the files of an item must start and end together."
             )
-    return ItemAudio(noisy, clean, degraded, read_info(item.clean).sample_rate_hz)
+    return ItemAudio(noisy, clean, degraded, rate_hz, with_16_bits)
 
 
 def _audio_by_stem(side: Path, folder: Path) -> dict[str, Path]:

@@ -3,6 +3,10 @@
 One gain per item, from its clean file (from the noisy one, where there is none), goes to all its signals before
 anything is measured.
 
+Resolution: where that file has 16 bits, every output is rounded to them first, as a file of it would be. Else a system
+that runs in here, whose output is finer, would "lack" the rounding noise that such a reference holds above its own
+low-pass, and one whose outputs come as files would not.
+
 Time: every output must start with its input. The lag of `degraded` is measured against `noisy`, that of a system
 against `degraded`; any other than 0 is a failure of ours and stays in the scores. A foreign system may be late: its
 lag is recorded and taken out. A silent signal has no lag.
@@ -18,7 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, encoded, lag_samples
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, encoded, from_pcm, lag_samples, to_pcm
 from timbre_restore.errors import AudioFileError, SuppressorError
 from timbre_restore.evaluation.cache import Cache
 from timbre_restore.evaluation.curve import NO_LIMIT_DB, of_limits, of_strengths
@@ -91,7 +95,7 @@ class _Case:
         self.gain = np.float32(item_gain(voice))
         self.clean = None if self.audio.clean is None else self.audio.clean * self.gain
         self.start, self.samples = _loudest_start(voice), len(voice)
-        self._kept_levels: dict[str, FloatArray] = {}
+        self._kept: dict[str, FloatArray] = {}
 
     @cached_property
     def degraded(self) -> FloatArray:
@@ -137,16 +141,16 @@ class _Case:
     def _judged(self, name: str, system: System | None) -> Judged:
         identity = name if system is None else system.identity
         keep = self.desk.cache if identity and (self.audio.degraded is not None or self._source_is_known) else None
-        key = f"{self.content} {identity} {self.start} {self._floor_db:g}"
+        key = f"{self.content} {self.audio.is_16_bit} {identity} {self.start} {self._floor_db:g}"
         kept = keep.get(key) if keep else None
         wanted = [m for m in self.desk.metrics if kept is None or m.key not in kept.result.scores]
         if kept and not wanted and (kept.sound or not self.desk.with_clips or not kept.usable):
             return replace(kept, result=_only(kept.result, self.desk.metrics))
         output = self._run(name, system)
         scores = dict(kept.result.scores) if kept else {}
-        given = None if output.samples is None else self._levelled(name, output.samples)
+        given = None if output.samples is None else self._judgeable(name, output.samples)
         scores |= self._scores(given, output.problem, wanted)
-        curve = kept.result.curve if kept else self._curve(given, name, system)
+        curve = kept.result.curve if kept else self._curve(output.samples, name, system)
         sound = self._excerpt(output.samples) if self.desk.with_clips and output.samples is not None else b""
         width = bandwidth_hz(output.samples, SAMPLE_RATE_HZ) if output.samples is not None else 0
         result = SystemResult(scores, output.lag, output.problem, output.missing, curve)
@@ -181,11 +185,17 @@ class _Case:
         output = _checked(made, self.degraded)
         return _aligned(output) if system.foreign else output
 
-    def _levelled(self, name: str, samples: FloatArray) -> FloatArray:
-        """At the item's level; of noisy and degraded the same array each time, so that what they come to is shared."""
+    def _judgeable(self, name: str, samples: FloatArray) -> FloatArray:
+        """See `_at_level`; of noisy and degraded the same array each time, so that what they come to is shared."""
         if name not in (NOISY, DEGRADED):
-            return samples * self.gain
-        return self._kept_levels.setdefault(name, samples * self.gain)
+            return self._at_level(samples)
+        if name not in self._kept:
+            self._kept[name] = self._at_level(samples)
+        return self._kept[name]
+
+    def _at_level(self, samples: FloatArray) -> FloatArray:
+        """In the reference's resolution, at the item's level."""
+        return (from_pcm(to_pcm(samples)) if self.audio.is_16_bit else samples) * self.gain
 
     def _scores(self, given: FloatArray | None, problem: str, metrics: Sequence[Metric]) -> Mapping[str, Score]:
         if given is None:
@@ -195,14 +205,14 @@ class _Case:
         heard = [m for m in metrics if m.key not in deaf]
         return (score_alone(given, heard) if self.clean is None else score_pair(given, self.clean, heard)) | deaf
 
-    def _curve(self, given: FloatArray | None, name: str, system: System | None) -> Sequence[Point]:
-        if given is None or self.clean is None or is_silent(self.clean):
+    def _curve(self, output: FloatArray | None, name: str, system: System | None) -> Sequence[Point]:
+        if output is None or self.clean is None or is_silent(self.clean):
             return ()
         if name == DEGRADED:
-            return of_limits(self._levelled(NOISY, self.audio.noisy), given, self.clean, self._floor_db)
+            return of_limits(self.audio.noisy, output, self.clean, self._floor_db, self._at_level)
         if system is None or not system.strength:
             return ()
-        return of_strengths(self._levelled(DEGRADED, self.degraded), given, self.clean, system.strength)
+        return of_strengths(self.degraded, output, self.clean, system.strength, self._at_level)
 
     def _excerpt(self, samples: FloatArray) -> bytes:
         part = samples[self.start : self.start + int(CLIP_SECONDS * SAMPLE_RATE_HZ)] * (self.gain * CLIP_GAIN)

@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from timbre_restore.audio import FULL_SCALE
+from timbre_restore.audio import FULL_SCALE, Int16Array
 from timbre_restore.errors import CorpusError, TimbreRestoreError
 from timbre_restore.loading.batches import Batches
 from timbre_restore.loading.dataset import TimbreRestoreDataset
 from timbre_restore.loading.draws import BlackBox, RandomGain
-from timbre_restore.loading.store import Int16Array, Slots, hints_tensor, joined, split, to_tensor
+from timbre_restore.loading.store import Slots, hints_tensor, joined, split, to_tensor
 
 PREFETCHED = 2
 """Batches per worker that are read ahead."""

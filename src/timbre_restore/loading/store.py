@@ -7,11 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from timbre_restore.audio import HINT_VALUES
+from timbre_restore.audio import HINT_VALUES, Int16Array
 
-Int16Array = NDArray[np.int16]
 LOW_VALUES = HINT_VALUES - 33
 """Real and imaginary parts of the low bins, the last of a row of hints."""
 

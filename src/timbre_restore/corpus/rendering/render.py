@@ -14,14 +14,13 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import FULL_SCALE, HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, to_db
+from timbre_restore.audio import HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, Int16Array, from_pcm, to_db, to_pcm
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.rendering.mix import Applied, Mixture
 from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped
 from timbre_restore.suppressors import Hints, Suppressor
 
 FloatArray = NDArray[np.float32]
-Int16Array = NDArray[np.int16]
 HintArray = NDArray[np.float16]
 
 CEILING = 0.99
@@ -83,17 +82,6 @@ def render(
         yield from skipped
         skipped.clear()
     yield from skipped
-
-
-def to_pcm(samples: FloatArray) -> Int16Array:
-    """Full scale ±1 to 16 bit: round(x · 2¹⁵), limited to the range."""
-    rounded: Int16Array = np.clip(np.rint(samples * FULL_SCALE), -32768, 32767).astype(np.int16)
-    return rounded
-
-
-def from_pcm(samples: Int16Array) -> FloatArray:
-    """16 bit to full scale ±1, as a reader of the file gets it."""
-    return samples.astype(np.float32) / np.float32(FULL_SCALE)
 
 
 def activity(clean: FloatArray, segment: int) -> NDArray[np.float64]:
