@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre_restore.atomic import write_json, write_text
+from timbre_restore.corpus.one_voice import doubts_about
 from timbre_restore.corpus.planning.plan import Plan, Take, scan_and_plan
 from timbre_restore.corpus.progress import PrepareProgress
 from timbre_restore.corpus.spec import CorpusSpec, PrepareSummary, check_output_dir
@@ -75,7 +76,8 @@ def prepare(
             listed = _list_if_complete(maker, plan, work)
     except OSError as exc:
         raise unwritable(folder.root, exc) from exc
-    summary = _summary(folder.root, own, markers, rendered, list(plan.warnings))
+    doubts = _doubts(spec, plan) if rendered and work.shard_idx == 0 else []
+    summary = _summary(folder.root, own, markers, rendered, [*plan.warnings, *doubts])
     summary.seconds, summary.lists_written = time.monotonic() - started, listed
     _refuse_if_empty(summary, markers)
     return summary
@@ -141,6 +143,14 @@ def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
                 remove_parts(folder)
         write_lists(folder, maker.spec.format, maker.spec.segment, plan.takes, present)
     return True
+
+
+def _doubts(spec: CorpusSpec, plan: Plan) -> list[str]:
+    """What is odd about the recordings, where they are of one person."""
+    recordings = {(take.recording.source, take.recording.relative): take.recording for take in plan.takes}
+    if len({recording.speaker for recording in recordings.values()}) != 1:
+        return []
+    return doubts_about([(r.relative, spec.sources[r.source].path / r.relative) for r in recordings.values()])
 
 
 def _remove_foreign_takes(folder: CorpusFolder, plan: Plan) -> None:
