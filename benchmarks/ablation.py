@@ -22,6 +22,7 @@ import torch
 from accelerate import Accelerator
 
 from timbre_restore import losses
+from timbre_restore.audio import from_pcm, to_pcm
 from timbre_restore.loading import EpochBatches, Loader, TimbreRestoreDataset
 from timbre_restore.losses import Sound
 from timbre_restore.metrics import DEFAULT_SET, item_gain, score_pair
@@ -74,7 +75,7 @@ def scores(state: TrainState, items: list[tuple[torch.Tensor, ...]]) -> dict[str
         gain = np.float32(item_gain(clean)) if np.any(clean) else np.float32(1.0)
         for strength in STRENGTHS:
             mixed = degraded + np.float32(strength) * (ours - degraded)
-            for key, score in score_pair(mixed * gain, clean * gain, metrics).items():
+            for key, score in score_pair(from_pcm(to_pcm(mixed)) * gain, clean * gain, metrics).items():
                 if score.value is not None:
                     table[strength][key].append(score.value)
     return {

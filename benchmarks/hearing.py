@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, from_db, read_info, read_mono
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, from_db, from_pcm, read_info, read_mono, to_pcm
 from timbre_restore.metrics import Metric, Score, by_name, item_gain, score_pair
 
 RECORDINGS = 4
@@ -66,7 +66,7 @@ DEFECTS: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 
 def recordings(folder: Path) -> list[FloatArray]:
-    """The first long enough recording at 44.1 kHz or more of voices spread over the folder, at the level of an item."""
+    """The first long enough recording at 44.1 kHz or more of voices spread over the folder."""
     by_voice: dict[Path, Path] = {}
     for path in sorted(folder.rglob("*.flac")) + sorted(folder.rglob("*.wav")):
         info = read_info(path)
@@ -74,8 +74,13 @@ def recordings(folder: Path) -> list[FloatArray]:
             by_voice.setdefault(path.parent, path)
     chosen = [list(by_voice.values())[i * len(by_voice) // RECORDINGS] for i in range(min(RECORDINGS, len(by_voice)))]
     print("Recordings: " + ", ".join(path.stem for path in chosen) + ".\n")
-    sounds = [read_mono(path)[: SECONDS * SAMPLE_RATE_HZ] for path in chosen]
-    return [sound * np.float32(item_gain(sound)) for sound in sounds]
+    return [read_mono(path)[: SECONDS * SAMPLE_RATE_HZ] for path in chosen]
+
+
+def scored(estimate: FloatArray, sound: FloatArray, metrics: Sequence[Metric]) -> dict[str, Score]:
+    """As `evaluate` does: an output in its reference's 16 bits, both at the level of an item."""
+    gain = np.float32(item_gain(sound))
+    return score_pair(from_pcm(to_pcm(estimate)) * gain, sound * gain, metrics)
 
 
 def cpu_s() -> float:
@@ -93,9 +98,9 @@ def costs(metrics: tuple[Metric, ...], sound: FloatArray) -> dict[str, float]:
     noisy = hissed(clean)
     found = {}
     for name, members in groups.items():
-        score_pair(noisy, clean, members)
+        scored(noisy, clean, members)
         before = cpu_s()
-        score_pair(noisy, clean, members)
+        scored(noisy, clean, members)
         found[name] = cpu_s() - before
     return found
 
@@ -118,7 +123,7 @@ def main() -> None:
     print("| computed together | CPU s per 10 s |\n| --- | --- |")
     for name, seconds in costs(metrics, sounds[0]).items():
         print(f"| {name} | {seconds:.2f} |")
-    table = {name: [score_pair(plant(x), x, metrics) for x in sounds] for name, plant in DEFECTS.items()}
+    table = {name: [scored(plant(x), x, metrics) for x in sounds] for name, plant in DEFECTS.items()}
     print("\n| metric | " + " | ".join(table) + " |\n" + "| --- " * (len(table) + 1) + "|")
     for metric in metrics:
         unit = f" {metric.unit}" if metric.unit else ""

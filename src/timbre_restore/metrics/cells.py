@@ -14,6 +14,9 @@ Spectra: Hann 1536, hop 480. Bands: 48 equal steps of the ERB-rate scale 21.4·l
 Moore 1990) from bin 1 to 20 kHz; a band without a bin is left out, and so is a band in which the reference holds
 nothing but the rounding of its resampling. The upper rates take the bands whose centre lies in 8–20 kHz.
 Thresholds: this project's own.
+
+A 16-bit reference holds its rounding noise everywhere, and that counts as active where there is nothing louder: give an
+output in the same resolution (`audio.to_pcm`), or it has "lost" it. `evaluate` does.
 """
 
 from __future__ import annotations
