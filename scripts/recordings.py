@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Speech to train on, from packages of Debian 12: the same files anywhere, by checksum.
+
+    scripts/recordings.py OUT [--packages DIR] [--only SPEAKER ...]
+
+Takes the packages that DIR holds, or has `apt-get download` bring them there (200 MB); a file of another checksum is
+refused. Short recordings of one speaker are joined, in the order of their names, to pieces of about ten seconds with a
+fifth of a second between them, brought to 48 kHz, first channel, and written as OUT/SPEAKER/SPEAKER_000.flac with
+OUT/SOURCES.tsv, which says of each piece where it is from, under which licence, and how long it is. Recordings below
+32 kHz or 0.2 s, and silent ones, are left out. A speaker's folder is what `data.val_speakers` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, resample, write_audio
+from timbre_restore.corpus.table import write_table
+
+PIECE_S = 10.0
+GAP_S = 0.2
+SHORTEST_S = 0.2
+LOWEST_HZ = 32_000
+CEILING = 0.99
+COLUMNS = ("piece", "language", "seconds", "package", "licence", "recordings")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One of Debian's, with the recordings in it: `pattern` finds them, and its group `speaker` whose they are."""
+
+    name: str
+    version: str
+    sha256: str
+    licence: str
+    pattern: str
+    speakers: dict[str, str]
+    """What the group says, to the speaker's folder."""
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}_{self.version.replace(':', '%3a')}_all.deb"
+
+
+def _same(prefix: str, languages: str) -> dict[str, str]:
+    return {language: f"{prefix}_{language}" for language in languages.split()}
+
+
+PACKAGES = (
+    Package(
+        "klettres-data", "4:22.12.3-1", "1186d257a19e84230856baea0b0b1ded8be9195080fcdb2588970b5cd937f5a8", "GPL-2+",
+        r"usr/share/klettres/(?P<speaker>\w+)/.*\.ogg",
+        _same("klettres", "ar cs da de en fr he hu it lt ml nb nds pt_BR ru uk"),
+    ),
+    Package(
+        "tuxpaint-stamps-default", "2022.06.04-1", "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
+        "GPL-2", r"usr/share/tuxpaint/stamps/.*_desc_(?P<speaker>[a-z]+)\.ogg",
+        _same("tuxpaint", "be bg da fr lt ro ru"),
+    ),
+    Package(
+        "gcin-voice", "0~20170223-3", "6a0353f0294d06f7bd901bada3d5d9eec63b66c2ec029f92da3124d93d45de70", "CC BY 3.0",
+        r"usr/share/gcin-voice/ogg/.*/(?P<speaker>5)\.ogg", {"5": "gcin_chulo"},
+    ),
+)  # fmt: skip
+"""Those whose recordings say under which licence they are, of the speakers that `configs/voice.yaml` parts."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--packages", type=Path, default=Path("packages"), help="where they lie, or are brought to")
+    parser.add_argument("--only", nargs="+", default=[], metavar="SPEAKER", help="these speakers alone")
+    given = parser.parse_args()
+    known = {speaker for package in PACKAGES for speaker in package.speakers.values()}
+    if unknown := set(given.only) - known:
+        return refuse(f"--only {' '.join(sorted(unknown))}: expected some of {', '.join(sorted(known))}.")
+    wanted = set(given.only) or known
+    rows: list[tuple[object, ...]] = []
+    for package in PACKAGES:
+        own = {key: name for key, name in package.speakers.items() if name in wanted}
+        if not own:
+            continue
+        try:
+            path = brought(package, given.packages)
+            rows += joined(package, path, own, given.out)
+        except (OSError, ValueError, tarfile.TarError, subprocess.SubprocessError) as exc:
+            return refuse(f"{package.file}: {exc}")
+    write_table(given.out / "SOURCES.tsv", COLUMNS, sorted(rows, key=lambda row: str(row[0])))
+    minutes = sum(float(str(row[2])) for row in rows) / 60
+    sys.stdout.write(
+        f"{given.out}: {len(rows)} pieces, {minutes:.0f} minutes, {len(wanted)} speakers; see SOURCES.tsv\n"
+    )
+    return 0
+
+
+def refuse(why: str) -> int:
+    sys.stderr.write(f"error: {why}\n")
+    return 2
+
+
+def brought(package: Package, folder: Path) -> Path:
+    """The package's file, downloaded where it isn't there. Raises `ValueError` for another than the one meant."""
+    path = folder / package.file
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            command = ["apt-get", "download", "-q", f"{package.name}={package.version}"]
+            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        except FileNotFoundError:
+            raise ValueError(f"is not in {folder}, and there is no apt-get to bring it; put it there.") from None
+        except subprocess.CalledProcessError as exc:
+            said = exc.stderr.decode(errors="replace").strip().splitlines()
+            raise ValueError(f"can't be downloaded ({said[-1] if said else 'apt-get failed'}).") from exc
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != package.sha256:
+        raise ValueError(f"{path} has the checksum {found[:12]}…, expected {package.sha256[:12]}…; remove it.")
+    return path
+
+
+def members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every file in a Debian package (deb(5): an `ar` archive that holds data.tar.*)."""
+    with path.open("rb") as file:
+        if file.read(8) != b"!<arch>\n":
+            raise ValueError("is no Debian package.")
+        while header := file.read(60):
+            name, size = header[:16].decode().strip().rstrip("/"), int(header[48:58])
+            if name.startswith("data.tar"):
+                with tarfile.open(fileobj=io.BytesIO(file.read(size))) as archive:
+                    for member in archive:
+                        content = archive.extractfile(member) if member.isfile() else None
+                        if content is not None:
+                            yield member.name.removeprefix("./"), content.read()
+                return
+            file.seek(size + size % 2, io.SEEK_CUR)
+    raise ValueError("holds no data.")
+
+
+def joined(package: Package, path: Path, speakers: dict[str, str], out: Path) -> list[tuple[object, ...]]:
+    """Write the pieces of a package's speakers; a row for each."""
+    found: dict[str, dict[str, bytes]] = {key: {} for key in speakers}
+    for name, content in members(path):
+        match = re.fullmatch(package.pattern, name)
+        if match and match["speaker"] in speakers:
+            found[match["speaker"]][name] = content
+    rows: list[tuple[object, ...]] = []
+    for key, recordings in found.items():
+        speaker = speakers[key]
+        for number, (names, sound) in enumerate(pieces(sorted(recordings.items()))):
+            piece = f"{speaker}/{speaker}_{number:03d}.flac"
+            write_audio(out / piece, sound, SAMPLE_RATE_HZ)
+            language = "zh" if speaker == "gcin_chulo" else key
+            rows.append((piece, language, round(len(sound) / SAMPLE_RATE_HZ, 2), path.name, package.licence,
+                         "; ".join(names)))  # fmt: skip
+    return rows
+
+
+def pieces(recordings: Iterable[tuple[str, bytes]]) -> Iterator[tuple[list[str], FloatArray]]:
+    """Recordings joined until a piece is long enough; what is left at the end is a piece of its own."""
+    gap = np.zeros(int(GAP_S * SAMPLE_RATE_HZ), np.float32)
+    names: list[str] = []
+    parts: list[FloatArray] = []
+    for name, content in recordings:
+        try:
+            samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:
+            continue
+        if rate_hz < LOWEST_HZ or len(samples) < SHORTEST_S * rate_hz or not np.any(samples):
+            continue
+        names.append(name)
+        parts += [resample(np.ascontiguousarray(samples[:, 0]), rate_hz, SAMPLE_RATE_HZ), gap]
+        if sum(map(len, parts)) >= PIECE_S * SAMPLE_RATE_HZ:
+            yield names, _within(np.concatenate(parts))
+            names, parts = [], []
+    if names:
+        yield names, _within(np.concatenate(parts))
+
+
+def _within(sound: FloatArray) -> FloatArray:
+    """Turned down where a decoder's or resampler's overshoot passes full scale."""
+    return sound * np.float32(min(1.0, CEILING / max(float(np.abs(sound).max()), 1e-9)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
