@@ -1,0 +1,138 @@
+"""`scripts/recordings.py`: packages of Debian, by checksum, to folders of one speaker each."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.voices import FloatArray, noise, voice
+from timbre_restore.audio import read_info, read_mono
+from timbre_restore.corpus.table import read_table
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "recordings.py"
+
+
+@pytest.fixture
+def script() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("recordings_script", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    """A Debian package of them: an `ar` archive with an odd member before data.tar.xz."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:xz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    parts = [("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), ("data.tar.xz", data.getvalue())]
+    whole = b"!<arch>\n"
+    for name, content in parts:
+        whole += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+        whole += content + b"\n" * (len(content) % 2)
+    return whole
+
+
+def encoded(sound: FloatArray, rate_hz: int, kind: str = "WAV") -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, sound, rate_hz, format=kind, subtype="PCM_16" if kind == "WAV" else "VORBIS")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def package(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    both = np.stack([voice(4, seed=7), noise(4)], axis=1)
+    content = packed(
+        {f"usr/x/aa/{i}.ogg": encoded(voice(4, seed=i), 44_100) for i in range(4)}
+        | {"usr/x/aa/9_stereo.ogg": encoded(both, 48_000), "usr/x/bb/loud.ogg": encoded(voice(3) * 9, 44_100)}
+        | {"usr/x/aa/low.ogg": encoded(voice(2), 16_000), "usr/x/aa/silent.ogg": encoded(0 * voice(2), 44_100)}
+        | {"usr/x/aa/short.ogg": encoded(voice(0.1), 44_100), "usr/x/aa/torn.ogg": b"OggS", "usr/x/cc/0.ogg": b""}
+    )
+    one = replace(
+        script.PACKAGES[0], name="made", version="1:2", sha256=hashlib.sha256(content).hexdigest(),
+        pattern=r"usr/x/(?P<speaker>\w+)/.*\.ogg", speakers={"aa": "made_aa", "bb": "made_bb"},
+    )  # fmt: skip
+    monkeypatch.setattr(script, "PACKAGES", (one,))
+    place = tmp_path / "packages" / "made_1%3a2_all.deb"
+    place.parent.mkdir()
+    place.write_bytes(content)
+    return place
+
+
+def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["recordings.py", *map(str, words)])
+    return int(script.main())
+
+
+def test_short_recordings_become_pieces_of_one_speaker(
+    script: ModuleType, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "speech"
+    assert run(script, monkeypatch, out, "--packages", package.parent) == 0
+    rows = {row["piece"]: row for row in read_table(out / "SOURCES.tsv")}
+    assert sorted(rows) == ["made_aa/made_aa_000.flac", "made_aa/made_aa_001.flac", "made_bb/made_bb_000.flac"]
+    assert rows["made_aa/made_aa_000.flac"]["recordings"] == "usr/x/aa/0.ogg; usr/x/aa/1.ogg; usr/x/aa/2.ogg"
+    assert rows["made_aa/made_aa_001.flac"]["recordings"] == "usr/x/aa/3.ogg; usr/x/aa/9_stereo.ogg"
+    for piece, row in rows.items():
+        info = read_info(out / piece)
+        assert (info.sample_rate_hz, info.channels) == (48_000, 1)
+        assert float(row["seconds"]) == pytest.approx(info.samples / 48_000, abs=0.01)
+    assert np.abs(read_mono(out / "made_bb" / "made_bb_000.flac")).max() <= 0.991
+    first = {path.name: path.read_bytes() for path in out.rglob("*.*")}
+    assert run(script, monkeypatch, out, "--packages", package.parent) == 0
+    assert {path.name: path.read_bytes() for path in out.rglob("*.*")} == first, "the same files each time"
+    assert run(script, monkeypatch, tmp_path / "b", "--packages", package.parent, "--only", "made_bb") == 0
+    assert [path.name for path in (tmp_path / "b").iterdir() if path.is_dir()] == ["made_bb"]
+
+
+def test_another_package_than_the_one_meant_is_refused(
+    script: ModuleType,
+    package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    package.write_bytes(package.read_bytes() + b"\n")
+    assert run(script, monkeypatch, tmp_path / "out", "--packages", package.parent) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: made_1%3a2_all.deb: ") and "has the checksum" in said and "remove it" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_can_not_be_had_is_said_in_one_line(
+    script: ModuleType,
+    package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(script, monkeypatch, tmp_path / "out", "--only", "nobody") == 2
+    assert capsys.readouterr().err == "error: --only nobody: expected some of made_aa, made_bb.\n"
+    package.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(script, monkeypatch, tmp_path / "out", "--packages", package.parent) == 2
+    assert "there is no apt-get to bring it" in capsys.readouterr().err
+
+
+def test_the_speakers_held_out_for_the_packaged_voice_keep_their_names(script: ModuleType) -> None:
+    held_out = {"gcin_chulo", "klettres_ar", "klettres_cs", "klettres_uk", "tuxpaint_bg"}
+    known = {speaker for package in script.PACKAGES for speaker in package.speakers.values()}
+    text = (SCRIPT.parent.parent / "configs" / "voice.yaml").read_text()
+    assert held_out < known and all(f"- {name}" in text for name in held_out)
