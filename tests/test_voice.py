@@ -56,19 +56,18 @@ def test_it_opens_small_and_waits_for_one_hop_behind_a_black_box(name: str, need
     assert "SOURCES.tsv" in restorer.metadata["about"]
 
 
-def test_the_default_voice_is_that_of_the_weights_beside_it(tmp_path: Path) -> None:
-    """`train --init small` begins where the packaged voice ends; loading them is strict, and sums are checked."""
+@pytest.mark.parametrize("name", ["small"])
+def test_a_voice_is_that_of_the_weights_beside_it(name: str, tmp_path: Path) -> None:
+    """`train --init NAME` begins where the packaged voice ends; loading them is strict, and sums are checked."""
     pytest.importorskip("torch")
     from timbre_restore.export import export_generator
     from timbre_restore.training import find_checkpoint, load_generator
 
-    checkpoint = find_checkpoint(packaged_weights()["small"])
+    checkpoint = find_checkpoint(packaged_weights()[name])
     export_generator(load_generator(checkpoint), tmp_path / "again.onnx", metadata={"suppressor": "dfn3"})
     noisy = voice(2.0, seed=8) + noise(2.0, seed=8, level=0.02)
     degraded = np.float32(0.3) * noisy
-    again, packaged = (
-        Restorer.load(place)(degraded, noisy, strength=1.0) for place in (tmp_path / "again.onnx", "small")
-    )
+    again, packaged = (Restorer.load(place)(degraded, noisy, strength=1.0) for place in (tmp_path / "again.onnx", name))
     assert rms(packaged - degraded) > 1e-3
     assert float(np.abs(again - packaged).max()) < 1e-6
     assert {path.name for path in checkpoint.folder.iterdir()} == {
