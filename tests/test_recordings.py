@@ -7,7 +7,7 @@ import importlib.util
 import io
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -76,16 +76,23 @@ def package(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return place
 
 
-def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["recordings.py", *map(str, words)])
-    return int(script.main())
+Run = Callable[..., int]
 
 
-def test_short_recordings_become_pieces_of_one_speaker(
-    script: ModuleType, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The script with these words, in this process; its status."""
+
+    def with_words(*words: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["recordings.py", *map(str, words)])
+        return int(script.main())
+
+    return with_words
+
+
+def test_short_recordings_become_pieces_of_one_speaker(run: Run, package: Path, tmp_path: Path) -> None:
     out = tmp_path / "speech"
-    assert run(script, monkeypatch, out, "--packages", package.parent) == 0
+    assert run(out, "--packages", package.parent) == 0
     rows = {row["piece"]: row for row in read_table(out / "SOURCES.tsv")}
     assert sorted(rows) == ["made_aa/made_aa_000.flac", "made_aa/made_aa_001.flac", "made_bb/made_bb_000.flac"]
     assert rows["made_aa/made_aa_000.flac"]["recordings"] == "usr/x/aa/0.ogg; usr/x/aa/1.ogg; usr/x/aa/2.ogg"
@@ -96,38 +103,30 @@ def test_short_recordings_become_pieces_of_one_speaker(
         assert float(row["seconds"]) == pytest.approx(info.samples / 48_000, abs=0.01)
     assert np.abs(read_mono(out / "made_bb" / "made_bb_000.flac")).max() <= 0.991
     first = {path.name: path.read_bytes() for path in out.rglob("*.*")}
-    assert run(script, monkeypatch, out, "--packages", package.parent) == 0
+    assert run(out, "--packages", package.parent) == 0
     assert {path.name: path.read_bytes() for path in out.rglob("*.*")} == first, "the same files each time"
-    assert run(script, monkeypatch, tmp_path / "b", "--packages", package.parent, "--only", "made_bb") == 0
+    assert run(tmp_path / "b", "--packages", package.parent, "--only", "made_bb") == 0
     assert [path.name for path in (tmp_path / "b").iterdir() if path.is_dir()] == ["made_bb"]
 
 
 def test_another_package_than_the_one_meant_is_refused(
-    script: ModuleType,
-    package: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Run, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     package.write_bytes(package.read_bytes() + b"\n")
-    assert run(script, monkeypatch, tmp_path / "out", "--packages", package.parent) == 2
+    assert run(tmp_path / "out", "--packages", package.parent) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: made_1%3a2_all.deb: ") and "has the checksum" in said and "remove it" in said
     assert not (tmp_path / "out").exists()
 
 
 def test_what_can_not_be_had_is_said_in_one_line(
-    script: ModuleType,
-    package: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Run, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(script, monkeypatch, tmp_path / "out", "--only", "nobody") == 2
+    assert run(tmp_path / "out", "--only", "nobody") == 2
     assert capsys.readouterr().err == "error: --only nobody: expected some of made_aa, made_bb.\n"
     package.unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert run(script, monkeypatch, tmp_path / "out", "--packages", package.parent) == 2
+    assert run(tmp_path / "out", "--packages", package.parent) == 2
     assert "there is no apt-get to bring it" in capsys.readouterr().err
 
 

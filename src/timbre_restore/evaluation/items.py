@@ -137,11 +137,10 @@ def load_item(item: Item) -> ItemAudio:
         stored = [read_stored(path, samples) for path in (item.noisy, item.clean, item.degraded)]
         return ItemAudio(stored[0], stored[1], stored[2], SAMPLE_RATE_HZ, is_16_bit=True)
     channels, rate_hz = read_audio(item.clean or item.noisy)
-    voice, with_16_bits = resample(channels[0], rate_hz, SAMPLE_RATE_HZ), is_16_bit(channels[0])
+    first, with_16_bits = resample(channels[0], rate_hz, SAMPLE_RATE_HZ), is_16_bit(channels[0])
     if item.clean is None:
-        return ItemAudio(voice, None, None, rate_hz, with_16_bits)
-    clean = voice
-    noisy = read_mono(item.noisy)
+        return ItemAudio(first, None, None, rate_hz, with_16_bits)
+    clean, noisy = first, read_mono(item.noisy)
     degraded = read_mono(item.degraded) if item.degraded else None
     if degraded is not None:
         noisy = noisy[: len(clean)]
