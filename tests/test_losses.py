@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.voices import noise, voice
 from timbre_restore.losses import (
     CompressedSpectrum,
     MultiResolutionSTFT,
     MultiScaleMel,
     Objective,
+    Perceptual,
     Sound,
     discriminator_fake,
     discriminator_real,
@@ -22,6 +24,7 @@ from timbre_restore.losses import (
     l1,
 )
 from timbre_restore.losses.mel import mel_filters
+from timbre_restore.losses.perceptual import bark_bands
 
 
 def waves(items: int = 3, samples: int = 4800, seed: int = 0) -> torch.Tensor:
@@ -168,6 +171,102 @@ def test_compressed_losses_have_a_gradient_in_silence() -> None:
     silence = torch.zeros(1, 1, 1920, requires_grad=True)
     sum(CompressedSpectrum()(silence, torch.zeros(1, 1, 1920), ("compressed", "over_attenuation")).values()).backward()
     assert silence.grad is not None and torch.isfinite(silence.grad).all()
+
+
+def test_perceptual_equals_its_written_out_definition() -> None:
+    estimate, reference = waves(2, 48_000, 1), waves(2, 48_000, 2)
+    estimate[:, :, :24_000] *= 0.03  # far too quiet, and too loud in places
+    reference[:, :, 36_000:] *= 0.01
+    found = Perceptual()(estimate, reference)
+    hz = np.arange(1, 257) * 31.25
+    bark = np.floor(2 * (13 * np.arctan(0.76 * hz / 1e3) + 3.5 * np.arctan((hz / 7.5e3) ** 2))).astype(int)
+    bands = np.unique(bark)
+    quiet_db = 3.64 * (hz / 1e3) ** -0.8 - 6.5 * np.exp(-0.6 * (hz / 1e3 - 3.3) ** 2) + 1e-3 * (hz / 1e3) ** 4
+    quiet = np.array([10 ** (np.mean(quiet_db[bark == b]) / 10) for b in bands])
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1536) / 1536)
+    unit = 10**7.9 / (0.01 * 1536 * np.sum(window**2) / 2)
+
+    def loudness(power: np.ndarray) -> np.ndarray:
+        level = np.maximum(0.5 + 0.5 * power / quiet, 1)
+        return np.asarray(0.187 * (quiet / 0.5) ** 0.23 * (level**0.23 - 1))
+
+    for item in range(2):
+        symmetric, asymmetric = [], []
+        for at in range(0, 48_000 - 1535, 768):
+            powers = []
+            for x in (estimate, reference):
+                cells = np.abs(np.fft.rfft(x[item, 0, at : at + 1536].double().numpy() * window))[1:257] ** 2
+                powers.append(unit * np.array([np.sum(cells[bark == b]) for b in bands]))
+            e, r = powers
+            e = e * np.clip((np.sum(r[r > quiet]) + 5e3) / (np.sum(e[e > quiet]) + 5e3), 3e-4, 5)
+            e_loud, r_loud = loudness(e), loudness(r)
+            d = 0.5 * np.maximum(np.abs(e_loud - r_loud) - 0.25 * np.minimum(e_loud, r_loud), 0)
+            h = ((e + 50) / (r + 50)) ** 1.2
+            h = np.where(h < 3, 0, np.minimum(h, 12))
+            whole = 0.5 * len(bands)
+            symmetric.append(min(whole * np.sqrt(np.sum(d**2) / whole), 45))
+            asymmetric.append(min(np.sum(h * d), 45))
+        expected = 0.0
+        for weight, frames in ((0.1, np.array(symmetric)), (0.0309, np.array(asymmetric))):
+            syllables = [np.mean(frames[i : i + 20] ** 6) ** (1 / 6) for i in range(0, len(frames) - 19, 10)]
+            expected += weight * np.sqrt(np.mean(np.square(syllables)))
+        assert found[item].item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_perceptual_hears_what_is_minded() -> None:
+    loss = Perceptual()
+    clean = torch.from_numpy(voice(2.0, seed=1))[None, None]
+    clean = clean * item_gain(clean)
+    hiss = torch.from_numpy(noise(2.0, 2, level=0.02))[None, None]
+    loud, faint = (loss(clean + gain * hiss, clean).item() for gain in (1.0, 0.1))
+    assert loss(clean, clean).item() < 1e-3
+    assert 2 * faint < loud < 3.5
+    assert loss(2.0 * clean, clean).item() < 0.1 * loud, "the level of a frame is made even"
+    spectrum = torch.fft.rfft(clean)
+    above = torch.fft.irfft(spectrum * (torch.arange(spectrum.shape[-1]) < 9_000 * 2), n=clean.shape[-1])
+    assert loss(above, clean).item() < 0.02, "it hears nothing above 8 kHz"
+    spectrum[..., 2 * 1_000 : 2 * 4_000] *= 0.1
+    assert loss(torch.fft.irfft(spectrum, n=clean.shape[-1]), clean).item() > 0.5
+
+
+def test_perceptual_has_a_gradient_in_silence_and_in_short_items() -> None:
+    for samples in (4_800, 48_000):
+        silence = torch.zeros(1, 1, samples, requires_grad=True)
+        Perceptual()(silence, torch.zeros(1, 1, samples)).sum().backward()
+        assert silence.grad is not None and torch.isfinite(silence.grad).all()
+
+
+def test_an_even_sine_is_heard_at_79_db() -> None:
+    bands, _ = bark_bands()
+    sine = 0.1 * math.sqrt(2) * torch.sin(2 * math.pi * 1_000 * torch.arange(48_000) / 48_000)
+    power = (
+        bands
+        @ torch.stft(sine, 1536, 768, window=torch.hann_window(1536), center=False, return_complex=True)[
+            : bands.shape[1]
+        ]
+        .abs()
+        .square()
+    )
+    assert 10 * torch.log10(power.sum(dim=0)).mean().item() == pytest.approx(79.0, abs=0.05)
+
+
+def test_perceptual_follows_pesq() -> None:
+    """A voice in two noises at four levels, and with holes: as the program of P.862.2 orders them."""
+    pytest.importorskip("pesq", reason="pesq needs a C compiler")
+    from timbre_restore.metrics import pesq_wb
+
+    clean = voice(3.0, seed=0)
+    pink = np.convolve(noise(3.0, 0, level=0.3), np.exp(-np.arange(48) / 12), "same").astype(np.float32)
+    estimates = [clean + gain * hiss for hiss in (pink, noise(3.0, 7, level=0.3)) for gain in (1, 0.1, 0.03, 0.01)]
+    estimates += [clean * (np.arange(len(clean)) // 960 % every > 0) for every in (12, 6)]
+    scores, losses = [], []
+    for estimate in (x.astype(np.float32) for x in estimates):
+        ours, theirs = (torch.from_numpy(x)[None, None] for x in (estimate, clean))
+        gain = item_gain(theirs)
+        losses.append(Perceptual()(ours * gain, theirs * gain).item())
+        # The curve of P.862.2, read backwards: a raw score.
+        scores.append((3.8224 - math.log(4 / (pesq_wb(estimate, clean) - 0.999) - 1)) / 1.3669)
+    assert np.corrcoef(scores, losses)[0, 1] < -0.88
 
 
 def test_item_gain_evens_levels_and_leaves_silence() -> None:

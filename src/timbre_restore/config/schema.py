@@ -204,6 +204,8 @@ class LossWeights(_Section):
     """On what is too much in that spectrum where the clean voice is silent: the counterweight of the one before."""
     mel: Annotated[float, Field(ge=0)] = 0.0
     """On mel bands at seven resolutions."""
+    perceptual: Annotated[float, Field(ge=0)] = 0.0
+    """On loudness up to 8 kHz, as PESQ hears it: what was added counts more than what is missing."""
 
     @model_validator(mode="after")
     def _something_before_the_gan(self) -> LossWeights:

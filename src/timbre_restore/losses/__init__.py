@@ -13,6 +13,7 @@ from timbre_restore.losses.adversarial import (
 from timbre_restore.losses.compressed import CompressedSpectrum
 from timbre_restore.losses.mel import MultiScaleMel
 from timbre_restore.losses.objective import RECONSTRUCTION, Objective
+from timbre_restore.losses.perceptual import Perceptual
 from timbre_restore.losses.reconstruction import MultiResolutionSTFT, item_gain, l1
 from timbre_restore.losses.sound import Sound
 
@@ -22,6 +23,7 @@ __all__ = [
     "MultiResolutionSTFT",
     "MultiScaleMel",
     "Objective",
+    "Perceptual",
     "Sound",
     "discriminator_fake",
     "discriminator_real",

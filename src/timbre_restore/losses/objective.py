@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from timbre_restore.losses import compressed
 from timbre_restore.losses.compressed import CompressedSpectrum
 from timbre_restore.losses.mel import MultiScaleMel
+from timbre_restore.losses.perceptual import Perceptual
 from timbre_restore.losses.reconstruction import MultiResolutionSTFT, l1
 from timbre_restore.losses.sound import Sound
 
-RECONSTRUCTION = ("l1", "multi_stft", "mel", *compressed.NAMES)
+RECONSTRUCTION = ("l1", "multi_stft", "mel", "perceptual", *compressed.NAMES)
 """Every loss that compares waveforms; the game's are `adversarial` and `feature_matching`."""
 
 
@@ -29,6 +30,8 @@ class Objective(nn.Module):
         self._compressed = tuple(name for name in self._names if name in compressed.NAMES)
         if "mel" in self._names:
             self.mel = MultiScaleMel()
+        if "perceptual" in self._names:
+            self.perceptual = Perceptual()
         if self._compressed:
             self.compressed = CompressedSpectrum()
 
@@ -38,6 +41,7 @@ class Objective(nn.Module):
             "l1": lambda: l1(estimate.wave, reference.wave),
             "multi_stft": lambda: self.multi_stft(estimate, reference),
             "mel": lambda: self.mel(estimate, reference),
+            "perceptual": lambda: self.perceptual(estimate, reference),
         }
         values = {name: own[name]() for name in self._names if name in own}
         if self._compressed:

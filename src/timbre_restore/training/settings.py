@@ -32,6 +32,7 @@ class TrainSettings:
             "over_attenuation": 0.0,
             "silence": 0.0,
             "mel": 0.0,
+            "perceptual": 0.0,
         }
     )
     seed: int = 0
