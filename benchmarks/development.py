@@ -4,7 +4,8 @@
 
 Mixes the held-out recordings of a configuration (`val_speakers`, `val_noises`, `val_rooms`) as `prepare` would, at 0 to
 25 dB SNR, without pauses, band limits and clean input, and writes COUNT of them (60 by default, spread over the plan)
-as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which says who speaks, in which noise and room.
+as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which says who speaks, in which noise and room. Where
+there are fewer than COUNT, one draw of each is all, or `data.passes` of each when that is among the given keys.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ COLUMNS = ("stem", "speaker", "snr_db", "noise", "room")
 def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> None:
     spec = corpus_spec(load_config(config, overrides)).absolute()
     plain = Variety(two_noises=0.0, clean_input=0.0, pause=0.0, band_limit=0.0)
-    spec = replace(spec, passes=1, snr_db=SNR_DB, variety=plain)
+    passes = spec.passes if any(word.startswith("data.passes=") for word in overrides) else 1
+    spec = replace(spec, passes=passes, snr_db=SNR_DB, variety=plain)
     with tempfile.TemporaryDirectory() as nowhere:
         takes = [take for take in scan_and_plan(spec, Path(nowhere), None).takes if take.split == "val"]
     folders = Folders(tuple(source.path for source in spec.sources), spec.noise_path, spec.ir_path)

@@ -1,0 +1,77 @@
+"""What a voice leaves of noise without speech, and what it does to recordings that were clean.
+
+    python benchmarks/safety.py CONFIG [MODEL] [key=value ...]
+
+Looks at the held-out noises and speakers of a configuration (`val_noises`, `val_speakers`), each noise alone and two
+recordings of each speaker without any noise. MODEL is a file or a packaged voice; the default one without. Prints
+levels of what is left of noise and of what is wrong in clean recordings, relative to what went in, and how many words
+a recogniser hears in the noises (first ten seconds; needs what the metric `wer` needs).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from timbre_restore.apps.prepare import corpus_spec
+from timbre_restore.audio import FloatArray, read_mono, rms, to_db
+from timbre_restore.config import load_config
+from timbre_restore.corpus.planning.scan import scan_sounds, scan_source
+from timbre_restore.corpus.planning.split import split_recordings, split_sounds
+from timbre_restore.metrics.words import transcript
+from timbre_restore.runtime import Chain, Restorer
+from timbre_restore.suppressors import load_suppressor
+
+NOWHERE = Path(os.devnull)
+"""No folder is left out of a scan."""
+WORDS_S = 10
+PER_SPEAKER = 2
+
+
+def main(config: Path, model: str | None, overrides: tuple[str, ...]) -> None:
+    spec = corpus_spec(load_config(config, overrides)).absolute()
+    if spec.noise_path is None:
+        sys.exit("data.noise_path: is not set; name the folder that holds the held-out noises.")
+    held = split_sounds(spec, "noise", scan_sounds(spec.noise_path, NOWHERE), spec.val_noises, [])["val"]
+    recordings = [found for index, source in enumerate(spec.sources) for found in scan_source(index, source, NOWHERE)]
+    spoken = split_recordings(spec, recordings, [])
+    chain = Chain(load_suppressor(), Restorer.load(model) if model else Restorer.load())
+    rows, heard = [], np.zeros(3, dtype=int)
+    for sound in held:
+        noisy = read_mono(spec.noise_path / sound.relative)
+        outputs = [noisy, chain(noisy, strength=0.0), chain(noisy)]
+        rows.append([relative_db(x, noisy) for x in outputs[1:]])
+        heard += [len(transcript(x[: WORDS_S * 48_000])) for x in outputs]
+    print_levels(f"{len(held)} noises alone, what is left, dB", rows, [sound.relative for sound in held])
+    print("words heard in the noises, in the suppressor's output, in the restored: {}, {}, {}\n".format(*heard))
+    rows, names, seen = [], [], dict[str, int]()
+    for recording in spoken["val"]:
+        seen[recording.speaker] = seen.get(recording.speaker, 0) + 1
+        if seen[recording.speaker] <= PER_SPEAKER:
+            clean = read_mono(spec.sources[recording.source].path / recording.relative)
+            rows.append([relative_db(chain(clean, strength=s) - clean, clean) for s in (0.0, None)])
+            names.append(recording.relative)
+    print_levels(f"{len(names)} clean recordings, what is wrong, dB", rows, names)
+
+
+def relative_db(x: FloatArray, to: FloatArray) -> float:
+    return to_db(rms(x)) - to_db(rms(to))
+
+
+def print_levels(title: str, rows: list[list[float]], names: list[str]) -> None:
+    levels = np.array(rows)
+    print(
+        f"{title}: suppressor {np.median(levels[:, 0]):.1f}, restored {np.median(levels[:, 1]):.1f} (medians);", end=" "
+    )
+    print(f"in {np.sum(levels[:, 1] > levels[:, 0])} of {len(names)} more is left than by the suppressor alone")
+    for index in np.argsort(-levels[:, 1])[:5]:
+        print(f"    {names[index]}: {levels[index, 0]:.1f} -> {levels[index, 1]:.1f}")
+
+
+if __name__ == "__main__":
+    words = sys.argv[2:]
+    given = [word for word in words if "=" not in word]
+    main(Path(sys.argv[1]), given[0] if given else None, tuple(word for word in words if "=" in word))
