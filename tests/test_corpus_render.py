@@ -374,6 +374,20 @@ def test_made_noises_follow_from_their_names_and_differ() -> None:
     assert np.median(peaky[:-1]) > 5 * peaky[-1]
 
 
+def test_made_music_is_of_notes_that_begin_and_end() -> None:
+    """Most of its power is in few lines, as a voice's is; and it moves, as a machine's tone doesn't."""
+    spread, moves = [], []
+    for seed in range(20):
+        music = make_noise(made_name("musical", seed), 96_000)
+        power = np.abs(stft(music, 4096, 1024)) ** 2
+        lines = np.sort(power.mean(axis=1))[::-1]
+        spread.append(lines[:205].sum() / lines.sum())  # a tenth of the bins
+        level = power.sum(axis=0)
+        moves.append(np.std(level) / np.mean(level))
+    assert np.median(spread) > 0.99
+    assert np.median(moves) > 0.3
+
+
 def test_a_variation_does_what_it_says() -> None:
     tone = np.sin(2 * np.pi * 1000 * np.arange(72_001) / 48_000).astype(np.float32)
 

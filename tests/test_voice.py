@@ -21,7 +21,7 @@ from timbre_restore.runtime import Chain, Restorer, packaged_voices, packaged_we
 from timbre_restore.suppressors import load_suppressor
 
 FloatArray = NDArray[np.float32]
-GIVES_BACK = pytest.mark.parametrize(("name", "most"), [("small", 0.95), ("tiny", 0.97)])
+GIVES_BACK = pytest.mark.parametrize(("name", "most"), [("small", 0.95), ("tiny", 0.97), ("base", 0.95)])
 """Over-suppression left, at most so much of the suppressor's."""
 
 
@@ -41,11 +41,13 @@ def gives_back(clean: FloatArray, noisy: FloatArray, name: str, most: float) -> 
 
 
 def test_the_package_holds_these() -> None:
-    assert set(packaged_voices()) == {"small", "tiny", "suppressed"}
+    assert set(packaged_voices()) == {"small", "tiny", "base", "suppressed"}
     assert Restorer.load().metadata == Restorer.load("small").metadata == Restorer.load("default").metadata
 
 
-@pytest.mark.parametrize(("name", "needs_noisy"), [("small", True), ("tiny", True), ("suppressed", False)])
+@pytest.mark.parametrize(
+    ("name", "needs_noisy"), [("small", True), ("tiny", True), ("base", True), ("suppressed", False)]
+)
 def test_it_opens_small_and_waits_for_one_hop_behind_a_black_box(name: str, needs_noisy: bool) -> None:
     restorer = Restorer.load(name)
     assert packaged_voices()[name].stat().st_size < 8_000_000

@@ -1,4 +1,4 @@
-"""Noises that no one recorded: coloured, modulated, tonal and impulsive. A name says all: `made:KIND:SEED`.
+"""Noises that no one recorded: coloured, modulated, tonal, impulsive and musical. A name says all: `made:KIND:SEED`.
 
 How well a restorer does on noises that it never met depends on how many kinds it met; a folder of recordings has few.
 """
@@ -13,7 +13,7 @@ from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length
 FloatArray = NDArray[np.float32]
 Array = NDArray[np.float64]
 
-MADE_KINDS = ("coloured", "modulated", "tonal", "impulsive")
+MADE_KINDS = ("coloured", "modulated", "tonal", "impulsive", "musical")
 _PREFIX = "made:"
 
 
@@ -31,8 +31,7 @@ def make_noise(name: str, samples: int) -> FloatArray:
     """The noise `[samples]` at 48 kHz and RMS 0.1: a function of name and length alone."""
     _, kind, seed = name.split(":")
     rng = np.random.default_rng([int(seed), 31])
-    maker = {"coloured": _coloured, "modulated": _modulated, "tonal": _tonal, "impulsive": _impulsive}[kind]
-    made = maker(rng, samples)
+    made = _MAKERS[kind](rng, samples)
     return np.asarray(0.1 * made / np.sqrt(np.mean(made**2) + 1e-20), dtype=np.float32)
 
 
@@ -96,3 +95,26 @@ def _impulsive(rng: np.random.Generator, samples: int) -> Array:
     """Keys, drops, crackle: bursts over a soft bed."""
     rate, decay = (float(np.exp(rng.uniform(np.log(low), np.log(high)))) for low, high in ((2, 80), (0.001, 0.05)))
     return clicks(rng, samples, rate, decay) + rng.uniform(0.02, 0.2) * coloured(rng, samples, -0.5)
+
+
+def _musical(rng: np.random.Generator, samples: int) -> Array:
+    """Some instruments, each with notes of its own length: harmonic as a voice is, and nothing to be brought back."""
+    out = np.zeros(samples)
+    for _ in range(int(rng.integers(1, 5))):
+        seconds, fade_s = (float(np.exp(rng.uniform(np.log(low), np.log(high)))) for low, high in ((0.2, 4), (0.1, 5)))
+        start, octave, weight = 0, int(rng.integers(0, 4)), rng.uniform(0.2, 1.0)
+        while start < samples:
+            length = min(max(int(rng.uniform(0.5, 1.0) * seconds * SAMPLE_RATE_HZ), 480), samples - start)
+            pitch = 55.0 * 2.0 ** (octave + rng.integers(0, 12) / 12.0)
+            note = hum(rng, length, pitch, rng.uniform(0.0, 0.01)) * np.exp(
+                -np.arange(length) / (fade_s * SAMPLE_RATE_HZ)
+            )
+            ramp = min(480, length // 2)
+            note[:ramp] *= np.linspace(0.0, 1.0, ramp)
+            note[length - ramp :] *= np.linspace(1.0, 0.0, ramp)
+            out[start : start + length] += weight * note
+            start += length
+    return out
+
+
+_MAKERS = dict(zip(MADE_KINDS, (_coloured, _modulated, _tonal, _impulsive, _musical), strict=True))
