@@ -194,6 +194,22 @@ def test_draws_fill_their_ranges() -> None:
     assert names == {sound.relative for sound in split_sounds(SPEC, "noise", NOISES, None, [])["train"]}
 
 
+def test_voices_are_varied_by_their_share_in_training_alone() -> None:
+    """At a third of an octave at most; and asking for them moves no other draw."""
+    varied = plan(replace(SPEC, passes=3, variety=replace(SPEC.variety, varied_voice=0.4))).takes
+    training = [take.draw.voice for take in varied if take.split == "train"]
+    others = [voice for voice in training if voice != Variation()]
+    assert len(others) / len(training) == pytest.approx(0.4, abs=0.05)
+    speeds = [voice.speed for voice in others]
+    assert 0.8 <= min(speeds) < 0.82 and 1.22 < max(speeds) <= 1.25
+    assert max(abs(voice.tilt_db_per_octave) for voice in others) <= 1.5
+    assert max(abs(voice.peak_db) for voice in others) <= 6.0
+    assert not any(voice.backwards for voice in others)
+    assert all(take.draw.voice == Variation() for take in varied if take.split == "val")
+    for one, other in zip(plan(replace(SPEC, passes=3)).takes, varied, strict=True):
+        assert one.draw == replace(other.draw, voice=Variation())
+
+
 def test_suppressors_are_drawn_by_weight() -> None:
     limited = SuppressorSettings(attenuation_limit_db=24.0)
     drawn = [
@@ -233,10 +249,11 @@ def test_validation_is_mixed_with_its_own_noises_and_rooms_as_they_were_recorded
 def test_a_plan_comes_back_from_its_table(tmp_path: Path) -> None:
     odd = Recording(0, "a\tb/\udcff \u2028\\u0041 'x'|张.wav", "a\tb", 44_100, 44_100 * 300)
     unreadable = Recording(1, "c/torn.wav", "c")
-    made = plan(found=[*MANY[:40], odd, unreadable])
+    varied = replace(SPEC, variety=replace(SPEC.variety, varied_voice=0.5))
+    made = plan(varied, found=[*MANY[:40], odd, unreadable])
     write_text(tmp_path / "plan.tsv", made.text)
     assert read_plan(tmp_path / "plan.tsv") == list(made.takes)
-    assert plan(found=[unreadable, odd, *MANY[:40]]).digest == made.digest
+    assert plan(varied, found=[unreadable, odd, *MANY[:40]]).digest == made.digest
     (tmp_path / "plan.tsv").write_text("take\tsplit\n1\ttest\n")
     with pytest.raises(CorpusError, match="can't be read as a plan"):
         read_plan(tmp_path / "plan.tsv")
@@ -257,6 +274,8 @@ def test_items_are_counted_before_they_are_made() -> None:
     )
     assert take.takes[0].items_at_most(48_000) == 2
     assert replace(take.takes[0], draw=replace(take.takes[0].draw, pause_s=1.0)).items_at_most(48_000) == 3
+    slower = replace(take.takes[0], draw=replace(take.takes[0].draw, voice=Variation(speed=0.8)))
+    assert slower.items_at_most(48_000) == 3
     assert plan(found=[Recording(0, "a/1.wav", "a")]).takes[0].items_at_most(48_000) == 0
 
 

@@ -25,7 +25,7 @@ from timbre_restore.corpus.rendering.mix import (
     quiet_moment,
     with_pause,
 )
-from timbre_restore.corpus.rendering.noises import load_stretch, mixed_noises, vary
+from timbre_restore.corpus.rendering.noises import filtered, load_stretch, mixed_noises, vary
 from timbre_restore.corpus.rendering.rejects import TakeSkipped
 from timbre_restore.corpus.rendering.render import LEAD_SAMPLES, Rendered, activity, render
 from timbre_restore.corpus.rendering.rooms import EARLY_SAMPLES, convolve, direct_path_first, in_room
@@ -386,6 +386,27 @@ def test_made_music_is_of_notes_that_begin_and_end() -> None:
         moves.append(np.std(level) / np.mean(level))
     assert np.median(spread) > 0.99
     assert np.median(moves) > 0.3
+
+
+def test_another_voice_is_heard_in_input_and_target_alike(here: Path) -> None:
+    """Higher and shorter by its speed; a pause and the noise stay as long as they were drawn."""
+    t = np.arange(3 * 48_000) / 48_000
+    soundfile.write(here / "tone.wav", 0.1 * np.sin(2 * np.pi * 1000 * t), 48_000)
+    for speed in (0.8, 1.25):
+        draw = replace(DRAW, noises=(), voice=Variation(speed=speed))
+        items = made(here, draw, file="tone.wav")
+        assert len(items.clean) == int(3 / speed)
+        for side in (items.clean, items.noisy):
+            assert np.argmax(np.abs(np.fft.rfft(from_pcm(side[0, :SEGMENT])))) == 1000 * speed
+        assert items.applied.bandwidth_hz == made(here, replace(DRAW, noises=()), file="tone.wav").applied.bandwidth_hz
+    plain, tilted = (
+        load_speech(here, take_of(here, replace(DRAW, voice=voice)), SEGMENT)[0]
+        for voice in (Variation(), Variation(tilt_db_per_octave=-1.5))
+    )
+    assert np.array_equal(tilted, filtered(plain, Variation(tilt_db_per_octave=-1.5)))
+    soundfile.write(here / "brief.wav", voice(1.2, seed=1), 48_000)
+    with pytest.raises(TakeSkipped, match=r"too short: 0\.96 s"):
+        made(here, replace(DRAW, voice=Variation(speed=1.25)), file="brief.wav")
 
 
 def test_a_variation_does_what_it_says() -> None:

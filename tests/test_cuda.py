@@ -104,6 +104,7 @@ def test_a_step_has_the_same_losses_and_gradients(kind: str) -> None:
         assert off < 1e-3, name
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")  # it says so when used
 def test_a_step_never_waits_for_the_device(corpus: Path) -> None:
     """What is launched runs behind: a wait within the step would leave the device idle while the next part is made."""
     plan = settings(corpus, Path(), discriminator_segment=4800, loss_weights=WEIGHTS)

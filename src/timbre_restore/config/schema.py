@@ -91,9 +91,11 @@ class Variety(_Section):
     clean_input: Probability = 0.05
     """No noise at all."""
     made_noise: Probability = 0.15
-    """Coloured, modulated, tonal or impulsive noise from a formula; not in validation."""
+    """Coloured, modulated, tonal, impulsive or musical noise from a formula; not in validation."""
     varied_noise: Probability = 0.5
     """A recorded noise at another speed, filtered, at times backwards; not in validation."""
+    varied_voice: Probability = 0.0
+    """A recording at another speed, so of another pitch and size of person, and filtered; not in validation."""
     pause: Probability = 0.1
     """One to four seconds without voice are put in."""
     band_limit: Probability = 0.05

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings, describe_suppressor
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Goes up when equal settings would make other items than before."""
 
 
@@ -33,7 +33,10 @@ class Variety:
     """No noise at all: what the suppressor takes from a clean voice is to be given back too."""
     made_noise: float = 0.15
     varied_noise: float = 0.5
-    """At another speed, filtered, at times backwards. Neither this nor a made noise goes to validation."""
+    """At another speed, filtered, at times backwards."""
+    varied_voice: float = 0.0
+    """At another speed, and with it pitch and formants, and filtered. Never by default: many people need no further
+    ones, and one alone would become someone else. None of these three goes to validation."""
     pause: float = 0.1
     """A second or more without voice is put in, while noise and room go on."""
     band_limit: float = 0.05

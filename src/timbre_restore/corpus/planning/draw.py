@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +27,21 @@ NOISES = 2  # at most, in one take
 PAUSE_S = (1.0, 4.0)
 BAND_LIMITS_HZ = (3400, 7000, 11_000, 15_000)  # telephone, wideband, super-wideband, a lossy codec's low rate
 SECOND_NOISE_DB = (-12.0, 0.0)
+PEAK_HZ = (200.0, 10_000.0)
 SPEED = (0.7, 1.4)
 TILT_DB_PER_OCTAVE = (-4.0, 4.0)
 PEAK_DB = (-12.0, 12.0)
-PEAK_HZ = (200.0, 10_000.0)
+VOICE_SPEED = (0.8, 1.25)
+"""Pitch and formants move together, as from a large person to a small one: about a third of an octave either way. In
+speaker recognition, speeds of 0.9 and 1.1 are counted as further speakers (Yamamoto et al. 2019, Interspeech)."""
+VOICE_TILT_DB_PER_OCTAVE = (-1.5, 1.5)
+VOICE_PEAK_DB = (-6.0, 6.0)
+"""Filters as microphones differ, where noises have them as whole kinds differ."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """How a noise is played: at another speed and pitch, backwards, through a filter. At rest by default."""
+    """How a sound is played: at another speed and pitch, backwards, through a filter. At rest by default."""
 
     speed: float = 1.0
     backwards: bool = False
@@ -75,13 +81,15 @@ class Draw:
     """About where, in [0, 1) of the recording; it goes to the quietest moment near."""
     band_limit_hz: int = 0
     """0 for none. The target is limited as well: what never reached the suppressor can't be given back."""
+    voice: Variation = field(default_factory=Variation)
+    """How the recording is played, to input and target alike: as another person before another microphone."""
     suppressor: SuppressorSettings = field(default_factory=SuppressorSettings)
 
 
 def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound], rooms: Sequence[Sound]) -> Draw:
     """The draw of the take named `key`: equal for equal spec and names, in any process.
 
-    Validation hears its noises as they were recorded: variety is for learning, and would blur what is measured.
+    Validation hears voices and noises as they were recorded: variety is for learning, and would blur what is measured.
     """
     rng = _generator(spec.seed, key)
     level, snr = (float(rng.uniform(*span)) for span in (spec.speech_level_dbfs, spec.snr_db))
@@ -96,6 +104,8 @@ def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound],
     band_limit = BAND_LIMITS_HZ[rng.integers(len(BAND_LIMITS_HZ))]
     room_points, which = rng.random(CANDIDATES), float(rng.random())
     drawn = [_draw_noise(rng, spec, noises, varied=split == "train", first=i == 0) for i in range(NOISES)]
+    other_voice = rng.random() < spec.variety.varied_voice and split == "train"
+    voice = _draw_variation(rng, VOICE_SPEED, VOICE_TILT_DB_PER_OCTAVE, VOICE_PEAK_DB)
     return Draw(
         round(level, 3),
         round(snr, 3),
@@ -104,6 +114,7 @@ def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound],
         round(pause_s, 2) if paused else 0.0,
         round(pause_position, 4) if paused else 0.0,
         band_limit if limited else 0,
+        voice if other_voice else Variation(),
         _weighted(spec, which),
     )
 
@@ -126,16 +137,24 @@ def _draw_noise(
     made, vary, backwards = rng.random(3) < (spec.variety.made_noise, spec.variety.varied_noise, 0.3)
     made = (varied and made) or not noises
     name = made_name(MADE_KINDS[rng.integers(len(MADE_KINDS))], int(rng.integers(2**31)))
-    speed = float(np.exp(rng.uniform(*np.log(SPEED))))
-    peak_hz = float(np.exp(rng.uniform(*np.log(PEAK_HZ))))
-    tilt, peak_db = float(rng.uniform(*TILT_DB_PER_OCTAVE)), float(rng.uniform(*PEAK_DB))
-    variation = Variation(round(speed, 3), bool(backwards), round(tilt, 2), round(peak_hz, 1), round(peak_db, 2))
+    variation = replace(_draw_variation(rng, SPEED, TILT_DB_PER_OCTAVE, PEAK_DB), backwards=bool(backwards))
     return NoiseDraw(
         (name,) if made else _pick(noises, points),
         round(position, 6),
         0.0 if first else round(level, 2),
         variation if varied and vary and not made else Variation(),
     )
+
+
+def _draw_variation(
+    rng: np.random.Generator,
+    speed: tuple[float, float],
+    tilt_db_per_octave: tuple[float, float],
+    peak_db: tuple[float, float],
+) -> Variation:
+    faster, peak_hz = (float(np.exp(rng.uniform(*np.log(span)))) for span in (speed, PEAK_HZ))
+    tilt, peak = (float(rng.uniform(*span)) for span in (tilt_db_per_octave, peak_db))
+    return Variation(round(faster, 3), False, round(tilt, 2), round(peak_hz, 1), round(peak, 2))
 
 
 def _pick(sounds: Sequence[Sound], points: NDArray[np.float64]) -> tuple[str, ...]:

@@ -30,7 +30,8 @@ LONGEST_TAKE_S = 60
 
 PLAN_COLUMNS = (
     "take", "split", "source", "recording", "speaker", "native_rate_hz", "samples", "pass", "part", "start", "length",
-    "speech_level_dbfs", "snr_db", "rooms", "noises", "pause_s", "pause_position", "band_limit_hz", "suppressor",
+    "speech_level_dbfs", "snr_db", "rooms", "noises", "pause_s", "pause_position", "band_limit_hz", "voice",
+    "suppressor",
 )  # fmt: skip
 
 
@@ -57,11 +58,16 @@ class Take:
         """Short, unique and readable by every file system."""
         return hashlib.sha256(os.fsencode(self.key)).hexdigest()[:20]
 
+    @property
+    def played_rate_hz(self) -> int:
+        """The rate its samples are taken to have: the recording's own, or another, at which it is another voice."""
+        return round(self.recording.rate_hz * self.draw.voice.speed)
+
     def items_at_most(self, segment: int) -> int:
         """How many items it gives if none is left out."""
         if not self.recording.rate_hz:
             return 0
-        samples = self.length * SAMPLE_RATE_HZ // self.recording.rate_hz + round(self.draw.pause_s * SAMPLE_RATE_HZ)
+        samples = self.length * SAMPLE_RATE_HZ // self.played_rate_hz + round(self.draw.pause_s * SAMPLE_RATE_HZ)
         return samples // segment
 
 
@@ -130,7 +136,7 @@ def take_row(take: Take) -> list[Any]:
         take.id, take.split, recording.source, recording.relative, recording.speaker, recording.rate_hz,
         recording.samples, take.pass_index, take.part, take.start, take.length, draw.speech_level_dbfs, draw.snr_db,
         _json(draw.rooms), _json([asdict(noise) for noise in draw.noises]), draw.pause_s, draw.pause_position,
-        draw.band_limit_hz, _json(asdict(draw.suppressor)),
+        draw.band_limit_hz, _json(asdict(draw.voice)), _json(asdict(draw.suppressor)),
     ]  # fmt: skip
 
 
@@ -157,7 +163,7 @@ def _parsed(row: dict[str, str]) -> Take:
     draw = Draw(
         float(row["speech_level_dbfs"]), float(row["snr_db"]), tuple(json.loads(row["rooms"])), tuple(noises),
         float(row["pause_s"]), float(row["pause_position"]), int(row["band_limit_hz"]),
-        SuppressorSettings(**json.loads(row["suppressor"])),
+        Variation(**json.loads(row["voice"])), SuppressorSettings(**json.loads(row["suppressor"])),
     )  # fmt: skip
     return Take(recording, split, int(row["pass"]), int(row["part"]), int(row["start"]), int(row["length"]), draw)
 

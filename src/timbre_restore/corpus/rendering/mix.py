@@ -1,8 +1,9 @@
 """From a row of the plan to what the suppressor will hear, and to the target beside it: a pure function of both.
 
-Order of things: the recording to 48 kHz; a pause, if one was drawn; the room, cut at its direct path; the speech in it
-to its level, because rooms differ by twenty decibels in what they add to a peak of 1; the noises at their SNR; a band
-limit. Room and noises go on for as long as the suppressor looks ahead, as they would in a call.
+Order of things: the recording to 48 kHz, perhaps as another voice; a pause, if one was drawn; the room, cut at its
+direct path; the speech in it to its level, because rooms differ by twenty decibels in what they add to a peak of 1; the
+noises at their SNR; a band limit. Room and noises go on for as long as the suppressor looks ahead, as they would in a
+call.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from timbre_restore.audio import (
     to_db,
 )
 from timbre_restore.corpus.planning.plan import Take
-from timbre_restore.corpus.rendering.noises import mixed_noises
+from timbre_restore.corpus.rendering.noises import filtered, mixed_noises
 from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped, reason_without
 from timbre_restore.corpus.rendering.rooms import first_room, in_room
 from timbre_restore.errors import AudioFileError
@@ -105,7 +106,7 @@ def mix(take: Take, folders: Folders, segment: int, lead: int) -> Mixture:
 
 
 def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int]:
-    """The take's stretch of the first channel `[T]` at 48 kHz, and its bandwidth in hertz, or `TakeSkipped`."""
+    """The take's stretch of the first channel `[T]` at 48 kHz, and its file's bandwidth in hertz, or `TakeSkipped`."""
     path = folder / take.recording.relative
     try:
         info = read_info(path)
@@ -113,9 +114,10 @@ def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int
             raise TakeSkipped(f"sampled at {info.sample_rate_hz} Hz; expected {LOWEST_RATE_HZ} Hz or more")
         if (info.sample_rate_hz, info.samples) != (take.recording.rate_hz, take.recording.samples):
             raise TakeSkipped("not the file that was planned with: its rate or length has changed since")
-        if take.length * SAMPLE_RATE_HZ < segment * info.sample_rate_hz:
-            raise TakeSkipped(f"too short: {take.length / info.sample_rate_hz:.2f} s do not fill one item")
-        samples, rate = read_audio(path, start=take.start, length=take.length)
+        rate = take.played_rate_hz
+        if take.length * SAMPLE_RATE_HZ < segment * rate:
+            raise TakeSkipped(f"too short: {take.length / rate:.2f} s do not fill one item")
+        samples, _ = read_audio(path, start=take.start, length=take.length)
     except AudioFileError as exc:
         raise TakeSkipped(f"unreadable: {reason_without(path, exc)}") from exc
     speech = resample(samples[0], rate, SAMPLE_RATE_HZ)
@@ -124,7 +126,7 @@ def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int
     level = to_db(active_rms(speech))
     if level < SILENCE_DBFS:
         raise TakeSkipped(f"silent: its active level is {level:.0f} dBFS")
-    return speech, bandwidth_hz(samples[0], rate)
+    return filtered(speech, take.draw.voice), bandwidth_hz(samples[0], info.sample_rate_hz)
 
 
 def quiet_moment(speech: FloatArray, position: float) -> int:

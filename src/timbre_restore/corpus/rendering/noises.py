@@ -70,9 +70,7 @@ def vary(stretch: FloatArray, variation: Variation, length: int) -> FloatArray:
         stretch = np.pad(stretch, (0, max(0, length - len(stretch))), mode="wrap")[:length]
     if variation.backwards:
         stretch = stretch[::-1]
-    if variation.tilt_db_per_octave or variation.peak_db:
-        stretch = _filtered(stretch, variation)
-    return np.ascontiguousarray(stretch, dtype=np.float32)
+    return filtered(np.ascontiguousarray(stretch, dtype=np.float32), variation)
 
 
 def _first_usable(
@@ -95,8 +93,10 @@ def _first_usable(
     return None
 
 
-def _filtered(stretch: FloatArray, variation: Variation) -> FloatArray:
+def filtered(stretch: FloatArray, variation: Variation) -> FloatArray:
     """A tilt about 1 kHz and one peak an octave wide, as gains on the spectrum of the whole stretch."""
+    if not variation.tilt_db_per_octave and not variation.peak_db:
+        return stretch
     size = fast_length(len(stretch))
     hertz = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ)
     octaves = np.log(np.clip(hertz, _LOWEST_HZ, _HIGHEST_HZ) / 1000.0) / _OCTAVE
