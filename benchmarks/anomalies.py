@@ -106,7 +106,7 @@ def one(corpus: Path, run: Path, name: str) -> int:
         "discriminators.windows=[512]", "training.epochs=4", "training.gan_start_epoch=2",
         "training.gan_ramp_epochs=0.5",
         "training.scheduler.warmup_epochs=1", f"training.steps={STEPS}", "training.validation_batches=8",
-        "training.trackers=[]", *extra,
+        "training.trackers=[]", "training.learning_rate=0.001", "training.loss_weights.perceptual=0", *extra,
     ]  # fmt: skip
     return program([*words, *(word for setting in settings for word in ("--set", setting))])
 
