@@ -14,6 +14,7 @@ from timbre_restore.corpus.planning.plan import Plan, make_plan, read_plan
 from timbre_restore.corpus.planning.scan import Recording, Sound, scan_sounds, scan_source
 from timbre_restore.corpus.planning.split import split_sounds
 from timbre_restore.corpus.rendering.made_noise import is_made
+from timbre_restore.corpus.rendering.made_room import is_made_room
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings
 
@@ -208,6 +209,24 @@ def test_voices_are_varied_by_their_share_in_training_alone() -> None:
     assert all(take.draw.voice == Variation() for take in varied if take.split == "val")
     for one, other in zip(plan(replace(SPEC, passes=3)).takes, varied, strict=True):
         assert one.draw == replace(other.draw, voice=Variation())
+
+
+def test_rooms_are_made_by_their_share_in_training_alone() -> None:
+    """Without measured ones the others of the takes have none; nothing else is drawn otherwise."""
+    some = replace(SPEC, passes=3, variety=replace(SPEC.variety, made_room=0.3))
+    for rooms, spec in ((ROOMS, some), ([], replace(some, ir_path=None))):
+        takes = make_plan(spec, MANY, NOISES, rooms).takes
+        training = [take.draw.rooms for take in takes if take.split == "train"]
+        made = [names for names in training if any(is_made_room(name) for name in names)]
+        wanted = 0.3 * SPEC.room_probability
+        assert len(made) / len(training) == pytest.approx(wanted, abs=4 * (wanted / len(training)) ** 0.5)
+        assert all(len(names) == 1 for names in made) and len(set(made)) == len(made)
+        if not rooms:
+            assert all(names in made or not names for names in training)
+        assert not any(is_made_room(name) for take in takes if take.split == "val" for name in take.draw.rooms)
+    for one, other in zip(plan(replace(SPEC, passes=3)).takes, plan(some).takes, strict=True):
+        assert replace(one.draw, rooms=()) == replace(other.draw, rooms=())
+        assert bool(one.draw.rooms) == bool(other.draw.rooms)
 
 
 def test_suppressors_are_drawn_by_weight() -> None:

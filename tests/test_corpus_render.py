@@ -16,16 +16,16 @@ from timbre_restore.audio import active_rms, bandwidth_hz, from_db, from_pcm, rm
 from timbre_restore.corpus.planning.draw import Draw, NoiseDraw, Variation
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.planning.scan import Recording
+from timbre_restore.corpus.rendering.filters import filtered, low_passed
 from timbre_restore.corpus.rendering.made_noise import MADE_KINDS, is_made, made_name, make_noise
 from timbre_restore.corpus.rendering.mix import (
     Folders,
     load_speech,
-    low_passed,
     mix,
     quiet_moment,
     with_pause,
 )
-from timbre_restore.corpus.rendering.noises import filtered, load_stretch, mixed_noises, vary
+from timbre_restore.corpus.rendering.noises import load_stretch, mixed_noises, vary
 from timbre_restore.corpus.rendering.rejects import TakeSkipped
 from timbre_restore.corpus.rendering.render import LEAD_SAMPLES, Rendered, activity, render
 from timbre_restore.corpus.rendering.rooms import EARLY_SAMPLES, convolve, direct_path_first, in_room

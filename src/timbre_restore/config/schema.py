@@ -96,6 +96,8 @@ class Variety(_Section):
     """A recorded noise at another speed, filtered, at times backwards; not in validation."""
     varied_voice: Probability = 0.0
     """A recording at another speed, so of another pitch and size of person, and filtered; not in validation."""
+    made_room: Probability = 0.0
+    """Of the takes in a room, those in one from a formula; not in validation."""
     pause: Probability = 0.1
     """One to four seconds without voice are put in."""
     band_limit: Probability = 0.05
@@ -114,7 +116,7 @@ class Data(_Section):
     noise_path: Path | None = Path("/data/noise")
     """Noise recordings, read recursively; null for none: all noise is then made by rule."""
     ir_path: Path | None = Path("/data/rooms")
-    """Room impulse responses, read recursively; null for none."""
+    """Room impulse responses, read recursively; null for none but made ones."""
     output_dir: Annotated[Path, AfterValidator(_listable)] = Path("/data/train_data_lite")
     num_workers: Annotated[int, Field(ge=0)] = 2
     """Worker processes, of preparing and of loading; 0 does the work in the main process."""

@@ -36,7 +36,9 @@ class Variety:
     """At another speed, filtered, at times backwards."""
     varied_voice: float = 0.0
     """At another speed, and with it pitch and formants, and filtered. Never by default: many people need no further
-    ones, and one alone would become someone else. None of these three goes to validation."""
+    ones, and one alone would become someone else."""
+    made_room: float = 0.0
+    """Of the takes in a room, so many are in one that nobody measured. Nothing made or varied goes to validation."""
     pause: float = 0.1
     """A second or more without voice is put in, while noise and room go on."""
     band_limit: float = 0.05

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from timbre_restore.corpus.planning.scan import Sound
 from timbre_restore.corpus.planning.split import Split
 from timbre_restore.corpus.rendering.made_noise import MADE_KINDS, made_name
+from timbre_restore.corpus.rendering.made_room import made_room_name
 from timbre_restore.corpus.spec import CorpusSpec
 from timbre_restore.suppressors import SuppressorSettings
 
@@ -72,7 +73,7 @@ class Draw:
     snr_db: float
     """Of all noises together; not used without any."""
     rooms: tuple[str, ...] = ()
-    """Candidates, relative paths; empty for no room."""
+    """Candidates, relative paths, or the name of one made room; empty for no room."""
     noises: tuple[NoiseDraw, ...] = ()
     """Empty for clean input."""
     pause_s: float = 0.0
@@ -89,7 +90,7 @@ class Draw:
 def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound], rooms: Sequence[Sound]) -> Draw:
     """The draw of the take named `key`: equal for equal spec and names, in any process.
 
-    Validation hears voices and noises as they were recorded: variety is for learning, and would blur what is measured.
+    Validation hears all sounds as they were recorded: variety is for learning, and would blur what is measured.
     """
     rng = _generator(spec.seed, key)
     level, snr = (float(rng.uniform(*span)) for span in (spec.speech_level_dbfs, spec.snr_db))
@@ -106,10 +107,12 @@ def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound],
     drawn = [_draw_noise(rng, spec, noises, varied=split == "train", first=i == 0) for i in range(NOISES)]
     other_voice = rng.random() < spec.variety.varied_voice and split == "train"
     voice = _draw_variation(rng, VOICE_SPEED, VOICE_TILT_DB_PER_OCTAVE, VOICE_PEAK_DB)
+    made_room = rng.random() < spec.variety.made_room and split == "train"
+    room = (made_room_name(int(rng.integers(2**31))),) if made_room else _pick(rooms, room_points)
     return Draw(
         round(level, 3),
         round(snr, 3),
-        _pick(rooms, room_points) if in_room else (),
+        room if in_room else (),
         () if clean else tuple(drawn[: NOISES if two else 1]),
         round(pause_s, 2) if paused else 0.0,
         round(pause_position, 4) if paused else 0.0,

@@ -18,7 +18,6 @@ from timbre_restore.audio import (
     SAMPLE_RATE_HZ,
     active_rms,
     bandwidth_hz,
-    fast_length,
     from_db,
     read_audio,
     read_info,
@@ -27,7 +26,8 @@ from timbre_restore.audio import (
     to_db,
 )
 from timbre_restore.corpus.planning.plan import Take
-from timbre_restore.corpus.rendering.noises import filtered, mixed_noises
+from timbre_restore.corpus.rendering.filters import filtered, low_passed
+from timbre_restore.corpus.rendering.noises import mixed_noises
 from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped, reason_without
 from timbre_restore.corpus.rendering.rooms import first_room, in_room
 from timbre_restore.errors import AudioFileError
@@ -146,12 +146,3 @@ def with_pause(speech: FloatArray, start: int, samples: int) -> FloatArray:
         count = min(PAUSE_FADE_SAMPLES, len(outwards))
         outwards[:count] *= np.linspace(0.0, 1.0, count, endpoint=False, dtype=np.float32)
     return np.concatenate([before, np.zeros(samples, np.float32), after])
-
-
-def low_passed(signal: FloatArray, limit_hz: int) -> FloatArray:
-    """The signal `[T]` without what lies above `limit_hz`: no delay, a raised cosine over the last tenth."""
-    size = fast_length(len(signal) + SAMPLE_RATE_HZ // 10)  # room to ring in
-    spectrum = np.fft.rfft(signal, size)
-    share = np.clip((np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ) / limit_hz - 0.9) / 0.1, 0.0, 1.0)
-    gain = (0.5 + 0.5 * np.cos(np.pi * share)).astype(np.float32)
-    return np.asarray(np.fft.irfft(spectrum * gain, size)[: len(signal)], dtype=np.float32)

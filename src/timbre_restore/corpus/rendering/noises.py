@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, from_db, read_audio, read_info, resample, rms, to_db
+from timbre_restore.audio import SAMPLE_RATE_HZ, from_db, read_audio, read_info, resample, rms, to_db
 from timbre_restore.corpus.planning.draw import NoiseDraw, Variation
+from timbre_restore.corpus.rendering.filters import filtered
 from timbre_restore.corpus.rendering.made_noise import is_made, make_noise
 from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped, reason_without
 from timbre_restore.errors import AudioFileError
@@ -17,8 +18,6 @@ from timbre_restore.errors import AudioFileError
 FloatArray = NDArray[np.float32]
 
 SILENCE_DBFS = -70.0  # a stretch below it would be raised by tens of dB, and its dither with it
-_OCTAVE = np.log(2.0)
-_LOWEST_HZ, _HIGHEST_HZ = 50.0, 20_000.0  # a tilt goes on between these and is flat beyond
 
 
 def mixed_noises(
@@ -91,16 +90,3 @@ def _first_usable(
             return name, offset, vary(stretch, draw.variation, length)
         rejects.append(("noise", name, f"silent where it was drawn: {level:.0f} dBFS"))
     return None
-
-
-def filtered(stretch: FloatArray, variation: Variation) -> FloatArray:
-    """A tilt about 1 kHz and one peak an octave wide, as gains on the spectrum of the whole stretch."""
-    if not variation.tilt_db_per_octave and not variation.peak_db:
-        return stretch
-    size = fast_length(len(stretch))
-    hertz = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ)
-    octaves = np.log(np.clip(hertz, _LOWEST_HZ, _HIGHEST_HZ) / 1000.0) / _OCTAVE
-    from_peak = np.log(np.maximum(hertz, 1.0) / variation.peak_hz) / _OCTAVE
-    gain_db = variation.tilt_db_per_octave * octaves + variation.peak_db * np.exp(-4.0 * _OCTAVE * from_peak**2)
-    spectrum = np.fft.rfft(stretch, size) * np.float32(10.0) ** (gain_db / 20.0).astype(np.float32)
-    return np.asarray(np.fft.irfft(spectrum, size)[: len(stretch)], dtype=np.float32)

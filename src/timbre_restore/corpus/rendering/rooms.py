@@ -1,4 +1,4 @@
-"""Rooms: measured responses, cut at their direct path, and speech in them."""
+"""Rooms: responses, measured or made, cut at their direct path, and speech in them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, read_audio, resample
+from timbre_restore.corpus.rendering.made_room import is_made_room, make_room
 from timbre_restore.corpus.rendering.rejects import Rejects, reason_without
 from timbre_restore.errors import AudioFileError
 
@@ -20,7 +21,9 @@ EARLY_SAMPLES = 2400  # 50 ms of a room stay in the target
 
 def first_room(names: Sequence[str], root: Path | None, rejects: Rejects) -> tuple[str, FloatArray | None]:
     """Name and response `[R]` of the first candidate that can be used; without one, no room."""
-    for name in names if root is not None else ():
+    for name in names:
+        if is_made_room(name):
+            return name, direct_path_first(make_room(name))
         path = (root or Path()) / name
         try:
             return name, _load_room(path)
