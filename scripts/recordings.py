@@ -6,8 +6,8 @@
 Takes the packages that DIR holds, or has `apt-get download` bring them there (200 MB); a file of another checksum is
 refused. Short recordings of one speaker are joined, in the order of their names, to pieces of about ten seconds with a
 fifth of a second between them, brought to 48 kHz, first channel, and written as OUT/SPEAKER/SPEAKER_000.flac with
-OUT/SOURCES.tsv, which says of each piece where it is from, under which licence, and how long it is. Recordings below
-32 kHz or 0.2 s, and silent ones, are left out. A speaker's folder is what `data.val_speakers` names.
+OUT/SOURCES.tsv, which says of each piece where it is from, under which licence, how long it is and how high it goes.
+Recordings below 32 kHz or 0.2 s, and silent ones, are left out. A speaker's folder is what `data.val_speakers` names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, resample, write_audio
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, resample, write_audio
 from timbre_restore.corpus.table import write_table
 
 PIECE_S = 10.0
@@ -34,7 +34,7 @@ GAP_S = 0.2
 SHORTEST_S = 0.2
 LOWEST_HZ = 32_000
 CEILING = 0.99
-COLUMNS = ("piece", "language", "seconds", "package", "licence", "recordings")
+COLUMNS = ("piece", "language", "seconds", "bandwidth_hz", "package", "licence", "recordings")
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def joined(package: Package, path: Path, speakers: dict[str, str], out: Path) ->
             piece = f"{speaker}/{speaker}_{number:03d}.flac"
             write_audio(out / piece, sound, SAMPLE_RATE_HZ)
             language = "zh" if speaker == "gcin_chulo" else key
-            rows.append((piece, language, round(len(sound) / SAMPLE_RATE_HZ, 2), path.name, package.licence,
-                         "; ".join(names)))  # fmt: skip
+            seconds, top_hz = round(len(sound) / SAMPLE_RATE_HZ, 2), bandwidth_hz(sound, SAMPLE_RATE_HZ)
+            rows.append((piece, language, seconds, top_hz, path.name, package.licence, "; ".join(names)))
     return rows
 
 

@@ -17,7 +17,9 @@ import pytest
 import soundfile
 
 from tests.voices import FloatArray, noise, voice
+from timbre_restore.apps.cli import main
 from timbre_restore.audio import read_info, read_mono
+from timbre_restore.config import load_config
 from timbre_restore.corpus.table import read_table
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "recordings.py"
@@ -101,6 +103,7 @@ def test_short_recordings_become_pieces_of_one_speaker(run: Run, package: Path, 
         info = read_info(out / piece)
         assert (info.sample_rate_hz, info.channels) == (48_000, 1)
         assert float(row["seconds"]) == pytest.approx(info.samples / 48_000, abs=0.01)
+        assert 0 < int(row["bandwidth_hz"]) <= 24_000
     assert np.abs(read_mono(out / "made_bb" / "made_bb_000.flac")).max() <= 0.991
     first = {path.name: path.read_bytes() for path in out.rglob("*.*")}
     assert run(out, "--packages", package.parent) == 0
@@ -133,5 +136,22 @@ def test_what_can_not_be_had_is_said_in_one_line(
 def test_the_speakers_held_out_for_the_packaged_voice_keep_their_names(script: ModuleType) -> None:
     held_out = {"gcin_chulo", "klettres_ar", "klettres_cs", "klettres_uk", "tuxpaint_bg"}
     known = {speaker for package in script.PACKAGES for speaker in package.speakers.values()}
-    text = (SCRIPT.parent.parent / "configs" / "voice.yaml").read_text()
-    assert held_out < known and all(f"- {name}" in text for name in held_out)
+    configs = SCRIPT.parent.parent / "configs"
+    assert held_out < known and held_out < set(load_config(configs / "voice.yaml").data.val_speakers or ())
+
+
+def test_speech_from_packages_is_all_that_a_corpus_needs(run: Run, package: Path, tmp_path: Path) -> None:
+    """`configs/packages.yaml`: noises and rooms are made, and those held out are speakers of the packages."""
+    config = SCRIPT.parent.parent / "configs" / "packages.yaml"
+    data = load_config(config).data
+    assert (data.noise_path, data.ir_path, data.variety.made_room) == (None, None, 1.0)
+    assert run(tmp_path / "speech", "--packages", package.parent) == 0
+    overrides = [f"data.sources=[{{path: {tmp_path / 'speech'}}}]", f"data.output_dir={tmp_path / 'corpus'}",
+                 "data.val_speakers=[made_bb]", "data.passes=6", "data.num_workers=0"]  # fmt: skip
+    assert main(["prepare", "--config", str(config), *(w for o in overrides for w in ("--set", o))]) == 0
+    rows = read_table(tmp_path / "corpus" / "plan.tsv")
+    rooms = {row["rooms"] for row in rows if row["split"] == "train"}
+    assert any("made:room:" in names for names in rooms)
+    assert all('"made:' in row["noises"] for row in rows if row["noises"] != "[]")
+    items = read_table(tmp_path / "corpus" / "items.tsv")
+    assert any(row["room"].startswith("made:room:") for row in items)
