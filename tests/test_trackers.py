@@ -46,7 +46,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tensorboard_holds_the_logs_curves_and_the_items_sounds(corpus: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = train(settings(corpus, tmp_path / "run", epochs=2)).run
+    run = train(settings(corpus, tmp_path / "run", epochs=2, trackers=("tensorboard",))).run
     (file,) = (run / "tensorboard").rglob("events.*")
     events = EventAccumulator(str(file.parent), size_guidance={"audio": 0, "images": 0, "scalars": 0})
     events.Reload()

@@ -39,7 +39,7 @@ def fresh_accelerate() -> None:
 
 def test_a_run_leaves_what_it_promises(corpus: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    summary = train(settings(corpus, tmp_path / "run"), say=said.append)
+    summary = train(settings(corpus, tmp_path / "run", trackers=("tensorboard",)), say=said.append)
     run = summary.run
     assert summary.steps == 3 * 3
     assert [line["epoch"] for line in lines(run, "epoch")] == [1, 2, 3]
