@@ -287,7 +287,10 @@ def test_nothing_in_nothing_out(restorer: Restorer) -> None:
 
 @pytest.mark.slow
 def test_minutes_of_a_stream_do_not_drift(folder: Path) -> None:
-    """Three of them; `benchmarks/streams.py` takes ten, a hundred times. 18,000 hops through the network in chunks of 1 to 100,000 samples equal one call of it."""
+    """Three of them: 18,000 hops through the network in chunks of 1 to 100,000 samples equal one call of it.
+
+    `benchmarks/streams.py` takes ten minutes, a hundred times.
+    """
     restorer = opened("spectral:degraded+noisy", folder)
     noisy = np.tile(voice(20.0) + noise(20.0, level=0.03), 9)
     audio = np.float32(0.4) * noisy
