@@ -19,6 +19,8 @@ from timbre_restore.training import TrainSettings, find_checkpoint, load_generat
 from timbre_restore.training.record.journal import TIMES
 
 SEGMENT = 9600
+EVERY_JUDGE = DiscriminatorSettings(names=("mpd", "mrd", "msd"), periods=(2, 3), windows=(512,), channels=4)
+"""Runs have fewer: the multi-scale one alone is half of a step."""
 
 
 WEIGHTS = {

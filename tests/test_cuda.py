@@ -17,11 +17,10 @@ if not torch.cuda.is_available():
 
 from accelerate import Accelerator  # noqa: E402
 
-from tests.runs import SEGMENT, WEIGHTS, fresh_state, lines, make_corpus, settings, weights_of  # noqa: E402
+from tests.runs import EVERY_JUDGE, SEGMENT, WEIGHTS, fresh_state, lines, make_corpus, settings, weights_of  # noqa: E402
 from tests.test_models import KINDS, chunk_of, network, part, run, sounds  # noqa: E402
 from timbre_restore.errors import TrainingInterrupted, TrainingStopped  # noqa: E402
 from timbre_restore.loading import EpochBatches, Loader, TimbreRestoreDataset  # noqa: E402
-from timbre_restore.models import DiscriminatorSettings  # noqa: E402
 from timbre_restore.training import find_checkpoint, loop, train  # noqa: E402
 from timbre_restore.training.monitors.machine import Meter  # noqa: E402
 from timbre_restore.training.state import create_state, place_state  # noqa: E402
@@ -78,7 +77,7 @@ def test_a_stream_there_is_the_whole(name: str) -> None:
 @pytest.mark.parametrize("kind", ["hinge", "lsgan"])
 def test_a_step_has_the_same_losses_and_gradients(kind: str) -> None:
     """Generator and discriminators learn the same from the same batch, losses of all kinds among them."""
-    plan = settings(Path(), Path(), learning_rate=1e-3, adversarial_loss=kind)
+    plan = settings(Path(), Path(), learning_rate=1e-3, adversarial_loss=kind, discriminators=EVERY_JUDGE)
     found: dict[str, Any] = {}
     for cpu in (True, False):
         fresh_state()
@@ -154,8 +153,7 @@ def test_a_run_is_interrupted_and_goes_on(
     """Weights, averages, optimisers and counters all come back to the device: what follows is as without a break."""
     changes: dict[str, Any] = {"mixed_precision": precision, "num_workers": 1}
     if precision == "bf16":
-        judges = DiscriminatorSettings(names=("mpd", "mrd"), periods=(2,), windows=(512,), channels=4)
-        changes |= {"discriminators": judges, "discriminator_precision": "bf16"}
+        changes["discriminator_precision"] = "bf16"
     train(settings(corpus, tmp_path / "whole", **changes))
     fresh_state()
     plain = loop.whole_step

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from tests.runs import SEGMENT, WEIGHTS, in_process, lines, make_corpus, settings
+from tests.runs import EVERY_JUDGE, SEGMENT, WEIGHTS, in_process, lines, make_corpus, settings
 from timbre_restore.loading import EpochBatches
 from timbre_restore.loading.draws import draw_cut
 from timbre_restore.losses import Sound, item_gain
@@ -45,12 +45,13 @@ def fresh_accelerate() -> None:
 def test_each_trainable_tensor_moves_and_only_in_its_own_step() -> None:
     """Each optimiser alone takes its step: its network moves, every tensor of it, and the other one does not."""
     torch.manual_seed(0)
-    state, accelerator = create_state(settings(Path(), Path(), learning_rate=1e-3)), Accelerator(cpu=True)
+    run = settings(Path(), Path(), learning_rate=1e-3, discriminators=EVERY_JUDGE)
+    state, accelerator = create_state(run), Accelerator(cpu=True)
     noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
     clean = 0.1 * torch.randn(2, 1, SEGMENT)
     gain = item_gain(clean)
     ours, theirs = Sound(state.generator(noisy[..., :SEGMENT] * 0.5, noisy) * gain), Sound(clean * gain)
-    verdicts = judged(state, accelerator, settings(Path(), Path()), ours, theirs, learning=True)
+    verdicts = judged(state, accelerator, run, ours, theirs, learning=True)
     nets = {"generator": state.generator, "discriminators": state.discriminators}
     before = {name: copy.deepcopy(net.state_dict()) for name, net in nets.items()}
     charge(accelerator, state.discriminators, discriminator_terms(*verdicts, "hinge"), {}, 2, keep=True)

@@ -118,18 +118,18 @@ def test_a_run_that_is_asked_to_end_in_its_validation_draws_nothing_more(
     monkeypatch.setattr(loop, "validate", asked)
     monkeypatch.setattr(loop.Journal, "sounds", lambda self, step, *rest: drawn.append(step))
     with pytest.raises(TrainingInterrupted, match=r"after step 3 \(batch 3 of 3 in epoch 1 of 1\)"):
-        train(settings(corpus, tmp_path / "run", epochs=1, trackers=()))
+        train(settings(corpus, tmp_path / "run", epochs=1))
     assert drawn == []
     assert '<span class="warm">interrupted</span>' in (tmp_path / "run" / "run.html").read_text()
     fresh_state()
     monkeypatch.setattr(loop, "validate", validate)
-    train(settings(corpus, tmp_path / "run", epochs=1, trackers=()), resume="auto")
+    train(settings(corpus, tmp_path / "run", epochs=1), resume="auto")
     assert drawn == [3]
     assert [line["epoch"] for line in lines(tmp_path / "run", "epoch")] == [1]
 
 
 def test_no_tracker_leaves_the_log_and_the_page_alone(corpus: Path, tmp_path: Path) -> None:
-    run = train(settings(corpus, tmp_path / "run", epochs=1, trackers=())).run
+    run = train(settings(corpus, tmp_path / "run", epochs=1)).run
     assert sorted(path.name for path in run.iterdir()) == [
         "checkpoints", "config.yaml", "log.jsonl", "run.html", "run.json",
     ]  # fmt: skip

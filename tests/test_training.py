@@ -65,17 +65,18 @@ def test_losses_fall_on_a_corpus_that_can_be_learned(corpus: Path, tmp_path: Pat
 
 
 def test_resume_equals_an_uninterrupted_run(corpus: Path, tmp_path: Path) -> None:
-    """Stopped after an epoch and continued: bit-equal weights, equal log."""
-    train(settings(corpus, tmp_path / "whole"))
+    """Stopped after an epoch and continued: bit-equal weights, equal log, with pictures and sounds on the way."""
+    watched = {"trackers": ("tensorboard",)}
+    train(settings(corpus, tmp_path / "whole", **watched))
 
     def stop(text: str) -> None:
         if text.startswith("epoch 2/3"):
             raise KeyboardInterrupt  # after two epochs; the second one's checkpoint is not written yet
 
     with pytest.raises(KeyboardInterrupt):
-        train(settings(corpus, tmp_path / "cut"), say=stop)
+        train(settings(corpus, tmp_path / "cut", **watched), say=stop)
     fresh_state()
-    train(settings(corpus, tmp_path / "cut"), resume="auto")
+    train(settings(corpus, tmp_path / "cut", **watched), resume="auto")
     whole, cut = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert lines(tmp_path / "whole", "train") == lines(tmp_path / "cut", "train")

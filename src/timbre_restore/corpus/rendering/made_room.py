@@ -131,7 +131,7 @@ def _decayed_by_octave(response: Array, t: Array, base: float, tilt: float) -> A
         air = SOUND_M_PER_S * air_db / 1000.0 * np.log(10.0) / 20.0
         weight = np.clip(1.0 - np.abs(place - band), 0.0, 1.0)
         out += np.fft.irfft(spectrum * weight, size)[: len(response)] * np.exp((base - walls - air) * t)
-    return np.asarray(out)
+    return out
 
 
 def _audible(response: Array) -> Array:
