@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Speech to train on, from packages of Debian 12: the same files anywhere, by checksum.
 
-    scripts/recordings.py OUT [--packages DIR] [--only SPEAKER ...]
+    scripts/recordings.py OUT [--packages DIR] [--only SPEAKER ...] [--minutes M]
 
-Takes the packages that DIR holds, or has `apt-get download` bring them there (200 MB); a file of another checksum is
+Takes the packages that DIR holds, or has `apt-get download` bring them there (250 MB); a file of another checksum is
 refused. Short recordings of one speaker are joined, in the order of their names, to pieces of about ten seconds with a
-fifth of a second between them, brought to 48 kHz, first channel, and written as OUT/SPEAKER/SPEAKER_000.flac with
-OUT/SOURCES.tsv, which says of each piece where it is from, under which licence, how long it is and how high it goes.
-Recordings below 32 kHz or 0.2 s, and silent ones, are left out. A speaker's folder is what `data.val_speakers` names.
+fifth of a second between them, brought to 48 kHz, the loudest channel, and written as OUT/SPEAKER/SPEAKER_000.flac with
+OUT/SOURCES.tsv, which says of each piece where it is from, under which licence, how long it is, how high it goes and at
+which pitch it is spoken. Recordings below 32 kHz or 0.2 s, and silent ones, are left out. A speaker's folder is what
+`data.val_speakers` names. `--minutes M` takes no more than M of anyone, spread over all that there is of them: a corpus
+learns people, and three minutes say as much of one as thirty.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import math
 import re
 import subprocess
 import sys
@@ -34,7 +37,9 @@ GAP_S = 0.2
 SHORTEST_S = 0.2
 LOWEST_HZ = 32_000
 CEILING = 0.99
-COLUMNS = ("piece", "language", "seconds", "bandwidth_hz", "package", "licence", "recordings")
+COLUMNS = ("piece", "language", "seconds", "bandwidth_hz", "pitch_hz", "package", "licence", "recordings")
+PITCH_RATE_HZ = 16_000
+LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 70, 400
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,15 @@ class Package:
     pattern: str
     speakers: dict[str, str]
     """What the group says, to the speaker's folder."""
+    language: str | None = None
+    """Where it is another than what the group says."""
 
     @property
     def file(self) -> str:
         return f"{self.name}_{self.version.replace(':', '%3a')}_all.deb"
+
+
+Piece = tuple[list[str], FloatArray]
 
 
 def _same(prefix: str, languages: str) -> dict[str, str]:
@@ -62,19 +72,30 @@ PACKAGES = (
     Package(
         "klettres-data", "4:22.12.3-1", "1186d257a19e84230856baea0b0b1ded8be9195080fcdb2588970b5cd937f5a8", "GPL-2+",
         r"usr/share/klettres/(?P<speaker>\w+)/.*\.ogg",
-        _same("klettres", "ar cs da de en fr he hu it lt ml nb nds pt_BR ru uk"),
+        _same("klettres", "ar cs da de en es fr he hu it lt ml nb nds pt_BR ru uk"),
     ),
     Package(
         "tuxpaint-stamps-default", "2022.06.04-1", "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
         "GPL-2", r"usr/share/tuxpaint/stamps/.*_desc_(?P<speaker>[a-z]+)\.ogg",
-        _same("tuxpaint", "be bg da fr lt ro ru"),
+        _same("tuxpaint", "be bg ca da el es fr lt nl ro ru"),
     ),
     Package(
         "gcin-voice", "0~20170223-3", "6a0353f0294d06f7bd901bada3d5d9eec63b66c2ec029f92da3124d93d45de70", "CC BY 3.0",
-        r"usr/share/gcin-voice/ogg/.*/(?P<speaker>5)\.ogg", {"5": "gcin_chulo"},
+        r"usr/share/gcin-voice/ogg/.*/(?P<speaker>5)\.ogg", {"5": "gcin_chulo"}, language="zh",
+    ),
+    Package(
+        "ktuberling-data", "4:22.12.3-1", "fba44c875bfa31ea488dadd9263e87a4dcaea0bd47d28817f6c0dc6d2af970ed", "GPL-2+",
+        r"usr/share/ktuberling/sounds/(?P<speaker>\w+)/.*\.(?:ogg|wav)",
+        _same("ktuberling", "da de el en fr ga lt ro ru sl uk wa"),
+    ),
+    Package(
+        "kajongg", "4:22.12.3-1", "be0a9cc0f9a97064ffa0ab01133f55e021c7c58f9869857431bf1ca951dadbaf", "GPL-2+",
+        r"usr/share/kajongg/voices/de/(?P<speaker>\w+)/.*\.ogg",
+        _same("kajongg", "female1 female2 male1 male2"), language="de",
     ),
 )  # fmt: skip
-"""Those whose recordings say under which licence they are, of the speakers that `configs/voice.yaml` parts."""
+"""Those whose recordings say under which licence they are; of their speakers those of `configs/voice.yaml`, and others
+who go above 13 kHz, lie 25 dB above what is behind them, and sound like none of those whom that file holds out."""
 
 
 def main() -> int:
@@ -82,7 +103,10 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--packages", type=Path, default=Path("packages"), help="where they lie, or are brought to")
     parser.add_argument("--only", nargs="+", default=[], metavar="SPEAKER", help="these speakers alone")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no more than this of anyone")
     given = parser.parse_args()
+    if not given.minutes > 0:
+        return refuse(f"--minutes {given.minutes:g}: expected a number above 0.")
     known = {speaker for package in PACKAGES for speaker in package.speakers.values()}
     if unknown := set(given.only) - known:
         return refuse(f"--only {' '.join(sorted(unknown))}: expected some of {', '.join(sorted(known))}.")
@@ -94,7 +118,7 @@ def main() -> int:
             continue
         try:
             path = brought(package, given.packages)
-            rows += joined(package, path, own, given.out)
+            rows += joined(package, path, own, given.out, 60 * given.minutes)
         except (OSError, ValueError, tarfile.TarError, subprocess.SubprocessError) as exc:
             return refuse(f"{package.file}: {exc}")
     write_table(given.out / "SOURCES.tsv", COLUMNS, sorted(rows, key=lambda row: str(row[0])))
@@ -148,8 +172,10 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
     raise ValueError("holds no data.")
 
 
-def joined(package: Package, path: Path, speakers: dict[str, str], out: Path) -> list[tuple[object, ...]]:
-    """Write the pieces of a package's speakers; a row for each."""
+def joined(
+    package: Package, path: Path, speakers: dict[str, str], out: Path, most_s: float = math.inf
+) -> list[tuple[object, ...]]:
+    """Write the pieces of a package's speakers, of none more than `most_s`; a row for each."""
     found: dict[str, dict[str, bytes]] = {key: {} for key in speakers}
     for name, content in members(path):
         match = re.fullmatch(package.pattern, name)
@@ -158,16 +184,50 @@ def joined(package: Package, path: Path, speakers: dict[str, str], out: Path) ->
     rows: list[tuple[object, ...]] = []
     for key, recordings in found.items():
         speaker = speakers[key]
-        for number, (names, sound) in enumerate(pieces(sorted(recordings.items()))):
+        for number, (names, sound) in enumerate(spread(list(pieces(sorted(recordings.items()))), most_s)):
             piece = f"{speaker}/{speaker}_{number:03d}.flac"
             write_audio(out / piece, sound, SAMPLE_RATE_HZ)
-            language = "zh" if speaker == "gcin_chulo" else key
             seconds, top_hz = round(len(sound) / SAMPLE_RATE_HZ, 2), bandwidth_hz(sound, SAMPLE_RATE_HZ)
-            rows.append((piece, language, seconds, top_hz, path.name, package.licence, "; ".join(names)))
+            said = (seconds, top_hz, pitch_hz(sound), path.name, package.licence, "; ".join(names))
+            rows.append((piece, package.language or key, *said))
     return rows
 
 
-def pieces(recordings: Iterable[tuple[str, bytes]]) -> Iterator[tuple[list[str], FloatArray]]:
+def spread(found: list[Piece], most_s: float) -> list[Piece]:
+    """As many of the pieces as come to no more than `most_s`, evenly from first to last; at least one."""
+    whole_s = sum(len(sound) for _, sound in found) / SAMPLE_RATE_HZ
+    kept = len(found) if whole_s <= most_s else max(1, int(len(found) * most_s / whole_s))
+    return [found[index * len(found) // kept] for index in range(kept)]
+
+
+def pitch_hz(sound: FloatArray) -> int:
+    """The median pitch of what is voiced, in Hz; 0 where nothing is.
+
+    In every 64 ms within 25 dB of the loudest, the first peak of the normalised autocorrelation, from 1/400 to 1/70 s,
+    that comes within a tenth of the highest (a multiple of the period is as high as the period itself); voiced from 0.7
+    on. At the shortest lag it only comes down from 1, and that is no peak: rumble alone has no pitch.
+    """
+    slow = resample(sound, SAMPLE_RATE_HZ, PITCH_RATE_HZ)
+    frames = slow[: len(slow) // 1024 * 1024].reshape(-1, 1024)
+    power = np.square(frames).mean(axis=1)
+    frames = frames[power > power.max(initial=0.0) * 10**-2.5]
+    first, last = PITCH_RATE_HZ // HIGHEST_PITCH_HZ, PITCH_RATE_HZ // LOWEST_PITCH_HZ
+    likeness = np.stack([_likeness(frames, lag) for lag in range(first - 1, last + 2)], axis=1)
+    inner = likeness[:, 1:-1]
+    peaks = np.where((inner >= likeness[:, :-2]) & (inner >= likeness[:, 2:]), inner, 0.0)
+    highest = peaks.max(axis=1, initial=0.0)
+    lags = first + np.argmax(peaks >= 0.9 * highest[:, None], axis=1)
+    voiced = lags[highest >= 0.7]
+    return round(PITCH_RATE_HZ / float(np.median(voiced))) if len(voiced) else 0
+
+
+def _likeness(frames: FloatArray, lag: int) -> FloatArray:
+    early, late = frames[:, :-lag], frames[:, lag:]
+    energy = np.sqrt(np.square(early).sum(axis=1) * np.square(late).sum(axis=1))
+    return np.asarray((early * late).sum(axis=1) / np.maximum(energy, 1e-12), np.float32)
+
+
+def pieces(recordings: Iterable[tuple[str, bytes]]) -> Iterator[Piece]:
     """Recordings joined until a piece is long enough; what is left at the end is a piece of its own."""
     gap = np.zeros(int(GAP_S * SAMPLE_RATE_HZ), np.float32)
     names: list[str] = []
@@ -177,10 +237,11 @@ def pieces(recordings: Iterable[tuple[str, bytes]]) -> Iterator[tuple[list[str],
             samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             continue
-        if rate_hz < LOWEST_HZ or len(samples) < SHORTEST_S * rate_hz or not np.any(samples):
+        loudest = samples[:, np.argmax(np.square(samples).sum(axis=0))]
+        if rate_hz < LOWEST_HZ or len(samples) < SHORTEST_S * rate_hz or not np.any(loudest):
             continue
         names.append(name)
-        parts += [resample(np.ascontiguousarray(samples[:, 0]), rate_hz, SAMPLE_RATE_HZ), gap]
+        parts += [resample(np.ascontiguousarray(loudest), rate_hz, SAMPLE_RATE_HZ), gap]
         if sum(map(len, parts)) >= PIECE_S * SAMPLE_RATE_HZ:
             yield names, _within(np.concatenate(parts))
             names, parts = [], []

@@ -60,7 +60,7 @@ def encoded(sound: FloatArray, rate_hz: int, kind: str = "WAV") -> bytes:
 
 @pytest.fixture
 def package(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    both = np.stack([voice(4, seed=7), noise(4)], axis=1)
+    both = np.stack([0 * noise(4), voice(4, seed=7)], axis=1)
     content = packed(
         {f"usr/x/aa/{i}.ogg": encoded(voice(4, seed=i), 44_100) for i in range(4)}
         | {"usr/x/aa/9_stereo.ogg": encoded(both, 48_000), "usr/x/bb/loud.ogg": encoded(voice(3) * 9, 44_100)}
@@ -104,12 +104,38 @@ def test_short_recordings_become_pieces_of_one_speaker(run: Run, package: Path, 
         assert (info.sample_rate_hz, info.channels) == (48_000, 1)
         assert float(row["seconds"]) == pytest.approx(info.samples / 48_000, abs=0.01)
         assert 0 < int(row["bandwidth_hz"]) <= 24_000
+        assert 80 < int(row["pitch_hz"]) < 200, "tests.voices speaks like a man"
+    last = read_mono(out / "made_aa" / "made_aa_001.flac")
+    assert np.abs(last[-3 * 48_000 :]).max() > 0.1, "the channel with the voice, where the first holds none"
     assert np.abs(read_mono(out / "made_bb" / "made_bb_000.flac")).max() <= 0.991
     first = {path.name: path.read_bytes() for path in out.rglob("*.*")}
     assert run(out, "--packages", package.parent) == 0
     assert {path.name: path.read_bytes() for path in out.rglob("*.*")} == first, "the same files each time"
     assert run(tmp_path / "b", "--packages", package.parent, "--only", "made_bb") == 0
     assert [path.name for path in (tmp_path / "b").iterdir() if path.is_dir()] == ["made_bb"]
+
+
+def test_no_more_than_so_many_minutes_of_anyone(run: Run, package: Path, tmp_path: Path) -> None:
+    assert run(tmp_path / "out", "--packages", package.parent, "--minutes", 0.2) == 0
+    rows = read_table(tmp_path / "out" / "SOURCES.tsv")
+    assert [row["piece"] for row in rows] == ["made_aa/made_aa_000.flac", "made_bb/made_bb_000.flac"]
+    assert run(tmp_path / "none", "--minutes", 0) == 2
+
+
+@pytest.mark.parametrize("kept, most_s", [([0, 1, 2, 3, 4, 5], 99), ([0, 2, 4], 30), ([0, 3], 29.9), ([0], 1)])
+def test_few_pieces_are_spread_over_all_of_them(script: ModuleType, kept: list[int], most_s: float) -> None:
+    pieces = [([str(number)], np.zeros(480_000, np.float32)) for number in range(6)]
+    assert [names for names, _ in script.spread(pieces, most_s)] == [[str(number)] for number in kept]
+
+
+@pytest.mark.parametrize("pitch_hz", [82, 120, 233, 390])
+def test_the_pitch_is_the_fundamental(script: ModuleType, pitch_hz: int) -> None:
+    """Of a pulse train, weakest at the fundamental itself, over rumble; noise and rumble alone have none."""
+    time_s = np.arange(96_000) / 48_000
+    voiced = sum(min(k, 4) * np.cos(2 * np.pi * k * pitch_hz * time_s + k * k) for k in range(1, 9)).astype(np.float32)
+    rumble = 3 * np.cos(2 * np.pi * 11 * time_s).astype(np.float32)
+    assert script.pitch_hz(0.02 * (voiced + rumble)) == pytest.approx(pitch_hz, rel=0.05)
+    assert script.pitch_hz(noise(2)) == 0 and script.pitch_hz(rumble) == 0 and script.pitch_hz(0 * rumble) == 0
 
 
 def test_another_package_than_the_one_meant_is_refused(
