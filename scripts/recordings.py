@@ -3,7 +3,7 @@
 
     scripts/recordings.py OUT [--packages DIR] [--only SPEAKER ...] [--minutes M]
 
-Takes the packages that DIR holds, or has `apt-get download` bring them there (250 MB); a file of another checksum is
+Takes the packages that DIR holds, or has `apt-get download` bring them there (260 MB); a file of another checksum is
 refused. Short recordings of one speaker are joined, in the order of their names, to pieces of about ten seconds with a
 fifth of a second between them, brought to 48 kHz, the loudest channel, and written as OUT/SPEAKER/SPEAKER_000.flac with
 OUT/SOURCES.tsv, which says of each piece where it is from, under which licence, how long it is, how high it goes and at
