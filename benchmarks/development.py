@@ -23,6 +23,7 @@ from timbre_restore.config import load_config
 from timbre_restore.corpus import Variety
 from timbre_restore.corpus.planning.plan import scan_and_plan
 from timbre_restore.corpus.rendering.mix import Folders, mix
+from timbre_restore.corpus.rendering.rejects import TakeSkipped
 from timbre_restore.corpus.table import write_table
 
 SNR_DB = (0.0, 25.0)
@@ -41,7 +42,11 @@ def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> Non
     rows = []
     for number in range(count):
         take = takes[number * len(takes) // count]
-        mixture = mix(take, folders, spec.segment, 0)
+        try:
+            mixture = mix(take, folders, spec.segment, 0)
+        except TakeSkipped as exc:
+            print(f"{take.recording.relative}: {exc}", file=sys.stderr)
+            continue
         gain = np.float32(0.99 / max(0.99, *(float(np.max(np.abs(x))) for x in (mixture.noisy, mixture.clean))))
         stem = f"{number:03d}_{take.recording.speaker}_{take.draw.snr_db:.0f}dB"
         applied = mixture.applied
@@ -50,7 +55,7 @@ def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> Non
         for side, samples in (("noisy", mixture.noisy[: len(mixture.clean)]), ("clean", mixture.clean)):
             write_audio(out / side / f"{stem}.wav", gain * samples, 48_000)
     write_table(out / "items.tsv", COLUMNS, rows)
-    print(f"{count} of {len(takes)} held-out recordings in {out}")
+    print(f"{len(rows)} of {len(takes)} held-out recordings in {out}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 
 Takes the packages that DIR holds, or has `apt-get download` bring them there (260 MB); a file of another checksum is
 refused. Short recordings of one speaker are joined, in the order of their names, to pieces of about ten seconds with a
-fifth of a second between them, brought to 48 kHz, the loudest channel, and written as OUT/SPEAKER/SPEAKER_000.flac with
+fifth of a second between them, brought to 48 kHz, one channel, and written as OUT/SPEAKER/SPEAKER_000.flac with
 OUT/SOURCES.tsv, which says of each piece where it is from, under which licence, how long it is, how high it goes and at
 which pitch it is spoken. Recordings below 32 kHz or 0.2 s, and silent ones, are left out. A speaker's folder is what
 `data.val_speakers` names. `--minutes M` takes no more than M of anyone, spread over all that there is of them: a corpus
@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, resample, write_audio
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, resample, sounding_channel, write_audio
 from timbre_restore.corpus.table import write_table
 
 PIECE_S = 10.0
@@ -103,7 +103,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--packages", type=Path, default=Path("packages"), help="where they lie, or are brought to")
     parser.add_argument("--only", nargs="+", default=[], metavar="SPEAKER", help="these speakers alone")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="no more than this of anyone")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no more than this of anyone, but one piece")
     given = parser.parse_args()
     if not given.minutes > 0:
         return refuse(f"--minutes {given.minutes:g}: expected a number above 0.")
@@ -194,10 +194,12 @@ def joined(
 
 
 def spread(found: list[Piece], most_s: float) -> list[Piece]:
-    """As many of the pieces as come to no more than `most_s`, evenly from first to last; at least one."""
-    whole_s = sum(len(sound) for _, sound in found) / SAMPLE_RATE_HZ
-    kept = len(found) if whole_s <= most_s else max(1, int(len(found) * most_s / whole_s))
-    return [found[index * len(found) // kept] for index in range(kept)]
+    """Of the pieces as many, evenly from first to last, as last no longer than `most_s` together; at least one."""
+    for kept in range(len(found), 1, -1):
+        chosen = [found[index * len(found) // kept] for index in range(kept)]
+        if sum(len(sound) for _, sound in chosen) <= most_s * SAMPLE_RATE_HZ:
+            return chosen
+    return found[:1]
 
 
 def pitch_hz(sound: FloatArray) -> int:
@@ -237,11 +239,11 @@ def pieces(recordings: Iterable[tuple[str, bytes]]) -> Iterator[Piece]:
             samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             continue
-        loudest = samples[:, np.argmax(np.square(samples).sum(axis=0))]
-        if rate_hz < LOWEST_HZ or len(samples) < SHORTEST_S * rate_hz or not np.any(loudest):
+        sound = samples[:, sounding_channel(samples.T)]
+        if rate_hz < LOWEST_HZ or len(samples) < SHORTEST_S * rate_hz or not np.any(sound):
             continue
         names.append(name)
-        parts += [resample(np.ascontiguousarray(loudest), rate_hz, SAMPLE_RATE_HZ), gap]
+        parts += [resample(np.ascontiguousarray(sound), rate_hz, SAMPLE_RATE_HZ), gap]
         if sum(map(len, parts)) >= PIECE_S * SAMPLE_RATE_HZ:
             yield names, _within(np.concatenate(parts))
             names, parts = [], []

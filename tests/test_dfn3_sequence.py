@@ -9,7 +9,8 @@ import pytest
 
 from tests.voices import RATE, FloatArray, noise, voice
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
-from timbre_restore.suppressors.df_sequence import SILENCE_MEAN_SQUARE, DFN3Sequence, SequenceState
+from timbre_restore.suppressors.base import SILENCE_MEAN_SQUARE
+from timbre_restore.suppressors.df_sequence import DFN3Sequence, SequenceState
 from timbre_restore.suppressors.df_spectrum import post_filter
 from timbre_restore.suppressors.dfn3 import dfn3_archive
 

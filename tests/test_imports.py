@@ -18,7 +18,7 @@ from timbre_restore.audio import write_audio
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "timbre_restore"
 LEVELS = (
-    {"errors", "atomic", "pages", "processes", "student", "weights"},
+    {"errors", "atomic", "pages", "processes", "strict_yaml", "student", "weights"},
     {"config", "audio"},
     {"suppressors", "losses", "metrics", "models"},
     {"corpus", "loading", "export", "runtime"},
@@ -37,6 +37,7 @@ TORCH_FREE = (
     "listening",
     "pages",
     "processes",
+    "strict_yaml",
     "student",
     "weights",
 )

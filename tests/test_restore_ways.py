@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.voices import noise, voice
-from timbre_restore.audio import Resampler, lag_samples, resample, rms
+from timbre_restore.audio import Resampler, lag_samples, resample, rms, to_db
 from timbre_restore.errors import ModelError
 from timbre_restore.runtime import Chain, Restorer, Treatment
 from timbre_restore.runtime.files.treatment import Suppress, Way
@@ -101,6 +101,56 @@ def test_a_suppressor_of_whole_signals_is_given_them(restorer: Restorer, runtime
     else:
         expected = restorer(halve(samples), samples, strength=1.0)
     assert np.array_equal(through(Treatment(restorer, suppress, 1.0).way(RATE), samples, (5000,)), expected)
+
+
+@pytest.mark.parametrize("runtime", ["graphs", "official"])
+@pytest.mark.parametrize("pause", [240, 1195, 1440, 96_000])
+def test_a_pause_moves_no_sound(restorer: Restorer, pause: int, runtime: str) -> None:
+    """DeepFilterNet3 alone keeps the last 30 ms before a silence to its end. Here it may take no more than 6 dB."""
+    settings = SuppressorSettings(runtime=runtime, attenuation_limit_db=6.0)
+    chain = Chain(load_suppressor(settings), restorer)
+    before, behind = voice(1.5, seed=4)[:-11_111], voice(1.0, seed=5)
+    samples = np.concatenate([before, np.zeros(pause, np.float32), behind])
+    out = through(Treatment(restorer, chain, 0.0).way(RATE), samples, (1, 700, 4801))
+    assert len(out) == len(samples)
+    silent = slice(-(-len(before) // 480) * 480, (len(before) + pause) // 480 * 480)
+    assert not out[silent].any()
+    at = len(before) + pause
+    for edge in (slice(len(before) - 1440, len(before)), slice(at, at + 1440)):
+        assert to_db(rms(out[edge])) == pytest.approx(to_db(rms(samples[edge])), abs=6.5)
+        assert lag_samples(out[edge], samples[edge]) == 0
+    if pause >= 1440:
+        alone, edge = chain(samples, strength=0.0), slice(len(before) - 1440, len(before))
+        assert to_db(rms(alone[edge])) < to_db(rms(samples[edge])) - 20.0, "the plain chain keeps it back"
+
+
+def test_a_signal_without_silence_is_what_the_chain_gives(chain: Chain) -> None:
+    samples = noisy(2.0)
+    out = through(Treatment(chain.restorer, chain, 1.0).way(RATE), samples, (5000,))
+    assert np.array_equal(out, through(_plain(chain), samples, (5000,)))
+
+
+def _plain(chain: Chain) -> Way:
+    class Plain:
+        stream = chain.stream(1.0)
+        dropped = 0
+
+        def push(self, samples: FloatArray) -> FloatArray:
+            out = self.stream.push(samples)
+            drop = min(chain.delay_samples - self.dropped, len(out))
+            self.dropped += drop
+            return out[drop:]
+
+        def flush(self) -> FloatArray:
+            return self.stream.flush()
+
+    return Plain()
+
+
+@pytest.mark.parametrize("length", [0, 1, 479, 480, 50_001])
+def test_nothing_comes_of_silence(chain: Chain, length: int) -> None:
+    out = through(Treatment(chain.restorer, chain, 1.0).way(RATE), np.zeros(length, np.float32), (480, 1000))
+    assert len(out) == length and not out.any()
 
 
 def test_the_models_own_strength_is_the_default(restorer: Restorer) -> None:

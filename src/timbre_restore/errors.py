@@ -1,7 +1,8 @@
 """The exception tree: every failure that a person can cause or cure is one of these.
 
 A message is one sentence that says what was found, where, what was expected and the remedy. The command line
-prints it and exits with `exit_code`; anything else that escapes is a bug in this project.
+prints it and exits with `exit_code`; anything else that escapes is a bug in this project. Those with words of their own
+say how they are made again: an error may have to come out of a process.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ class ConfigError(TimbreRestoreError):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.problems,)
 
 
 class AudioFileError(TimbreRestoreError):
@@ -70,7 +74,11 @@ class TrainingInterrupted(TimbreRestoreError):
 
     def __init__(self, message: str, signal_number: int | None) -> None:
         self.exit_code = 128 + (signal_number or 2)  # as a shell says it
+        self.signal_number = signal_number
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (str(self), self.signal_number)
 
 
 class ProcessLostError(TimbreRestoreError):
@@ -89,4 +97,8 @@ class MissingExtraError(TimbreRestoreError):
     """An optional package is absent; the message names the command that installs it."""
 
     def __init__(self, package: str, command: str, purpose: str) -> None:
+        self.words = package, command, purpose
         super().__init__(f"{purpose} needs the package '{package}', which is not installed; run: {command}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), self.words

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from timbre_restore.apps.console import STDOUT
+from timbre_restore.atomic import blocked
 from timbre_restore.config import Config, load_config
 from timbre_restore.errors import ConfigError
 
@@ -86,6 +87,8 @@ def check_targets(targets: dict[str, Path | None]) -> None:
             problems.append(f"{option} {path}: is the file of {other} too; give another place.")
         if path.is_dir():
             problems.append(f"{option} {path}: is a folder; give the name of a file.")
+        elif blocked(path):
+            problems.append(f"{option} {path}: is a pipe or a device; give the name of a file.")
         elif not os.access(path.parent, os.W_OK):
             problems.append(f"{option} {path}: its folder can't be written to; give another place.")
     if problems:

@@ -13,12 +13,16 @@ import typer
 from timbre_restore.apps.console import note, say
 from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
 from timbre_restore.apps.suppressing import suppressor_of
-from timbre_restore.audio import HOP_SAMPLES, read_mono
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, read_mono, rms, to_db
 from timbre_restore.config import Config
 from timbre_restore.errors import ConfigError, CorpusError, MissingExtraError
 
 if TYPE_CHECKING:
     from timbre_restore.training import TrainSettings
+
+
+SHORTEST_PROOF_S, QUIETEST_PROOF_DBFS = 0.1, -90.0
+"""A proof on less than that says nothing of the graph's states; on silence, nothing at all."""
 
 
 class OnAnomaly(StrEnum):
@@ -115,6 +119,10 @@ def export(
     sound = None
     if proof is not None:
         noisy = read_mono(proof)
+        if len(noisy) < SHORTEST_PROOF_S * SAMPLE_RATE_HZ or to_db(rms(noisy)) < QUIETEST_PROOF_DBFS:
+            raise ConfigError(
+                [f"--proof {proof}: is shorter than {SHORTEST_PROOF_S:g} s or silent; expected a noisy recording."]
+            )
         sound = suppressor_of(settings)(noisy), noisy
     facts = {
         "suppressor": str(found.content["settings"]["suppressor"]["name"]),

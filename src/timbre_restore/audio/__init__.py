@@ -11,6 +11,7 @@ from timbre_restore.audio.files import (
     read_audio,
     read_info,
     read_mono,
+    sounding_channel,
     sounds_in,
     write_audio,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "read_stored_into",
     "resample",
     "rms",
+    "sounding_channel",
     "sounds_in",
     "stft",
     "to_db",

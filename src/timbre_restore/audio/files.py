@@ -22,6 +22,10 @@ FloatArray = NDArray[np.float32]
 SAMPLE_RATE_HZ = 48_000
 HOP_SAMPLES = 480
 AUDIO_SUFFIXES = (".wav", ".flac")
+NO_LENGTH = 1 << 62
+"""From here on libsndfile's count of samples means that a file does not tell it."""
+SILENT_SHARE = 1e-3
+"""A channel this far below the loudest (60 dB) holds nothing beside it, dither perhaps."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ class AudioInfo:
 
 
 def read_info(path: Path) -> AudioInfo:
-    """Read a header. Raises `AudioFileError` with the reason when the file can't be opened as audio."""
+    """Read a header. Raises `AudioFileError` when the file can't be opened as audio, or does not tell its length."""
     try:
         info = soundfile.info(name_for_libsndfile(path))
     except (soundfile.LibsndfileError, OSError) as exc:
         raise AudioFileError(_unreadable(path, exc)) from exc
+    _refuse_no_length(path, info.frames)
     return AudioInfo(info.samplerate, info.channels, info.frames, info.format, info.subtype)
 
 
@@ -50,14 +55,20 @@ def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatAr
 
     Raises `AudioFileError` when the file is missing, is no audio, is cut off, or holds NaN or infinity.
     """
+    promised = 0
     try:
         with soundfile.SoundFile(name_for_libsndfile(path)) as file:
+            _refuse_no_length(path, file.frames)
             promised = file.frames - start if length < 0 else min(length, file.frames - start)
             file.seek(start)
             samples = file.read(length, dtype="float32", always_2d=True)
             rate = int(file.samplerate)
     except (soundfile.LibsndfileError, OSError, ValueError) as exc:
         raise AudioFileError(_unreadable(path, exc)) from exc
+    except MemoryError as exc:
+        raise AudioFileError(
+            f"{path}: the header promises {promised} samples, more than memory holds; copy the file again."
+        ) from exc
     if len(samples) < promised:
         raise AudioFileError(
             f"{path}: the header promises {promised} samples and {len(samples)} can be read; copy the file again."
@@ -68,9 +79,18 @@ def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatAr
 
 
 def read_mono(path: Path, rate_hz: int = SAMPLE_RATE_HZ) -> FloatArray:
-    """Read the first channel as `[T]` at `rate_hz`. (A mean of channels would comb-filter spaced microphones.)"""
+    """Read one channel as `[T]` at `rate_hz`, `sounding_channel`'s."""
     samples, rate = read_audio(path)
-    return resample(samples[0], rate, rate_hz)
+    return resample(samples[sounding_channel(samples)], rate, rate_hz)
+
+
+def sounding_channel(samples: FloatArray) -> int:
+    """Which channel of `[C, T]` stands for all: the first one, unless that is silent where another one is not.
+
+    A mean of channels would comb-filter spaced microphones; and many a recorder leaves one channel empty.
+    """
+    power = np.array([np.vdot(channel, channel) for channel in samples])
+    return int(np.argmax(power >= SILENT_SHARE**2 * power.max(initial=0.0)))
 
 
 def write_audio(path: Path, samples: FloatArray, rate_hz: int, *, subtype: str | None = None) -> None:
@@ -100,6 +120,11 @@ def encoded(samples: NDArray[np.generic], rate_hz: int, kind: str, *, subtype: s
 def sounds_in(folder: Path) -> list[Path]:
     """The sound files of a folder, sorted, those of its folders left out."""
     return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def _refuse_no_length(path: Path, samples: int) -> None:
+    if samples >= NO_LENGTH:
+        raise AudioFileError(f"{path}: does not say how long it is; write it again, as a file and not through a pipe.")
 
 
 def _unreadable(path: Path, exc: Exception) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from timbre_restore.config.schema import Config, expanded
 from timbre_restore.errors import ConfigError
+from timbre_restore.strict_yaml import parse_yaml
 
 SHOWN_CHARACTERS = 80
 _WITHOUT = {"data.ir_path": " (null for no rooms)", "data.noise_path": " (null for made noise alone)"}
@@ -50,7 +51,7 @@ def _merge_file(
         problems.append(f"{path}: 'base' leads back to this file; remove one of the links.")
         return
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
         named = f" named as 'base' in {chain[-1]}" if chain else ""
         problems.append(f"{path}{named}: can't be read ({exc.strerror}); give an existing configuration file.")
@@ -73,7 +74,7 @@ def _merge_override(override: str, into: dict[str, Any], origins: dict[str, str]
         problems.append(f"--set {override}: expected key=value, e.g. --set training.batch_size=8.")
         return
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError:
         problems.append(f"--set {override}: the value is not valid YAML; quote it.")
         return

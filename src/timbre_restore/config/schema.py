@@ -298,7 +298,7 @@ class Training(_Section):
 class Config(_Section):
     """Everything a command needs to know."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     data: Data = Data()
     suppressor: Suppressor = Suppressor()
     model: Model = Model()

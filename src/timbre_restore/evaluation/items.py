@@ -21,6 +21,7 @@ from timbre_restore.audio import (
     read_mono,
     read_stored,
     resample,
+    sounding_channel,
     sounds_in,
 )
 from timbre_restore.errors import AudioFileError, CorpusError
@@ -62,7 +63,7 @@ def items_from_pairs(folder: Path) -> list[Item]:
     without a partner, every pair of unequal rate or length, and every bad row.
     """
     sides = sides_of(folder)
-    noisy, clean = (_audio_by_stem(side, folder) for side in sides)
+    noisy, clean = (_audio_by_stem(side, _expected(folder)) for side in sides)
     named = " and ".join(f"{side.name}/" for side in sides)
     if not noisy and not clean:
         raise CorpusError(
@@ -118,7 +119,7 @@ def items_from_list(list_file: Path) -> list[Item]:
 
 def items_from_recordings(folder: Path) -> list[Item]:
     """Sound files of one folder, sorted, without a clean side: blind sets, or whatever people have."""
-    found = _audio_by_stem(folder, folder)
+    found = _audio_by_stem(folder, f"expected a folder of {' or '.join(AUDIO_SUFFIXES)} files")
     if not found:
         raise CorpusError(f"{folder}: holds no sound file; put {' or '.join(AUDIO_SUFFIXES)} files into it.")
     told, problems = facts_beside(folder)
@@ -129,7 +130,7 @@ def items_from_recordings(folder: Path) -> list[Item]:
 
 
 def load_item(item: Item) -> ItemAudio:
-    """Read an item's files as 48 kHz mono (first channel). A corpus item's noisy tail is cut off.
+    """Read an item's files as 48 kHz mono, one channel of each (`sounding_channel`). A corpus item's noisy tail is cut.
 
     Raises `AudioFileError` for what can't be read, `CorpusError` when the lengths differ all the same.
     """
@@ -137,7 +138,8 @@ def load_item(item: Item) -> ItemAudio:
         stored = [read_stored(path, samples) for path in (item.noisy, item.clean, item.degraded)]
         return ItemAudio(stored[0], stored[1], stored[2], SAMPLE_RATE_HZ, is_16_bit=True)
     channels, rate_hz = read_audio(item.clean or item.noisy)
-    first, with_16_bits = resample(channels[0], rate_hz, SAMPLE_RATE_HZ), is_16_bit(channels[0])
+    own = channels[sounding_channel(channels)]
+    first, with_16_bits = resample(own, rate_hz, SAMPLE_RATE_HZ), is_16_bit(own)
     if item.clean is None:
         return ItemAudio(first, None, None, rate_hz, with_16_bits)
     clean, noisy = first, read_mono(item.noisy)
@@ -153,9 +155,9 @@ def load_item(item: Item) -> ItemAudio:
     return ItemAudio(noisy, clean, degraded, rate_hz, with_16_bits)
 
 
-def _audio_by_stem(side: Path, folder: Path) -> dict[str, Path]:
+def _audio_by_stem(side: Path, expected: str) -> dict[str, Path]:
     if not side.is_dir():
-        raise CorpusError(f"{side}: no such folder; {_expected(side, folder)}.")
+        raise CorpusError(f"{side}: no such folder; {expected}.")
     files = sounds_in(side)
     twice = [stem for stem, count in Counter(p.stem for p in files).items() if count > 1]
     odd = [f"{p.name!a}: its name is not UTF-8" for p in files if not _is_text(p.name)]
@@ -164,9 +166,9 @@ def _audio_by_stem(side: Path, folder: Path) -> dict[str, Path]:
     return {p.stem: p for p in files}
 
 
-def _expected(side: Path, folder: Path) -> str:
-    loose = folder.is_dir() and sounds_in(folder)
-    if loose and not side.parent.joinpath("clean").is_dir():
+def _expected(folder: Path) -> str:
+    """Of a folder of pairs."""
+    if folder.is_dir() and sounds_in(folder) and not folder.joinpath("clean").is_dir():
         return (
             f"{folder} holds recordings without a clean side, which can't be scored against one; "
             "give it with --recordings instead"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,10 @@ class Folder:
         files = sounds_in(folder)
         if not files:
             raise CorpusError(f"{folder}: holds no sound file; it must hold the outputs of {name}, named as the items.")
+        if twice := [stem for stem, count in Counter(file.stem for file in files).items() if count > 1]:
+            raise CorpusError(
+                f"{folder}: {twice[0]!r} occurs with several suffixes; leave one output of each item there."
+            )
         if not {file.stem for file in files} & set(stems):
             raise CorpusError(
                 f"{folder}: none of its {len(files)} files is named as an item ({files[0].stem} and the like, where "

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre_restore import atomic
-from timbre_restore.audio import FloatArray, read_audio, write_audio
+from timbre_restore.audio import FloatArray, read_audio, sounding_channel, write_audio
 from timbre_restore.errors import ListeningError
 from timbre_restore.listening import plan, sources
 from timbre_restore.listening.excerpts import ANCHOR_HZ, busiest_start, faded, levelled, low_pass
-from timbre_restore.listening.lock import alone
+from timbre_restore.listening.lock import LOCK_FILE, alone
 from timbre_restore.listening.plan import CCR, HIDDEN, KINDS, REFERENCE, Excerpt, ListeningTest, Trial
 from timbre_restore.metrics import is_silent
 
@@ -87,15 +87,15 @@ def _baseline(wanted: Wanted, systems: Mapping[str, Path]) -> str:
 def _signals(
     files: Mapping[str, Path], seconds: float, rate_hz: int, *, mid_anchor: bool
 ) -> tuple[dict[str, FloatArray], Excerpt]:
-    """What the roles of an item sound like: cut alike, at one gain. The first channel of each file."""
-    reference = read_audio(files[REFERENCE])[0][0]
+    """What the roles of an item sound like: cut alike, at one gain. One channel of each file (`sounding_channel`)."""
+    reference = _one_channel(files[REFERENCE])
     if is_silent(reference):
         raise ListeningError(
             f"{files[REFERENCE]}: is silent, so that there is nothing to compare with; choose other items by name."
         )
     length = min(len(reference), round(max(seconds, SHORTEST_S) * rate_hz))
     start = busiest_start(reference, length, rate_hz)
-    cut = {role: read_audio(path, start=start, length=length)[0][0] for role, path in files.items()}
+    cut = {role: _one_channel(path)[start : start + length] for role, path in files.items()}
     # The filter sees what lies before and behind the stretch, as the other signals' makers did.
     for role, pass_hz in ANCHOR_HZ.items():
         if role != plan.MID_ANCHOR or mid_anchor:
@@ -106,6 +106,12 @@ def _signals(
     levels, gain_db = levelled(cut, cut[REFERENCE])
     levels[HIDDEN] = levels[REFERENCE]
     return levels, Excerpt(round(start / rate_hz, 6), round(length / rate_hz, 6), round(gain_db, 3))
+
+
+def _one_channel(path: Path) -> FloatArray:
+    samples, _ = read_audio(path)
+    channel: FloatArray = samples[sounding_channel(samples)]
+    return channel
 
 
 def _write_sounds(folder: Path, trials: Sequence[Trial], signals: Mapping[str, FloatArray], rate_hz: int) -> None:
@@ -130,8 +136,12 @@ def _refuse_folder(folder: Path) -> None:
             f"{folder}: holds a test with answers (files: {len(answers)}), which are not overwritten; give another "
             "folder, or move this one away."
         )
-    if any(folder.iterdir()) and not (folder / plan.PLAN_FILE).is_file():
-        raise ListeningError(f"{folder}: holds files that are no listening test; give another folder.")
+    own = {plan.PLAN_FILE, plan.STIMULI, plan.ANSWERS, LOCK_FILE} if (folder / plan.PLAN_FILE).is_file() else set()
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in own):
+        raise ListeningError(
+            f"{folder}: holds what is no part of a listening test ({others[0]}), and a new test takes the place of the "
+            "whole folder; give another one."
+        )
     if (folder / plan.PLAN_FILE).is_file():
         with alone(folder):
             pass  # a test that is being served may get its first answer at any moment

@@ -116,12 +116,12 @@ def _default_strength(model: Model) -> float:
 
 def _find(path_or_name: Path | str | None) -> Path:
     voices = packaged_voices()
-    if path_or_name is None or (str(path_or_name) == "default" and not Path("default").exists()):
+    if path_or_name is None or (str(path_or_name) == "default" and not Path("default").is_file()):
         if DEFAULT_VOICE not in voices:
             raise ModelError("this installation holds no packaged voice; name a file (--model), or install it again.")
         return voices[DEFAULT_VOICE]
     path = Path(path_or_name)
-    if not path.exists() and str(path_or_name) in voices:
+    if not path.is_file() and str(path_or_name) in voices:
         return voices[str(path_or_name)]
     return path
 

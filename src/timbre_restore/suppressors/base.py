@@ -16,7 +16,9 @@ FloatArray = NDArray[np.float32]
 
 
 NO_LIMIT_DB = 100.0
-_FLUSH = np.array([4e-4, -4e-4], dtype=np.float32)  # mean square 1.6e-7; libDF takes less than 1e-7 for silence
+SILENCE_MEAN_SQUARE = 1e-7  # libDF: tract.rs, DfTract::process
+FLUSH = np.array([4e-4, -4e-4], dtype=np.float32)
+"""Repeated, sound to libDF (a mean square of 1.6e-7) and none to people: 24 kHz at -68 dBFS."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ class Suppressor(Protocol):
         ...
 
 
+def is_heard(hops: FloatArray) -> NDArray[np.bool_]:
+    """Which of the hops `[N, 480]` DeepFilterNet3's release processes at all."""
+    return np.asarray(np.mean(np.square(hops), axis=1) >= SILENCE_MEAN_SQUARE)
+
+
 def one_by_one(
     suppress: Callable[[FloatArray], tuple[FloatArray, Hints | None]], signals: Iterable[FloatArray]
 ) -> Iterator[tuple[int, FloatArray, Hints | None]]:
@@ -180,7 +187,7 @@ class HopSuppressor:
         """`noisy` to whole hops, and on until its last sample has come out."""
         _check(noisy)
         hops = -(-(len(noisy) + self.latency_samples) // HOP_SAMPLES)
-        return np.concatenate([noisy, np.resize(_FLUSH, hops * HOP_SAMPLES - len(noisy))])
+        return np.concatenate([noisy, np.resize(FLUSH, hops * HOP_SAMPLES - len(noisy))])
 
     def _trimmed(self, length: int, delayed: FloatArray, known: Hints | None) -> tuple[FloatArray, Hints | None]:
         """What the runtime gave without its delay."""

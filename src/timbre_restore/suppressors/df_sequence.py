@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from timbre_restore.audio import HOP_SAMPLES, from_db
 from timbre_restore.audio.frames import BINS, ERB_BANDS, FILTERED_BINS, analyse, synthesise
 from timbre_restore.suppressors import df_spectrum as df
-from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, Suppressed
+from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, Suppressed, is_heard
 from timbre_restore.suppressors.df_graphs import GraphState, open_graphs
 from timbre_restore.suppressors.df_lanes import LANES, Job, run_lanes
 
@@ -28,7 +28,6 @@ FloatArray = NDArray[np.float32]
 ComplexArray = NDArray[np.complex64]
 
 LOOKAHEAD_FRAMES = 2
-SILENCE_MEAN_SQUARE = 1e-7
 SILENT_SNR_DB = -15.0
 STRETCH_HOPS = 1000  # of a long recording at a time: memory stays flat
 _EARLIER = df.FILTER_TAPS - 1
@@ -166,8 +165,3 @@ class DFN3Sequence:
         if self._beta > 0.0:
             gains = df.post_filter_factor(gains, self._beta) * gains
         return self._floor + (np.float32(1.0) - np.float32(self._floor)) * gains
-
-
-def is_heard(hops: FloatArray) -> NDArray[np.bool_]:
-    """Which of the hops `[N, 480]` the release processes at all."""
-    return np.asarray(np.mean(np.square(hops), axis=1) >= SILENCE_MEAN_SQUARE)

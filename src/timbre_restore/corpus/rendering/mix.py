@@ -23,6 +23,7 @@ from timbre_restore.audio import (
     read_info,
     resample,
     rms,
+    sounding_channel,
     to_db,
 )
 from timbre_restore.corpus.planning.plan import Take
@@ -106,7 +107,7 @@ def mix(take: Take, folders: Folders, segment: int, lead: int) -> Mixture:
 
 
 def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int]:
-    """The take's stretch of the first channel `[T]` at 48 kHz, and its file's bandwidth in hertz, or `TakeSkipped`."""
+    """The take's stretch `[T]` of one channel at 48 kHz, and its file's bandwidth in hertz, or `TakeSkipped`."""
     path = folder / take.recording.relative
     try:
         info = read_info(path)
@@ -120,13 +121,14 @@ def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int
         samples, _ = read_audio(path, start=take.start, length=take.length)
     except AudioFileError as exc:
         raise TakeSkipped(f"unreadable: {reason_without(path, exc)}") from exc
-    speech = resample(samples[0], rate, SAMPLE_RATE_HZ)
+    own = samples[sounding_channel(samples)]
+    speech = resample(own, rate, SAMPLE_RATE_HZ)
     if len(speech) < segment:
         raise TakeSkipped(f"too short: {len(speech) / SAMPLE_RATE_HZ:.2f} s do not fill one item")
     level = to_db(active_rms(speech))
     if level < SILENCE_DBFS:
         raise TakeSkipped(f"silent: its active level is {level:.0f} dBFS")
-    return filtered(speech, take.draw.voice), bandwidth_hz(samples[0], info.sample_rate_hz)
+    return filtered(speech, take.draw.voice), bandwidth_hz(own, info.sample_rate_hz)
 
 
 def quiet_moment(speech: FloatArray, position: float) -> int:

@@ -9,20 +9,13 @@ import yaml
 
 from timbre_restore.errors import ScoresError
 from timbre_restore.evaluation.gate.rule_parser import nearest
+from timbre_restore.strict_yaml import StrictLoader
 
 LARGEST_BYTES = 1_000_000
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without twins and aliases: of two equal names one rule would be lost, and aliases can grow without end."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.YAMLError(f"the name '{key.value}' occurs twice")
-            seen.add(key.value if isinstance(key.value, str) else str(key.value))
-        return super().construct_mapping(node, deep)
+class _Loader(StrictLoader):
+    """Without aliases, which can grow without end."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -35,7 +28,6 @@ def read_rules(path: Path) -> dict[str, str]:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise ScoresError(f"{path}: is too large for a file of rules.")
-        # The loader is a SafeLoader: it makes texts, numbers, lists and mappings, and nothing else.
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as exc:
         raise ScoresError(f"{path}: can't be read ({exc.strerror or exc}); give an existing file of rules.") from exc

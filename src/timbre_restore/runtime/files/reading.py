@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from timbre_restore.audio import FloatArray
-from timbre_restore.audio.files import name_for_libsndfile, reason_of
+from timbre_restore.audio.files import NO_LENGTH, name_for_libsndfile, reason_of
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.ffmpeg import FfmpegError, decoding, ffmpeg_program
@@ -28,7 +28,6 @@ BLOCK_S = 5.0
 LARGEST_BLOCK = 1 << 22
 """Numbers in a block, whatever the rate and the channels: 16 MiB."""
 STDIN = "standard input"
-_NO_LENGTH = 1 << 62  # libsndfile's own word for it is the largest number there is
 
 
 class _UnknownError(AudioFileError):
@@ -117,7 +116,7 @@ def seconds_of(path: Path) -> float | None:
         info = soundfile.info(name_for_libsndfile(path))
     except (soundfile.LibsndfileError, OSError, TypeError):
         return None
-    return float(info.duration) if info.frames < _NO_LENGTH else None
+    return float(info.duration) if info.frames < NO_LENGTH else None
 
 
 def _opened(path: Path) -> soundfile.SoundFile | None:
@@ -127,7 +126,7 @@ def _opened(path: Path) -> soundfile.SoundFile | None:
         if file.format in WAVS and file.frames == 0:
             file.close()
             return None
-        if file.frames >= _NO_LENGTH:
+        if file.frames >= NO_LENGTH:
             file.close()
             raise _UnknownError(f"{path}: does not say how long it is, which only ffmpeg can read; install ffmpeg.")
     except (soundfile.LibsndfileError, OSError, TypeError) as exc:

@@ -12,11 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from timbre_restore.audio import FloatArray, Resampler
+from timbre_restore.audio import HOP_SAMPLES, FloatArray, Resampler
 from timbre_restore.runtime.chain import Chain
 from timbre_restore.runtime.restorer import Restorer
 from timbre_restore.runtime.stream import checked_strength
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
+from timbre_restore.suppressors.base import FLUSH, is_heard
 
 Suppress = Callable[[FloatArray], FloatArray]
 
@@ -54,7 +55,9 @@ class Treatment:
     def _own_way(self) -> Way:
         strength = self.restorer.default_strength if self.strength is None else checked_strength(self.strength)
         if isinstance(self.suppress, Chain):
-            return _Chained(self.suppress, strength) if self.suppress.streams else _Whole(self.suppress, strength)
+            chain, suppressor = self.suppress, self.suppress.suppressor
+            way: Way = _Chained(chain, strength) if chain.streams else _Whole(chain, strength)
+            return _Bridged(way, suppressor.latency_samples) if suppressor.name == "dfn3" else way
         if self.suppress is None:
             return _Suppressed(self.restorer, strength)
         return _Whole(_behind(self.suppress, self.restorer), strength)
@@ -96,6 +99,50 @@ class _Chained:
         dropped = min(self._to_drop, len(delayed))
         self._to_drop -= dropped
         return delayed[dropped:]
+
+
+class _Bridged:
+    """A way through DeepFilterNet3 with sound where it belongs around the silences in which that stands still.
+
+    libDF shows hops of next to nothing to none of its parts. So the last 30 ms of a voice stay in it through a pause and
+    come out at its end, ahead of the next word: in a stream as in the release, which a chain equals. In a file sample n
+    is to be the same instant. So here the first hops of a pause carry what is sound to libDF and to nobody else
+    (`FLUSH`), until all that was before has come out; and what belongs to a silent hop is zeros.
+    """
+
+    def __init__(self, way: Way, late_samples: int) -> None:
+        self._way, self._bridge_hops = way, -(-late_samples // HOP_SAMPLES)
+        self._silent_since = self._bridge_hops  # nothing to bring out at the beginning
+        self._waiting = np.zeros(0, np.float32)
+        self._sounds = np.zeros(0, np.bool_)
+        """Of each sample that is still to come out, whether there was sound in its hop."""
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        waiting = np.concatenate([self._waiting, samples])
+        whole = len(waiting) // HOP_SAMPLES * HOP_SAMPLES
+        self._waiting = waiting[whole:]
+        return self._kept(self._way.push(self._bridged(waiting[:whole].reshape(-1, HOP_SAMPLES))))
+
+    def flush(self) -> FloatArray:
+        # Without samples to fill the hop, its mean is over what there is.
+        last, self._waiting = self._waiting, np.zeros(0, np.float32)
+        end = self._bridged(last[None]) if len(last) else last
+        return self._kept(np.concatenate([self._way.push(end), self._way.flush()]))
+
+    def _bridged(self, hops: FloatArray) -> FloatArray:
+        """Samples of these hops `[N, 480]`, as the suppressor is to hear them."""
+        heard = is_heard(hops)
+        self._sounds = np.concatenate([self._sounds, np.repeat(heard, hops.shape[1])])
+        out = hops.copy()
+        for hop, sounds in enumerate(heard):
+            self._silent_since = 0 if sounds else self._silent_since + 1
+            if 0 < self._silent_since <= self._bridge_hops:
+                out[hop] = np.resize(FLUSH, hops.shape[1])
+        return out.reshape(-1)
+
+    def _kept(self, restored: FloatArray) -> FloatArray:
+        sounds, self._sounds = np.split(self._sounds, [len(restored)])
+        return np.where(sounds, restored, np.float32(0.0))
 
 
 class _Suppressed:

@@ -110,6 +110,15 @@ def _events(account: Account) -> str:
     return f'<h2>Events</h2>\n<div class="words">{table(columns, rows)}</div>\n{_only(rows, account.events)}'
 
 
+def _twice_as_long(account: Account, planned: float) -> str:
+    """What doubles a run's length, in what it was given in; hours are planned once, so they become steps."""
+    given = account.record.get("settings", {}).get("training", {})
+    if given.get("steps") is None and given.get("hours") is None:
+        return f"--set training.epochs={2 * int(planned)}"
+    steps = f"--set training.steps={2 * round(planned * account.plan('epoch_steps'))}"
+    return steps if given.get("hours") is None else f"--set training.hours=null {steps}"
+
+
 def _commands(account: Account) -> str:
     run = account.run.resolve()
     word = shlex.quote
@@ -122,7 +131,7 @@ def _commands(account: Account) -> str:
         go_on = f"{door} --config {word(str(run / 'config.yaml'))} --resume auto{place}"
         planned = account.plan("epochs") or account.epochs_done
         if account.epochs_done >= planned:
-            parts.append(_command("Train for as long again", f"{go_on} --set training.epochs={2 * planned}"))
+            parts.append(_command("Train for as long again", f"{go_on} {_twice_as_long(account, planned)}"))
         else:
             parts.append(_command(f"Continue at step {account.last.get('step')}", go_on))
     if account.last:
