@@ -27,6 +27,7 @@ from timbre_restore.audio import (
     read_packed,
     resample,
     rms,
+    sounding_channel,
     stft,
     to_db,
     write_audio,
@@ -87,6 +88,33 @@ def test_a_wav_whose_header_promises_too_much_is_refused(tmp_path: Path) -> None
     except AudioFileError:
         return
     assert samples.shape[1] == read_info(tmp_path / "x.wav").samples < 48000  # the library mends the header itself
+
+
+@pytest.mark.parametrize(("length", "said"), [(0, "does not say how long it is"), (15, "more than memory holds")])
+def test_a_flac_with_an_odd_length_in_its_header_is_refused(tmp_path: Path, length: int, said: str) -> None:
+    """As ffmpeg leaves one behind a pipe; and with four bits of the 36 set by accident."""
+    path = tmp_path / "x.flac"
+    write_audio(path, noise(0.5), 48000)
+    content = bytearray(path.read_bytes())
+    content[21] = content[21] & 0xF0 | length  # STREAMINFO, RFC 9639, section 8.2
+    content[22:26] = bytes(4) if length == 0 else content[22:26]
+    path.write_bytes(content)
+    with pytest.raises(AudioFileError, match=said):
+        read_audio(path)
+    if length == 0:
+        with pytest.raises(AudioFileError, match=said):
+            read_info(path)
+
+
+@pytest.mark.parametrize(
+    ("levels", "chosen"), [((1, 1), 0), ((0, 1), 1), ((1, 0), 0), ((1e-4, 1), 1), ((0.01, 1), 0), ((0, 0), 0)]
+)
+def test_a_silent_channel_stands_for_nothing(tmp_path: Path, levels: tuple[float, ...], chosen: int) -> None:
+    both = np.stack([level * voice(0.5, seed=n) for n, level in enumerate(levels)]).astype(np.float32)
+    assert sounding_channel(both) == chosen
+    assert sounding_channel(both[:, :0]) == 0
+    soundfile.write(tmp_path / "x.wav", both.T, 48000, subtype="FLOAT")
+    assert np.array_equal(read_mono(tmp_path / "x.wav"), both[chosen])
 
 
 def test_names_that_are_no_text_can_be_read(tmp_path: Path) -> None:

@@ -121,7 +121,12 @@ def test_missing_base_names_both_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("a: [", "not valid YAML"), ("- 1", "expected keys and values at the top, got list")]
+    ("text", "said"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "expected keys and values at the top, got list"),
+        ("training: {epochs: 3}\nseed: 1\ntraining: {batch_size: 2}\n", "the name 'training' occurs twice, in line 3"),
+    ],
 )
 def test_files_that_are_no_configuration(tmp_path: Path, text: str, said: str) -> None:
     assert said in problems_of(write(tmp_path / "bad.yaml", text))[0]
@@ -178,6 +183,8 @@ def test_unknown_key_far_from_any_lists_what_is_known() -> None:
         ),
         ("training.output_dir=~nobody-of-this-name/x", "training.output_dir: the home folder in"),
         ("1=2", "1: unknown key"),
+        ("seed=4294967296", "seed: "),
+        ("model={size: tiny, size: base}", "not valid YAML"),
         ("seed", "expected key=value"),
         ("=3", "expected key=value"),
         ("seed=[", "not valid YAML"),

@@ -108,6 +108,23 @@ def test_a_recording_that_can_not_be_used_is_listed_and_costs_nothing_else(
     assert path.startswith("ann/bad.") and reason in why and str(desk.root) not in why
 
 
+def test_a_file_that_does_not_say_how_long_it_is_costs_only_itself(desk: Desk) -> None:
+    path = desk.add("ann/bad.flac", voice(2.0))
+    content = bytearray(path.read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])  # STREAMINFO, RFC 9639, section 8.2
+    path.write_bytes(content)
+    status, _, _ = desk.prepare()
+    ((_, why),) = desk.reasons().items()
+    assert status == 0 and "does not say how long it is" in why
+
+
+def test_a_silent_first_channel_is_not_what_is_learned_from(desk: Desk) -> None:
+    sound = voice(3.0, seed=4)
+    desk.add("ann/good.wav", np.stack([0 * sound, sound], axis=1))
+    status, _, _ = desk.prepare()
+    assert (status, desk.reasons()) == (0, {})
+
+
 @pytest.mark.parametrize(
     ("rate", "subtype", "channels"),
     [(44100, "PCM_16", 1), (48000, "PCM_24", 2), (96000, "FLOAT", 1), (32000, "PCM_16", 2)],

@@ -11,10 +11,12 @@ import torch
 
 from tests.test_models import KINDS, network
 from tests.voices import noise, voice
+from timbre_restore.apps.cli import main
+from timbre_restore.audio import write_audio
 from timbre_restore.errors import ExportError
 from timbre_restore.export import export_generator
 from timbre_restore.export import onnx_file as room
-from timbre_restore.runtime import Restorer
+from timbre_restore.runtime import Restorer, packaged_weights
 
 
 @pytest.mark.parametrize(("name", "conditioning"), KINDS)
@@ -31,6 +33,15 @@ def test_onnx_runtime_gives_the_networks_numbers(name: str, conditioning: str, t
     assert restorer.needs_noisy == ("noisy" in conditioning)
     assert restorer.latency_samples == (480 if name == "spectral" else 0)
     assert restorer.lookahead_samples == (1440 if restorer.needs_noisy else 0)
+
+
+@pytest.mark.parametrize("samples", [0, 100, 48_000])
+def test_a_proof_on_nothing_is_refused(samples: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_audio(tmp_path / "proof.wav", np.zeros(samples, np.float32), 48_000)
+    words = [str(packaged_weights()["small"]), "--which", "last", "-o", str(tmp_path / "m.onnx")]
+    assert main(["export", *words, "--proof", str(tmp_path / "proof.wav")]) == 2
+    assert "proof.wav: is shorter than 0.1 s or silent" in capsys.readouterr().err
+    assert not (tmp_path / "m.onnx").exists()
 
 
 @pytest.mark.parametrize(("name", "outputs"), [("unet", ["restored", "gate"]), ("spectral", ["residual", "gate"])])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,13 @@ import pytest
 
 from tests.voices import RATE, noise, voice
 from timbre_restore.audio import write_audio
+from timbre_restore.errors import (
+    AudioFileError,
+    ConfigError,
+    MissingExtraError,
+    TimbreRestoreError,
+    TrainingInterrupted,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "timbre_restore"
@@ -185,3 +193,17 @@ def test_doors_are_thin() -> None:
         statements = ast.parse((ROOT / door).read_text(encoding="utf-8")).body
         assert len(statements) <= 4, door
         assert os.access(ROOT / door, os.R_OK)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError(["one", "two"]),
+        TrainingInterrupted("stopped", 15),
+        MissingExtraError("torch", "pip install torch", "training"),
+        AudioFileError("x.wav: no such file."),
+    ],
+)
+def test_an_error_comes_out_of_a_process_as_it_was(error: TimbreRestoreError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error) and again.exit_code == error.exit_code

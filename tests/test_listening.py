@@ -230,9 +230,25 @@ def test_other_peoples_folders_are_left_alone(sources: Path, tmp_path: Path, cap
     assert make(sources, tmp_path) == 1
     assert make(sources, tmp_path / "letters.txt") == 1
     error = capsys.readouterr().err
-    assert "holds files that are no listening test" in error
+    assert "holds what is no part of a listening test (letters.txt)" in error
     assert "is a file; expected a folder" in error
     assert os.listdir(tmp_path) == ["letters.txt"]  # noqa: PTH208
+    folder = tmp_path / "test"
+    assert make(sources, folder) == 0 and make(sources, folder) == 0, "a test without answers makes way for another one"
+    (folder / "notes").mkdir()
+    assert make(sources, folder) == 1 and (folder / "notes").is_dir()
+    assert "(notes)" in capsys.readouterr().err
+
+
+def test_a_silent_first_channel_is_not_what_people_hear(sources: Path, tmp_path: Path) -> None:
+    stereo = tmp_path / "stereo"
+    for path in (sources / "quokka").iterdir():
+        sound = read_mono(path)
+        write_audio(stereo / path.name, np.stack([0 * sound, sound]), RATE)
+    kinds = {name: [(name, place)] for name, place in (("quokka", stereo), ("plain", sources / "quokka"))}
+    made = {name: make_test(Wanted(sources / "clean", own), tmp_path / name) for name, own in kinds.items()}
+    sounds = [sorted(path.read_bytes() for path in (tmp_path / name / "stimuli").rglob("*.wav")) for name in made]
+    assert sounds[0] == sounds[1]
 
 
 def test_too_many_systems_and_pairs_of_one(sources: Path, tmp_path: Path) -> None:

@@ -126,6 +126,8 @@ def test_no_more_than_so_many_minutes_of_anyone(run: Run, package: Path, tmp_pat
 def test_few_pieces_are_spread_over_all_of_them(script: ModuleType, kept: list[int], most_s: float) -> None:
     pieces = [([str(number)], np.zeros(480_000, np.float32)) for number in range(6)]
     assert [names for names, _ in script.spread(pieces, most_s)] == [[str(number)] for number in kept]
+    long = [(["long"], np.zeros(2_880_000, np.float32)), *pieces]
+    assert sum(len(sound) for _, sound in script.spread(long, 71)) <= 71 * 48_000
 
 
 @pytest.mark.parametrize("pitch_hz", [82, 120, 233, 390])

@@ -249,6 +249,12 @@ def test_commands_name_the_run(tmp_path: Path) -> None:
     """Where the folder is called by an odd name, and where it was moved since."""
     run = whole_run(tmp_path / "my run")
     assert f"--config {shlex.quote(str(run / 'config.yaml'))} --resume auto --set training.epochs=4" in read(run)[1]
+    for given, said in (
+        ({"steps": 8}, "--resume auto --set training.steps=16"),
+        ({"hours": 0.2}, "--resume auto --set training.hours=null --set training.steps=16"),
+    ):
+        other = whole_run(tmp_path / f"by {next(iter(given))}", settings={"training": given})
+        assert said in read(other)[1] and "training.epochs=" not in read(other)[1]
     moved = run.rename(tmp_path / "moved")
     _, text = read(moved)
     assert f"--set 'training.output_dir=\"{moved}\"'" in text

@@ -33,6 +33,7 @@ from timbre_restore.evaluation import (
     difference,
     evaluate,
     items_from_pairs,
+    load_item,
     mean,
     mean_curve,
     words,
@@ -77,13 +78,31 @@ def test_a_folder_stands_in_with_what_it_has_and_means_are_over_what_all_have(pa
 
 @pytest.mark.parametrize(
     ("place", "said"),
-    [("absent", "no such folder"), ("empty", "holds no sound file"), ("others", "none of its 1 files is named as an")],
+    [
+        ("absent", "no such folder"),
+        ("empty", "holds no sound file"),
+        ("others", "none of its 1 files is named as an"),
+        ("twice", "'a' occurs with several suffixes"),
+    ],
 )
 def test_a_folder_that_is_none_is_said(tmp_path: Path, place: str, said: str) -> None:
     (tmp_path / "empty").mkdir()
+    for suffix in ("wav", "flac"):
+        write_audio(tmp_path / "twice" / f"a.{suffix}", voice(0.1), RATE)
     write_audio(tmp_path / "others" / "b.wav", voice(0.1), RATE)
     with pytest.raises(CorpusError, match=said):
         Folder.of("theirs", tmp_path / place, ["a"])
+
+
+def test_a_silent_first_channel_is_not_what_is_judged(pairs: Path, tmp_path: Path) -> None:
+    for side in ("clean", "noisy"):
+        sound = read_mono(pairs / side / "talk0.wav")
+        write_audio(tmp_path / "stereo" / side / "talk0.wav", np.stack([0 * sound, sound]), RATE)
+        write_audio(tmp_path / "theirs" / "talk0.wav", np.stack([0 * sound, sound]), RATE)
+    plain, stereo = (load_item(items_from_pairs(folder)[0]) for folder in (pairs, tmp_path / "stereo"))
+    assert np.array_equal(plain.noisy, stereo.noisy) and np.array_equal(plain.clean, stereo.clean)
+    output = Folder.of("theirs", tmp_path / "theirs", ["talk0"]).open()("talk0", plain.noisy, plain.noisy)
+    assert np.array_equal(output, plain.noisy)
 
 
 def test_a_foreign_file_that_can_not_be_read_costs_only_itself(pairs: Path, tmp_path: Path) -> None:
@@ -373,6 +392,8 @@ def test_options_that_can_not_be_are_said(
 
 
 def test_recordings_that_can_not_be_judged_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--recordings", str(tmp_path / "none"), "--no-cache"]) == 1
+    assert "none: no such folder; expected a folder of .wav or .flac files" in capsys.readouterr().err
     write_audio(tmp_path / "calls" / "a.wav", voice(1.0), RATE)
     assert main(["evaluate", "--recordings", str(tmp_path / "calls"), "--metric", "core", "--no-cache"]) == 1
     assert "no metric that was asked for works without a clean side" in capsys.readouterr().err

@@ -58,6 +58,13 @@ def test_it_opens_small_and_waits_for_one_hop_behind_a_black_box(name: str, need
     assert "SOURCES.tsv" in restorer.metadata["about"]
 
 
+def test_a_folder_of_a_voices_name_hides_no_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("base", "default"):
+        (tmp_path / name).mkdir()
+        assert Restorer.load(name).name
+
+
 @pytest.mark.parametrize("name", ["small", "base"])
 def test_a_voice_is_that_of_the_weights_beside_it(name: str, tmp_path: Path) -> None:
     """`train --init` begins where the packaged voice ends; loading them is strict, and sums are checked."""

@@ -104,10 +104,10 @@ class _Chained:
 class _Bridged:
     """A way through DeepFilterNet3 with sound where it belongs around the silences in which that stands still.
 
-    libDF shows hops of next to nothing to none of its parts. So the last 30 ms of a voice stay in it through a pause and
-    come out at its end, ahead of the next word: in a stream as in the release, which a chain equals. In a file sample n
-    is to be the same instant. So here the first hops of a pause carry what is sound to libDF and to nobody else
-    (`FLUSH`), until all that was before has come out; and what belongs to a silent hop is zeros.
+    libDF shows hops of next to nothing to none of its parts. So the last 30 ms of a voice stay in it through a pause
+    and come out at its end, ahead of the next word: in a stream as in the release, which a chain equals. In a file
+    sample n is to be the same instant. So here the first hops of a pause carry what is sound to libDF and to nobody
+    else (`FLUSH`), until all that was before has come out; and what belongs to a silent hop is zeros.
     """
 
     def __init__(self, way: Way, late_samples: int) -> None:
