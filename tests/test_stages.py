@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -88,6 +89,16 @@ def test_a_run_without_room_for_long_segments_says_so(corpus: Path, tmp_path: Pa
     changes: dict[str, Any] = {"epochs": 8, "steps": 2, "long_epochs": 2, "long_run": 3, "long_batch_size": 1}
     said = train(settings(corpus, tmp_path / "run", **changes)).warnings
     assert [warning for warning in said if "no segment is long" in warning]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_run_of_long_segments_alone_is_counted_in_them(corpus: Path, tmp_path: Path, steps: int) -> None:
+    """Two segments of three items make an epoch, where three batches of items would."""
+    changes: dict[str, Any] = {"epochs": 8, "long_epochs": 8, "long_run": 3, "long_batch_size": 1, "window": SEGMENT}
+    summary = train(settings(corpus, tmp_path / "run", steps=steps, **changes))
+    assert summary.steps == steps and not [said for said in summary.warnings if "no segment is long" in said]
+    plan = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
+    assert (plan["epochs"], plan["epoch_steps"]) == (steps / 2, 2)
 
 
 def test_a_run_of_so_many_steps_ends_within_its_epoch(corpus: Path, tmp_path: Path) -> None:

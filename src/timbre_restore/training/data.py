@@ -45,6 +45,8 @@ class RunData:
         if settings.long_epochs:
             long = order(settings.long_batch_size, run=settings.long_run)
             self._long = long, self._loader(long)
+        if settings.long_alone:  # a run's length is counted in steps of its first stage, and measured on them
+            self.batches, self.train = self.stage(long=True)
         self.val: Loader | None = None
         self.val_items = len(read_list(settings.corpus / "val.txt")[: most.get("val")])
         if self.val_items:

@@ -63,7 +63,8 @@ def plan_of(settings: TrainSettings, length: float | None = None) -> Plan:
     """The plan that the settings describe, for a run of so many epochs.
 
     A run of another length than `settings.epochs` keeps its shape: each phase has the same share of it. Long segments
-    come by whole epochs, as many as are nearest to their share, so a short run may have none.
+    come by whole epochs, as many as are nearest to their share, so a short run may have none; a run of nothing else has
+    nothing else.
     """
     length = float(settings.epochs) if length is None else length
     share = length / settings.epochs
@@ -74,8 +75,12 @@ def plan_of(settings: TrainSettings, length: float | None = None) -> Plan:
         gan_start=share * settings.gan_start_epoch if settings.has_game else math.inf,
         gan_ramp=share * settings.gan_ramp_epochs,
         final_factor=settings.final_factor,
-        long_start=max(0, math.ceil(length) - long_epochs) if long_epochs else math.inf,
+        long_start=_long_start(length, long_epochs) if not settings.long_alone else 0.0,
     )
+
+
+def _long_start(length: float, long_epochs: int) -> float:
+    return max(0, math.ceil(length) - long_epochs) if long_epochs else math.inf
 
 
 def set_learning_rates(state: TrainState, settings: TrainSettings, plan: Plan, place: float, epoch_steps: int) -> float:

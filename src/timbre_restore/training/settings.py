@@ -76,6 +76,11 @@ class TrainSettings:
     """What `record` would be without a word of the person's; none to compare with where it is empty."""
 
     @property
+    def long_alone(self) -> bool:
+        """Whether a run goes through long segments and nothing else, however long it is."""
+        return self.long_epochs >= self.epochs
+
+    @property
     def has_game(self) -> bool:
         """Whether discriminators have a say at all."""
         return self.loss_weights["adversarial"] > 0 or self.loss_weights["feature_matching"] > 0
