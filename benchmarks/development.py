@@ -25,6 +25,7 @@ from timbre_restore.corpus.planning.plan import scan_and_plan
 from timbre_restore.corpus.rendering.mix import Folders, mix
 from timbre_restore.corpus.rendering.rejects import TakeSkipped
 from timbre_restore.corpus.table import write_table
+from timbre_restore.errors import TimbreRestoreError
 
 SNR_DB = (0.0, 25.0)
 COLUMNS = ("stem", "speaker", "snr_db", "noise", "room")
@@ -61,4 +62,7 @@ def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> Non
 if __name__ == "__main__":
     words = sys.argv[3:]
     given = [word for word in words if "=" not in word]
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(given[0]) if given else 60, tuple(w for w in words if "=" in w))
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), int(given[0]) if given else 60, tuple(w for w in words if "=" in w))
+    except TimbreRestoreError as exc:
+        sys.exit(f"error: {exc}")
