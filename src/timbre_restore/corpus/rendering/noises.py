@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, from_db, read_audio, read_info, resample, rms, to_db
+from timbre_restore.audio import (
+    SAMPLE_RATE_HZ,
+    from_db,
+    read_audio,
+    read_info,
+    read_mono,
+    resample,
+    rms,
+    sounding_channel,
+    to_db,
+)
 from timbre_restore.corpus.planning.draw import NoiseDraw, Variation
 from timbre_restore.corpus.rendering.filters import filtered
 from timbre_restore.corpus.rendering.made_noise import is_made, make_noise
@@ -54,10 +64,9 @@ def load_stretch(path: Path, position: float, length: int) -> tuple[int, FloatAr
         first = offset * info.sample_rate_hz // SAMPLE_RATE_HZ
         wanted = -(-length * info.sample_rate_hz // SAMPLE_RATE_HZ) + 2
         samples, rate = read_audio(path, start=first, length=min(wanted, info.samples - first))
-        stretch = resample(samples[0], rate, SAMPLE_RATE_HZ)[:length]
+        stretch = resample(samples[sounding_channel(samples)], rate, SAMPLE_RATE_HZ)[:length]
         return offset, np.pad(stretch, (0, length - len(stretch)))
-    samples, rate = read_audio(path)
-    circle = resample(samples[0], rate, SAMPLE_RATE_HZ)
+    circle = read_mono(path)
     offset = int(position * len(circle))
     return offset, np.resize(np.roll(circle, -offset), length)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, read_audio, resample
+from timbre_restore.audio import fast_length, read_mono
 from timbre_restore.corpus.rendering.made_room import is_made_room, make_room
 from timbre_restore.corpus.rendering.rejects import Rejects, reason_without
 from timbre_restore.errors import AudioFileError
@@ -61,8 +61,7 @@ def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def _load_room(path: Path) -> FloatArray:
-    samples, rate = read_audio(path)
-    response = resample(samples[0], rate, SAMPLE_RATE_HZ)
+    response = read_mono(path)
     if not np.any(response):
         raise AudioFileError("silent")
     return direct_path_first(response)
