@@ -251,9 +251,13 @@ def test_commands_name_the_run(tmp_path: Path) -> None:
     assert f"--config {shlex.quote(str(run / 'config.yaml'))} --resume auto --set training.epochs=4" in read(run)[1]
     for given, said in (
         ({"steps": 8}, "--resume auto --set training.steps=16"),
+        ({"steps": 6}, "--resume auto --set training.steps=14"),  # half an epoch of four is passed over
         ({"hours": 0.2}, "--resume auto --set training.hours=null --set training.steps=16"),
     ):
-        other = whole_run(tmp_path / f"by {next(iter(given))}", settings={"training": given})
+        plan = PLAN | {"epochs": given.get("steps", 8) / 4}
+        other = whole_run(
+            tmp_path / f"run {said[-2:]} {len(given)}{next(iter(given))}", settings={"training": given}, plan=plan
+        )
         assert said in read(other)[1] and "training.epochs=" not in read(other)[1]
     moved = run.rename(tmp_path / "moved")
     _, text = read(moved)

@@ -111,11 +111,14 @@ def _events(account: Account) -> str:
 
 
 def _twice_as_long(account: Account, planned: float) -> str:
-    """What doubles a run's length, in what it was given in; hours are planned once, so they become steps."""
+    """What doubles a run, in what its length was given in; hours are planned once, so they become steps.
+
+    A run that ended within an epoch goes on with the next one.
+    """
     given = account.record.get("settings", {}).get("training", {})
     if given.get("steps") is None and given.get("hours") is None:
         return f"--set training.epochs={2 * int(planned)}"
-    steps = f"--set training.steps={2 * round(planned * account.plan('epoch_steps'))}"
+    steps = f"--set training.steps={round((math.ceil(planned) + planned) * account.plan('epoch_steps'))}"
     return steps if given.get("hours") is None else f"--set training.hours=null {steps}"
 
 
