@@ -124,29 +124,6 @@ def test_a_pause_moves_no_sound(restorer: Restorer, pause: int, runtime: str) ->
         assert to_db(rms(alone[edge])) < to_db(rms(samples[edge])) - 20.0, "the plain chain keeps it back"
 
 
-def test_a_signal_without_silence_is_what_the_chain_gives(chain: Chain) -> None:
-    samples = noisy(2.0)
-    out = through(Treatment(chain.restorer, chain, 1.0).way(RATE), samples, (5000,))
-    assert np.array_equal(out, through(_plain(chain), samples, (5000,)))
-
-
-def _plain(chain: Chain) -> Way:
-    class Plain:
-        stream = chain.stream(1.0)
-        dropped = 0
-
-        def push(self, samples: FloatArray) -> FloatArray:
-            out = self.stream.push(samples)
-            drop = min(chain.delay_samples - self.dropped, len(out))
-            self.dropped += drop
-            return out[drop:]
-
-        def flush(self) -> FloatArray:
-            return self.stream.flush()
-
-    return Plain()
-
-
 @pytest.mark.parametrize("length", [0, 1, 479, 480, 50_001])
 def test_nothing_comes_of_silence(chain: Chain, length: int) -> None:
     out = through(Treatment(chain.restorer, chain, 1.0).way(RATE), np.zeros(length, np.float32), (480, 1000))

@@ -255,9 +255,7 @@ def test_commands_name_the_run(tmp_path: Path) -> None:
         ({"hours": 0.2}, "--resume auto --set training.hours=null --set training.steps=16"),
     ):
         plan = PLAN | {"epochs": given.get("steps", 8) / 4}
-        other = whole_run(
-            tmp_path / f"run {said[-2:]} {len(given)}{next(iter(given))}", settings={"training": given}, plan=plan
-        )
+        other = whole_run(tmp_path / f"run of {given}", settings={"training": given}, plan=plan)
         assert said in read(other)[1] and "training.epochs=" not in read(other)[1]
     moved = run.rename(tmp_path / "moved")
     _, text = read(moved)

@@ -78,10 +78,15 @@ def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatAr
     return np.ascontiguousarray(samples.T), rate
 
 
+def read_channel(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatArray, int]:
+    """Read the one channel that stands for all, `[T]`, and the rate in hertz; else like `read_audio`."""
+    samples, rate = read_audio(path, start=start, length=length)
+    return samples[sounding_channel(samples)], rate
+
+
 def read_mono(path: Path, rate_hz: int = SAMPLE_RATE_HZ) -> FloatArray:
-    """Read one channel as `[T]` at `rate_hz`, `sounding_channel`'s."""
-    samples, rate = read_audio(path)
-    return resample(samples[sounding_channel(samples)], rate, rate_hz)
+    """Read the one channel that stands for all as `[T]` at `rate_hz`."""
+    return resample(*read_channel(path), rate_hz)
 
 
 def sounding_channel(samples: FloatArray) -> int:

@@ -16,12 +16,11 @@ from timbre_restore.audio import (
     locate_packed,
     packed_segment,
     parse_list,
-    read_audio,
+    read_channel,
     read_info,
     read_mono,
     read_stored,
     resample,
-    sounding_channel,
     sounds_in,
 )
 from timbre_restore.errors import AudioFileError, CorpusError
@@ -130,15 +129,14 @@ def items_from_recordings(folder: Path) -> list[Item]:
 
 
 def load_item(item: Item) -> ItemAudio:
-    """Read an item's files as 48 kHz mono, one channel of each (`sounding_channel`). A corpus item's noisy tail is cut.
+    """Read an item's files as 48 kHz mono, one channel of each (`read_channel`). A corpus item's noisy tail is cut off.
 
     Raises `AudioFileError` for what can't be read, `CorpusError` when the lengths differ all the same.
     """
     if item.clean and item.degraded and (samples := packed_segment(item.degraded, item.clean)):
         stored = [read_stored(path, samples) for path in (item.noisy, item.clean, item.degraded)]
         return ItemAudio(stored[0], stored[1], stored[2], SAMPLE_RATE_HZ, is_16_bit=True)
-    channels, rate_hz = read_audio(item.clean or item.noisy)
-    own = channels[sounding_channel(channels)]
+    own, rate_hz = read_channel(item.clean or item.noisy)
     first, with_16_bits = resample(own, rate_hz, SAMPLE_RATE_HZ), is_16_bit(own)
     if item.clean is None:
         return ItemAudio(first, None, None, rate_hz, with_16_bits)

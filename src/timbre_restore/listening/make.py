@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre_restore import atomic
-from timbre_restore.audio import FloatArray, read_audio, sounding_channel, write_audio
+from timbre_restore.audio import FloatArray, read_channel, write_audio
 from timbre_restore.errors import ListeningError
 from timbre_restore.listening import plan, sources
 from timbre_restore.listening.excerpts import ANCHOR_HZ, busiest_start, faded, levelled, low_pass
@@ -87,15 +87,16 @@ def _baseline(wanted: Wanted, systems: Mapping[str, Path]) -> str:
 def _signals(
     files: Mapping[str, Path], seconds: float, rate_hz: int, *, mid_anchor: bool
 ) -> tuple[dict[str, FloatArray], Excerpt]:
-    """What the roles of an item sound like: cut alike, at one gain. One channel of each file (`sounding_channel`)."""
-    reference = _one_channel(files[REFERENCE])
+    """What the roles of an item sound like: cut alike, at one gain. One channel of each file (`read_channel`)."""
+    whole = {role: read_channel(path)[0] for role, path in files.items()}
+    reference = whole[REFERENCE]
     if is_silent(reference):
         raise ListeningError(
             f"{files[REFERENCE]}: is silent, so that there is nothing to compare with; choose other items by name."
         )
     length = min(len(reference), round(max(seconds, SHORTEST_S) * rate_hz))
     start = busiest_start(reference, length, rate_hz)
-    cut = {role: _one_channel(path)[start : start + length] for role, path in files.items()}
+    cut = {role: samples[start : start + length] for role, samples in whole.items()}
     # The filter sees what lies before and behind the stretch, as the other signals' makers did.
     for role, pass_hz in ANCHOR_HZ.items():
         if role != plan.MID_ANCHOR or mid_anchor:
@@ -106,12 +107,6 @@ def _signals(
     levels, gain_db = levelled(cut, cut[REFERENCE])
     levels[HIDDEN] = levels[REFERENCE]
     return levels, Excerpt(round(start / rate_hz, 6), round(length / rate_hz, 6), round(gain_db, 3))
-
-
-def _one_channel(path: Path) -> FloatArray:
-    samples, _ = read_audio(path)
-    channel: FloatArray = samples[sounding_channel(samples)]
-    return channel
 
 
 def _write_sounds(folder: Path, trials: Sequence[Trial], signals: Mapping[str, FloatArray], rate_hz: int) -> None:

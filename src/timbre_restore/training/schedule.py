@@ -68,19 +68,15 @@ def plan_of(settings: TrainSettings, length: float | None = None) -> Plan:
     """
     length = float(settings.epochs) if length is None else length
     share = length / settings.epochs
-    long_epochs = round(share * settings.long_epochs)
+    long_epochs = math.ceil(length) if settings.long_alone else round(share * settings.long_epochs)
     return Plan(
         length=length,
         warmup=share * settings.warmup_epochs,
         gan_start=share * settings.gan_start_epoch if settings.has_game else math.inf,
         gan_ramp=share * settings.gan_ramp_epochs,
         final_factor=settings.final_factor,
-        long_start=_long_start(length, long_epochs) if not settings.long_alone else 0.0,
+        long_start=max(0, math.ceil(length) - long_epochs) if long_epochs else math.inf,
     )
-
-
-def _long_start(length: float, long_epochs: int) -> float:
-    return max(0, math.ceil(length) - long_epochs) if long_epochs else math.inf
 
 
 def set_learning_rates(state: TrainState, settings: TrainSettings, plan: Plan, place: float, epoch_steps: int) -> float:

@@ -19,11 +19,10 @@ from timbre_restore.audio import (
     active_rms,
     bandwidth_hz,
     from_db,
-    read_audio,
+    read_channel,
     read_info,
     resample,
     rms,
-    sounding_channel,
     to_db,
 )
 from timbre_restore.corpus.planning.plan import Take
@@ -118,10 +117,9 @@ def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int
         rate = take.played_rate_hz
         if take.length * SAMPLE_RATE_HZ < segment * rate:
             raise TakeSkipped(f"too short: {take.length / rate:.2f} s do not fill one item")
-        samples, _ = read_audio(path, start=take.start, length=take.length)
+        own, _ = read_channel(path, start=take.start, length=take.length)
     except AudioFileError as exc:
         raise TakeSkipped(f"unreadable: {reason_without(path, exc)}") from exc
-    own = samples[sounding_channel(samples)]
     speech = resample(own, rate, SAMPLE_RATE_HZ)
     if len(speech) < segment:
         raise TakeSkipped(f"too short: {len(speech) / SAMPLE_RATE_HZ:.2f} s do not fill one item")

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from timbre_restore.audio import (
     SAMPLE_RATE_HZ,
     from_db,
-    read_audio,
+    read_channel,
     read_info,
     read_mono,
     resample,
     rms,
-    sounding_channel,
     to_db,
 )
 from timbre_restore.corpus.planning.draw import NoiseDraw, Variation
@@ -63,8 +62,8 @@ def load_stretch(path: Path, position: float, length: int) -> tuple[int, FloatAr
         offset = int(position * (whole - length))
         first = offset * info.sample_rate_hz // SAMPLE_RATE_HZ
         wanted = -(-length * info.sample_rate_hz // SAMPLE_RATE_HZ) + 2
-        samples, rate = read_audio(path, start=first, length=min(wanted, info.samples - first))
-        stretch = resample(samples[sounding_channel(samples)], rate, SAMPLE_RATE_HZ)[:length]
+        samples, rate = read_channel(path, start=first, length=min(wanted, info.samples - first))
+        stretch = resample(samples, rate, SAMPLE_RATE_HZ)[:length]
         return offset, np.pad(stretch, (0, length - len(stretch)))
     circle = read_mono(path)
     offset = int(position * len(circle))
