@@ -359,9 +359,9 @@ def test_restore_a_folder_goes_on_after_a_bad_file(small_model: Path, tmp_path: 
     assert not (tmp_path / "out" / "bad.wav").exists()
     error = capsys.readouterr().err
     first, second, third = error.splitlines()  # no bar where nobody watches
-    assert "bad.wav: can't be read as audio" in first
-    assert second == "1 of 2 files were not restored."
-    assert third.startswith("warning: this voice tells by the noisy recording what to give back")
+    assert first.startswith("warning: this voice tells by the noisy recording what to give back")
+    assert "bad.wav: can't be read as audio" in second
+    assert third == "1 of 2 files were not restored."
 
 
 def test_the_suppressors_limit_is_passed_through(small_model: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -378,9 +378,11 @@ def test_the_suppressors_limit_is_passed_through(small_model: Path, tmp_path: Pa
     assert content["limited"] == content["set"] == content["last"] != content["none"]
     capsys.readouterr()
     for extra, words in [
-        (["--attenuation-limit", "0"], "suppressor.attenuation_limit_db: input should be greater than 0, got 0.0"),
-        (["--attenuation-limit", "101"], "suppressor.attenuation_limit_db: input should be less than or equal to 100"),
-        (["--attenuation-limit", "6", "--already-suppressed"], "which --already-suppressed leaves out; drop one"),
+        (["--attenuation-limit", "0"], "--attenuation-limit 0: expected a number above 0, up to 100 dB."),
+        (["--attenuation-limit", "101"], "--attenuation-limit 101: expected a number above 0, up to 100 dB."),
+        (["--attenuation-limit", "nan"], "--attenuation-limit nan: expected a number above 0, up to 100 dB."),
+        (["--attenuation-limit", "6", "--already-suppressed"], "are out of use with --already-suppressed; drop one"),
+        (["--set", "suppressor.name=dtln", "--already-suppressed"], "are out of use with --already-suppressed; drop"),
         (["--rate", "16000"], "give --raw too"),
         (["--raw", "s16le"], "--raw describes standard input, and the input is"),
     ]:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from timbre_restore.apps.cli import main
 from timbre_restore.apps.restore_progress import in_words, restore_progress
 from timbre_restore.errors import AudioFileError, ModelError
 from timbre_restore.runtime import PIPE, Recipe, Standing, Treatment, Wanted, restore_path
+from timbre_restore.runtime.files import crew
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTOUCHED = cast(Treatment, Untouched())
@@ -100,14 +101,88 @@ def test_torn_files_of_a_killed_run_are_swept(source: Path, tmp_path: Path) -> N
     out.mkdir(parents=True)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    names = (f".0123456789ab.{gone.pid}.tmp.wav", f".0123456789ab.{os.getppid()}.tmp.wav", ".notes.tmp", "x.1.tmp.wav")
+    here, elsewhere = atomic._machine(), "0" * 8
+    names = [
+        f".0123456789ab.{here}.{gone.pid}.tmp.wav",
+        f".0123456789ac.{elsewhere}.{gone.pid}.tmp.wav",  # a day old, as the next one is not
+        f".0123456789ab.{elsewhere}.{gone.pid}.tmp.wav",
+        f".0123456789ab.{here}.{os.getppid()}.tmp.wav",
+        ".notes.tmp",
+        "x.1.tmp.wav",
+    ]
     for name in names:
         (out / name).write_bytes(b"torn")
+    day_ago = time.time() - atomic.FORSAKEN_S - 1
+    os.utime(out / names[1], (day_ago, day_ago))
     restore_path(source, tmp_path / "out", UNTOUCHED)
     left = [name for name in names if (out / name).exists()]
-    assert left == list(names[1:])
+    assert left == names[2:]
     atomic.sweep(out)
     assert [name for name in names if (out / name).exists()] == left
+
+
+def test_what_may_not_be_removed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, in a folder like /tmp."""
+    (tmp_path / f".0123456789ab.{atomic._machine()}.999999999.tmp.wav").write_bytes(b"torn")
+
+    def refused(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    atomic.sweep(tmp_path)
+    assert len(files_in(tmp_path)) == 1
+
+
+def test_links_to_folders_are_left_out_and_said(source: Path, tmp_path: Path, capsys: Capture) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write(elsewhere / "four.wav", voice(0.1))
+    (source / "linked").symlink_to(elsewhere)
+    (source / "b" / "loop").symlink_to(source)
+    (source / "file.wav").symlink_to(elsewhere / "four.wav")
+    assert main(["restore", str(source), "-o", str(tmp_path / "out"), "--already-suppressed", "--strength", "0"]) == 0
+    assert files_in(tmp_path / "out") == ["b/three.aiff", "b/two.flac", "file.wav", "one.wav"]
+    said = capsys.readouterr().err
+    for link in ("b/loop", "linked"):
+        words = f"warning: {source / link}: is a link to a folder, and was left out; restore that folder by itself.\n"
+        assert words in said
+
+
+def test_what_is_closed_does_not_keep_the_others(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tmp_path / "out" / "b"
+    closed.mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+    summary = restore_path(source, tmp_path / "out", UNTOUCHED, skip_existing=True)
+    assert summary.failed == [f"{closed}: can't be gone into; check its permissions, or give another output."]
+    assert files_in(tmp_path / "out") == ["one.wav"]
+
+
+def test_an_error_of_the_system_is_one_files(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = crew.restore_file
+
+    def refusing(path: Path, target: Path, *given: Any, **named: Any) -> Any:
+        if path.name == "one.wav":
+            raise PermissionError(13, "Permission denied", str(target))
+        return whole(path, target, *given, **named)
+
+    monkeypatch.setattr(crew, "restore_file", refusing)
+    out = tmp_path / "out"
+    summary = restore_path(source, out, UNTOUCHED)
+    (said,) = summary.failed
+    assert said.startswith(f"{source / 'one.wav'}: can't be restored (Permission denied: {out / 'one.wav'}); check")
+    assert files_in(out) == ["b/three.aiff", "b/two.flac"]
+
+
+def test_a_script_without_a_guard_is_told_so(source: Path, tmp_path: Path) -> None:
+    """Each worker imports the script that began it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom timbre_restore.runtime import Recipe, restore_path\n"
+        f"restore_path(Path({str(source)!r}), Path({str(tmp_path / 'out')!r}), Recipe(), jobs=2)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("since each worker imports the script.)")
 
 
 def test_an_output_that_can_not_be_made_is_said_before_any_work(source: Path, tmp_path: Path) -> None:
@@ -134,7 +209,7 @@ def test_workers_give_what_one_process_gives(source: Path, tmp_path: Path) -> No
 
 
 def test_a_model_that_can_not_be_opened_ends_the_crew(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no-model\.onnx: can't be read"):
+    with pytest.raises(ModelError, match=r"no-model\.onnx: no such file, and no packaged voice"):
         restore_path(source, tmp_path / "out", Recipe("no-model.onnx", None), jobs=2)
     assert files_in(tmp_path / "out") == []
 
@@ -204,7 +279,7 @@ def test_after_a_kill_the_same_command_goes_on(
     process.communicate()
     torn = [name for name in files_in(out) if name != "a.wav"]
     assert len(torn) == 2
-    owners = {int(name.split(".")[2]) for name in torn}
+    owners = {int(name.split(".")[3]) for name in torn}
     end = time.monotonic() + 20
     while time.monotonic() < end and any(Path(f"/proc/{owner}").exists() for owner in owners):
         time.sleep(0.05)  # workers die with their parent

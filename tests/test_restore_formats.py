@@ -9,6 +9,7 @@ import signal
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -325,36 +326,56 @@ def test_an_ogg_without_its_last_page(untouched: Treatment, tmp_path: Path) -> N
         restore_path(tmp_path / "in.ogg", tmp_path / "out.ogg", untouched)
 
 
-def test_nan_in_a_file_is_named_with_its_place(untouched: Treatment, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [np.inf, 1e25, -7e4])
+def test_what_is_no_sound_in_a_file_is_named_with_its_place(untouched: Treatment, tmp_path: Path, value: float) -> None:
     samples = voice(6.0)
-    samples[5 * RATE + 4800] = np.inf  # in the second block
+    samples[5 * RATE + 4800] = value  # in the second block
     source = write(tmp_path / "in.wav", samples, "FLOAT")
-    with pytest.raises(AudioFileError, match=r"in\.wav: holds NaN or infinite samples \(the first at 5\.100 s\)"):
+    words = r"in\.wav: holds samples that are NaN, infinite or beyond ±65536 \(the first at 5\.100 s\)"
+    with pytest.raises(AudioFileError, match=words):
         restore_path(source, tmp_path / "out.wav", untouched)
     assert left_in(tmp_path) == ["in.wav"]
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of this process can't grow beyond 60,000 bytes."""
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """Files of this process can't grow beyond so many bytes."""
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("name", ["out.wav", "out.flac", "out.ogg"])
-def test_a_full_disk_is_one_sentence(
-    untouched: Treatment, tmp_path: Path, name: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_is_one_sentence(untouched: Treatment, tmp_path: Path, name: str) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 20 * RATE).astype(np.float32)
     source = write(tmp_path / "in.wav", noise)
-    request.getfixturevalue("small_disk")
-    with pytest.raises(AudioFileError, match=rf"{name}: can't be written \(.*\); check .* that the disk is not full"):
+    words = rf"{name}: can't be written \(.*\); check .* that the disk is not full"
+    with disk_of(60_000), pytest.raises(AudioFileError, match=words):
         restore_path(source, tmp_path / name, untouched)
     assert left_in(tmp_path) == ["in.wav"]
+
+
+@pytest.mark.parametrize("name", ["out.wav", "out.flac", "out.ogg", "out.opus", "out.mp3", "out.caf", "out.rf64"])
+def test_a_disk_that_fills_at_the_very_end_is_met(untouched: Treatment, tmp_path: Path, name: str) -> None:
+    """libsndfile's encoders write their last page while they close, and do not say that they could not."""
+    source = write(tmp_path / "in.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE).astype(np.float32))
+    restore_path(source, tmp_path / name, untouched)
+    size = (tmp_path / name).stat().st_size
+    (tmp_path / name).unlink()
+    for missing in (1, 300):
+        with (
+            disk_of(size - missing),
+            pytest.raises(AudioFileError, match=rf"{name}: can't be written \(File too large"),
+        ):
+            restore_path(source, tmp_path / name, untouched)
+        assert left_in(tmp_path) == ["in.wav"]
+    with disk_of(size):
+        restore_path(source, tmp_path / name, untouched)
 
 
 def test_another_error_is_not_taken_for_the_disks(tmp_path: Path) -> None:

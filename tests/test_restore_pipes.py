@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import IO
@@ -18,6 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from tests.voices import RATE, noise, voice
+from timbre_restore.audio import to_pcm
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.finish import Rounding
@@ -111,7 +115,8 @@ def test_bare_samples_in_and_out() -> None:
     assert back.shape == samples.shape
     assert np.corrcoef(back[:8000, 0], left[:8000])[0, 1] > 0.99
     assert np.corrcoef(back[:8000, 1], right[:8000])[0, 1] > 0.99
-    assert said == "standard output: 1.0 s\nwarning: 1 NaN or infinite samples came in and were taken for silence.\n"
+    words = "samples that are NaN, infinite or beyond ±65536 came in, and were taken for silence."
+    assert said == f"standard output: 1.0 s\nwarning: 1 {words}\n"
 
 
 def test_from_a_pipe_to_a_file_and_back(tmp_path: Path) -> None:
@@ -125,6 +130,53 @@ def test_from_a_pipe_to_a_file_and_back(tmp_path: Path) -> None:
     assert np.array_equal(soundfile.read(io.BytesIO(back))[0], soundfile.read(target)[0])
     assert soundfile.info(io.BytesIO(back)).subtype == "PCM_24"
     assert sorted(path.name for path in target.parent.iterdir()) == ["out.flac"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_live_recording_that_is_ended_by_hand_is_kept(tmp_path: Path, number: int) -> None:
+    target = tmp_path / "take.wav"
+    process = start("-", "-o", str(target), "--raw", "s16le", "--already-suppressed", "--strength", "0")
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.write(to_pcm(voice(1.0)).tobytes())
+    taken_in(process, tmp_path)
+    process.send_signal(number)  # its writer does not end
+    assert process.wait(20) == 0
+    assert process.stderr.read() == b"ended by hand: what had come in is kept.\n"
+    assert np.array_equal(soundfile.read(target, dtype="int16")[0], to_pcm(voice(1.0)))
+    process.communicate()
+
+
+def test_a_sound_of_known_length_that_is_ended_by_hand_is_not(tmp_path: Path) -> None:
+    process = start("-", "-o", str(tmp_path / "take.wav"), "--already-suppressed", "--strength", "0")
+    assert process.stdin is not None
+    process.stdin.write(as_wav(voice(2.0))[:100_000])
+    taken_in(process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, b"interrupted; what was finished is kept.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def taken_in(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until the target has been opened and all that was sent has been read."""
+    assert process.stdin is not None
+    end = time.monotonic() + 30
+    while not (list(folder.iterdir()) and waiting_in(process.stdin) == 0):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.02)
+
+
+def waiting_in(pipe: IO[bytes]) -> int:
+    """Bytes that nobody has read yet."""
+    return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
+
+
+def test_a_full_disk_behind_standard_output_is_one_sentence(tmp_path: Path) -> None:
+    write_to = command("-", "-o", "-", "--already-suppressed", "--strength", "0")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(write_to, input=as_wav(voice(1.0)), stdout=full, stderr=-1, check=False, timeout=60)
+    words = "the disk is full (No space left on device); free some space and run the same command again."
+    assert (done.returncode, done.stderr.decode()) == (1, f"error: {words}\n")
 
 
 def test_a_reader_that_goes_ends_it_quietly() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +22,7 @@ from timbre_restore.runtime import PIPE, Recipe, Treatment, restore_path
 
 UNTOUCHED = cast(Treatment, Untouched())
 QUICK = ["--already-suppressed", "--strength", "0"]
-TORN = ".0123456789ab.999999999.tmp.wav"  # of no process that can be
+TORN = f".0123456789ab.{atomic._machine()}.999999999.tmp.wav"  # of no process that can be
 Capture = pytest.CaptureFixture[str]
 
 
@@ -56,6 +58,35 @@ def test_a_file_whose_name_is_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert f"--raw describes standard input, and the input is {tmp_path}/-; give - instead" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("line", "which"), [(["", "-o", "x.wav"], "IN"), (["in.wav", "-o", ""], "--output")])
+def test_a_name_that_is_empty_is_not_this_folder(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, line: list[str], which: str
+) -> None:
+    """As a shell makes of a variable that is not set."""
+    monkeypatch.chdir(source.parent)
+    assert main(["restore", *line, *QUICK]) == 2
+    assert capsys.readouterr().err == f"error: {which} is empty; name a file or a folder (. is this one).\n"
+    assert left_in(source.parent) == ["in.wav"]
+
+
+def test_a_name_that_is_no_text_is_said(source: Path) -> None:
+    """On a terminal that takes nothing but UTF-8; the file is kept by the name that it has."""
+    folder = source.parent
+    name = os.fsencode(source).replace(b"in.wav", b"caf\xe9.wav")
+    source.rename(os.fsdecode(name))
+    code = "import sys; from timbre_restore.apps.entry import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "restore", str(folder), "-o", str(folder / "out"), *QUICK],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().endswith("caf\\udce9.wav: 0.1 s\n")
+    assert os.listdir(os.fsencode(folder / "out")) == [b"caf\xe9.wav"]  # noqa: PTH208 - names as bytes
+
+
 def test_a_name_with_a_slash_behind_is_a_folders(source: Path, tmp_path: Path, capsys: Capture) -> None:
     new = tmp_path / "new" / "deep"
     assert main(["restore", str(source), "-o", f"{new}/", "--format", "flac", *QUICK]) == 0
@@ -75,9 +106,9 @@ def test_a_name_with_a_slash_behind_is_a_folders(source: Path, tmp_path: Path, c
 def test_a_refused_source_leaves_no_folder(bad: Path, tmp_path: Path) -> None:
     empty = write(tmp_path / "empty.wav", voice(0.1)[:0])
     for source, target in [(empty, "new/deep/out.wav"), (bad, "new/deep/out.wav"), (bad, "new/out.flac")]:
-        with pytest.raises(AudioFileError, match=r"holds no samples|holds NaN"):
+        with pytest.raises(AudioFileError, match=r"holds no samples|holds samples that are NaN"):
             restore_path(source, tmp_path / target, UNTOUCHED)
-    with pytest.raises(AudioFileError, match="holds NaN"):
+    with pytest.raises(AudioFileError, match="holds samples that are NaN"):
         restore_path(bad, tmp_path / "new", UNTOUCHED, into_folder=True)
     assert left_in(tmp_path) == ["empty.wav", "in.wav"]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tests.test_models import network
 from tests.voices import noise, voice
+from timbre_restore import processes
 from timbre_restore.audio import lag_samples, rms
 from timbre_restore.errors import AudioFileError, ModelError
 from timbre_restore.export import export_generator
@@ -243,3 +244,22 @@ def test_a_target_that_can_not_be_written_is_one_sentence(restorer: Restorer, tm
         restore_path(tmp_path / "in.wav", target, Treatment(restorer, halve))
     assert "\n" not in str(caught.value)
     assert "tmp" not in str(caught.value).replace(str(tmp_path), "")
+
+
+def test_a_name_that_is_neither_file_nor_voice_is_told_the_voices() -> None:
+    with pytest.raises(ModelError, match=r"bse: no such file, and no packaged voice has that name \(base, small, supp"):
+        Restorer.load("bse")
+    with pytest.raises(ModelError, match=r"there/bse\.onnx: can't be read \(No such file or directory\)"):
+        Restorer.load(Path("there/bse.onnx"))
+
+
+def test_cores_are_those_that_may_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(processes, "_QUOTA", quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1, 2, 5, 6})
+    found = []
+    for content in ("max 100000\n", "250000 100000\n", "5000 100000\n", "900000 100000\n", "torn"):
+        quota.write_text(content)
+        found.append(processes.usable_cores())
+    quota.unlink()
+    assert [*found, processes.usable_cores()] == [5, 3, 1, 5, 5, 5]

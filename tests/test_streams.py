@@ -227,16 +227,17 @@ def test_numbers_that_are_none_are_silence_and_leave_no_trace(restorer: Restorer
     spoiled, zeroed = noisy.copy(), noisy.copy()
     spoiled[30_000:30_100], zeroed[30_000:30_100] = np.nan, 0.0
     spoiled[31_000], zeroed[31_000] = np.inf, 0.0
+    spoiled[31_005], zeroed[31_005] = -1e25, 0.0  # finite, and its square is not
     streams = [restorer.stream(0, strength=1.0) for _ in range(2)]
     found, expected = (
         in_chunks(stream, 0.5 * x, *given(restorer, x)) for stream, x in zip(streams, (spoiled, zeroed), strict=True)
     )
     assert np.array_equal(found, expected) and np.isfinite(found).all()
-    assert streams[0].repaired_samples == 101 * (2 if restorer.needs_noisy else 1)
+    assert streams[0].repaired_samples == 102 * (2 if restorer.needs_noisy else 1)
     chain = Chain(load_suppressor(), restorer)
     one, two = chain.stream(1.0), chain.stream(1.0)
     assert np.array_equal(in_chunks(one, spoiled), in_chunks(two, zeroed))
-    assert one.repaired_samples == 101
+    assert one.repaired_samples == 102
     with pytest.raises(ModelError, match="NaN"):
         restorer(spoiled, *given(restorer, noisy))
     with pytest.raises(ModelError, match="NaN"):

@@ -230,7 +230,7 @@ static float *read_sound(const char *path, size_t *count) {
     if (!samples || fread(samples, sizeof(float), *count, file) != *count) fail(path, "can't be read to its end");
     fclose(file);
     for (size_t n = 0; n < *count; n++)
-        if (!isfinite(samples[n])) samples[n] = 0.0f; /* one NaN in a state would stay for ever */
+        if (!(fabsf(samples[n]) <= 65536.0f)) samples[n] = 0.0f; /* NaN, or no sound: it would stay in a state for ever */
     return samples;
 }
 

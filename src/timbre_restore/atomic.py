@@ -1,7 +1,7 @@
 """Files appear whole or not at all: write beside the target, then rename over it.
 
 A rename within one folder is atomic on POSIX and on NTFS, so a reader (or the same command after a crash) never
-sees half a file. The temporary name carries the process id: two writers of equal content can't tear each other's.
+sees half a file. The temporary name carries machine and process: two writers of one file can't tear each other's.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ import hashlib
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 LONGEST_SUFFIX = 16
-_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(\d{1,9})\.tmp(\..*)?")
+FORSAKEN_S = 86_400.0
+"""Another machine's processes can't be asked after; what none of them has written to for a day is nobody's."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.([0-9a-f]{8})\.(\d{1,9})\.tmp(\..*)?")
 
 
 @contextmanager
@@ -66,15 +71,32 @@ def folder_for_files(folder: Path) -> Iterator[None]:
 def _temporary_name(name: str, suffix: str) -> str:
     """Hidden, of this process and this target, and short: the target's own name may be as long as names can be."""
     tag = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
-    return f".{tag}.{os.getpid()}.tmp{suffix if len(suffix) <= LONGEST_SUFFIX else ''}"
+    return f".{tag}.{_machine()}.{os.getpid()}.tmp{suffix if len(suffix) <= LONGEST_SUFFIX else ''}"
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files in `folder` whose writers were killed; those of processes that live stay."""
+    """Remove the temporary files in `folder` whose writers were killed; those of processes that live stay.
+
+    What can't be removed stays too: it may be another user's.
+    """
     for path in folder.glob(".*.tmp*"):
         found = _TEMPORARY.fullmatch(path.name)
-        if found and not _lives(int(found[1])):
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if found and not (_lives(int(found[2])) if found[1] == _machine() else _is_fresh(path)):
+                path.unlink()
+
+
+@cache
+def _machine() -> str:
+    """Where process numbers mean what they mean here: on this machine, and in this container on it."""
+    place = socket.gethostname()
+    with suppress(OSError):  # where the system has no such thing
+        place += str(Path("/proc/self/ns/pid").readlink())
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
+
+
+def _is_fresh(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime < FORSAKEN_S
 
 
 def _lives(process: int) -> bool:

@@ -1,8 +1,8 @@
 """Verb `bench`, or `bench frame`: what restorer and suppressor cost per frame, on one core, in the same run.
 
-The restorer is timed hop by hop in a stream, as it runs behind a suppressor. The suppressor's runtime takes whole
-signals and opens its model for each, so it is timed over a stretch, less the time of an almost empty one, and its
-percentiles are over stretches. Rounds of both alternate, so that what else the machine does meets both.
+The restorer is timed hop by hop in a stream, as it runs behind a suppressor. Some of the suppressor's runtimes take
+whole signals alone and open their model for each, so it is timed over a stretch, less the time of an almost empty one,
+and its percentiles are over stretches. Rounds of both alternate, so that what else the machine does meets both.
 """
 
 from __future__ import annotations

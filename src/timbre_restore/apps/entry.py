@@ -5,6 +5,7 @@ So nothing is imported at the top beyond what Python has loaded already.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ INTERRUPTED_STATUS = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` without the program's name by default); the exit status comes back."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may be no text, or not this one's
     try:
         from timbre_restore.apps import cli
 

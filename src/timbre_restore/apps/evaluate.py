@@ -14,6 +14,7 @@ from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, s
 from timbre_restore.apps.options import ConfigFile, Overrides, Strength, check_targets, configure, named_folder
 from timbre_restore.apps.suppressing import settings_of
 from timbre_restore.errors import ConfigError, MissingExtraError
+from timbre_restore.processes import usable_cores
 
 if TYPE_CHECKING:
     from timbre_restore.evaluation import Evaluation, Item, System
@@ -92,7 +93,7 @@ def evaluate(
             Suppressing(settings),
             systems,
             metrics=metrics,
-            jobs=jobs or os.cpu_count() or 1,
+            jobs=jobs or usable_cores(),
             cache=None if no_cache else Cache(cache or _home()),
             with_clips=html is not None,
             progress=progress,

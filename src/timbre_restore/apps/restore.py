@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, Streng
 from timbre_restore.apps.restore_progress import restore_progress
 from timbre_restore.apps.suppressing import settings_of
 from timbre_restore.errors import ConfigError
+from timbre_restore.processes import usable_cores
 
 if TYPE_CHECKING:
     from timbre_restore.config import Config
@@ -64,36 +65,52 @@ def restore(
     overrides: Overrides = None,
 ) -> int:
     """Suppress noise, then give the voice back."""
-    from timbre_restore.runtime import SUPPRESSED_VOICE, Restorer, Wanted, packaged_voices, restore_path
+    from timbre_restore.runtime import SUPPRESSED_VOICE, Ending, Restorer, Wanted, packaged_voices, restore_path
 
+    if not source or not output:
+        raise ConfigError([f"{'IN' if not source else '--output'} is empty; name a file or a folder (. is this one)."])
+    if attenuation_limit is not None and not 0.0 < attenuation_limit <= 100.0:
+        raise ConfigError([f"--attenuation-limit {attenuation_limit:g}: expected a number above 0, up to 100 dB."])
     if attenuation_limit is not None:
         overrides = [*(overrides or ()), f"suppressor.attenuation_limit_db={attenuation_limit}"]
     settings = configure(config, overrides)
-    if attenuation_limit is not None and already_suppressed:
-        raise ConfigError(["--attenuation-limit is the suppressor's, which --already-suppressed leaves out; drop one."])
+    if already_suppressed:
+        _refuse_suppressor(overrides or [])
     if already_suppressed and model is None:
         model = packaged_voices().get(SUPPRESSED_VOICE)
+    if already_suppressed and strength != 0.0 and Restorer.load(model).needs_noisy:
+        note(
+            "warning: this voice tells by the noisy recording what to give back; of the suppressed one alone next to "
+            "nothing comes back. Restore the noisy one, or give a model trained with model.conditioning=degraded."
+        )
     recipe = _recipe(settings, model, strength, already_suppressed)
     form = _raw(_path(source), raw, rate, channels)
-    with _interruptible(), restore_progress() as progress:
+    ending = Ending()
+    with _interruptible(ending.ask if _path(source) == STDOUT else None), restore_progress() as progress:
         summary = restore_path(
             _path(source),
             _path(output),
             recipe,
             wanted=Wanted(container and container.lower().removeprefix("."), subtype),
             raw=form,
-            jobs=jobs or os.cpu_count() or 1,
+            ending=ending,
+            jobs=jobs or usable_cores(),
             skip_existing=skip_existing,
             into_folder=output.endswith(SLASHES),
             progress=progress,
         )
+    if ending.asked:
+        note("ended by hand: what had come in is kept.")
     _report(summary)
-    if summary.done and already_suppressed and strength != 0.0 and Restorer.load(model).needs_noisy:
-        note(
-            "warning: this voice tells by the noisy recording what to give back; of the suppressed one alone next to "
-            "nothing comes back. Restore the noisy one, or give a model trained with model.conditioning=degraded."
-        )
     return 1 if summary.failed else 0
+
+
+def _refuse_suppressor(overrides: list[str]) -> None:
+    """Raise `ConfigError` for what would be said to a suppressor that is left out."""
+    if any(word.startswith("suppressor.") for word in overrides):
+        raise ConfigError(
+            ["--attenuation-limit and --set suppressor.… are out of use with --already-suppressed; drop one."]
+        )
 
 
 def _path(word: str) -> Path:
@@ -125,21 +142,29 @@ def _raw(source: Path, name: str | None, rate: int | None, channels: int | None)
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Take a polite end (SIGTERM) for Ctrl-C, so that nothing half-written stays."""
+def _interruptible(ask: Callable[[], None] | None) -> Iterator[None]:
+    """Take a polite end (SIGTERM) for Ctrl-C, so that nothing half-written stays. Both are for `ask` where it is given.
+
+    Whoever records from a pipe has no other way to say that the recording is over.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        if ask is None:
+            raise KeyboardInterrupt
+        ask()
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _report(summary: RestoreSummary) -> None:
     """Results on stdout, unless the sound itself went there."""
+    from timbre_restore.audio import NO_SOUND
+
     for result in summary.done:
         piped = result.target == STDOUT
         name = "standard output" if piped else str(result.target)
@@ -147,9 +172,11 @@ def _report(summary: RestoreSummary) -> None:
         if result.limited_samples:
             note(f"warning: {name}: {result.limited_samples} samples passed full scale and were limited.")
         if result.mended_samples:
-            note(f"warning: {result.mended_samples} NaN or infinite samples came in and were taken for silence.")
+            note(f"warning: {result.mended_samples} {NO_SOUND} came in, and were taken for silence.")
         if result.dropped_bytes:
             note(f"warning: {name}: the sound ended within a sample, whose {result.dropped_bytes} bytes were dropped.")
+    for link in summary.unfollowed:
+        note(f"warning: {link}: is a link to a folder, and was left out; restore that folder by itself.")
     if summary.skipped:
         note(f"already there, and left: {summary.skipped}")
     for failure in summary.failed:

@@ -16,7 +16,16 @@ from timbre_restore.audio.files import (
     sounds_in,
     write_audio,
 )
-from timbre_restore.audio.levels import active_rms, from_db, rms, to_db
+from timbre_restore.audio.levels import (
+    LARGEST_SAMPLE,
+    NO_SOUND,
+    active_rms,
+    from_db,
+    is_sound,
+    rms,
+    to_db,
+    without_no_sound,
+)
 from timbre_restore.audio.packed import (
     HINT_VALUES,
     LEAD_SAMPLES,
@@ -38,7 +47,9 @@ __all__ = [
     "FULL_SCALE",
     "HINT_VALUES",
     "HOP_SAMPLES",
+    "LARGEST_SAMPLE",
     "LEAD_SAMPLES",
+    "NO_SOUND",
     "PACKED_SUFFIX",
     "SAMPLE_RATE_HZ",
     "AudioInfo",
@@ -54,6 +65,7 @@ __all__ = [
     "from_pcm",
     "hann",
     "is_16_bit",
+    "is_sound",
     "lag_samples",
     "locate_packed",
     "packed_name",
@@ -76,5 +88,6 @@ __all__ = [
     "stft",
     "to_db",
     "to_pcm",
+    "without_no_sound",
     "write_audio",
 ]

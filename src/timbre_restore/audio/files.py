@@ -13,6 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from timbre_restore.atomic import write_bytes
+from timbre_restore.audio.levels import NO_SOUND, is_sound
 from timbre_restore.audio.pcm import to_pcm
 from timbre_restore.audio.resampling import resample
 from timbre_restore.errors import AudioFileError
@@ -53,7 +54,7 @@ def read_info(path: Path) -> AudioInfo:
 def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatArray, int]:
     """Read `[C, T]` float32 and the rate in hertz; `start` and `length` count samples per channel.
 
-    Raises `AudioFileError` when the file is missing, is no audio, is cut off, or holds NaN or infinity.
+    Raises `AudioFileError` when the file is missing, is no audio, is cut off, or holds what is no sound.
     """
     promised = 0
     try:
@@ -73,8 +74,8 @@ def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatAr
         raise AudioFileError(
             f"{path}: the header promises {promised} samples and {len(samples)} can be read; copy the file again."
         )
-    if not np.isfinite(samples).all():
-        raise AudioFileError(f"{path}: holds NaN or infinite samples; export it again from its source.")
+    if not is_sound(samples).all():
+        raise AudioFileError(f"{path}: holds {NO_SOUND}; export it again from its source.")
     return np.ascontiguousarray(samples.T), rate
 
 

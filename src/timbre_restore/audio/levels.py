@@ -8,6 +8,23 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 FLOOR_DB = -200.0
+LARGEST_SAMPLE = 2.0**16
+"""96 dB over full scale, where no sound is. A torn float file may hold 1e30, whose square no running level survives."""
+NO_SOUND = f"samples that are NaN, infinite or beyond ±{LARGEST_SAMPLE:.0f}"
+
+
+def is_sound(samples: FloatArray) -> NDArray[np.bool_]:
+    """Which samples, of any shape, are sound: no NaN, not infinite, within ±`LARGEST_SAMPLE`."""
+    found: NDArray[np.bool_] = np.abs(samples) <= LARGEST_SAMPLE
+    return found
+
+
+def without_no_sound(samples: FloatArray) -> tuple[FloatArray, int]:
+    """The samples with zeros for those that are no sound, and how many these were; nothing is copied without one."""
+    sound = is_sound(samples)
+    if sound.all():
+        return samples, 0
+    return np.where(sound, samples, np.float32(0.0)), int(np.count_nonzero(~sound))
 
 
 def rms(samples: FloatArray) -> float:

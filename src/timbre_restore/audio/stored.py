@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from timbre_restore.audio.files import SAMPLE_RATE_HZ, FloatArray
+from timbre_restore.audio.files import SAMPLE_RATE_HZ, FloatArray, name_for_libsndfile
 from timbre_restore.audio.packed import HINT_VALUES, SAMPLE_BYTES, fill, locate_packed, read_packed_into
 from timbre_restore.audio.pcm import FULL_SCALE
 from timbre_restore.errors import AudioFileError
@@ -87,7 +87,7 @@ def _plain_header(samples: int) -> bytes:
 
 def _read_any(path: Path, into: NDArray[np.int16]) -> None:
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(name_for_libsndfile(path)) as file:
             rate, channels, promised, subtype = file.samplerate, file.channels, file.frames, file.subtype
             right = (rate, channels, promised, subtype) == (SAMPLE_RATE_HZ, 1, len(into), STORED_SUBTYPE)
             found = len(file.read(dtype="int16", out=into)) if right else promised

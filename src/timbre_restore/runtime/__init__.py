@@ -3,6 +3,7 @@
 from timbre_restore.runtime.chain import Chain, ChainStream
 from timbre_restore.runtime.files import (
     PIPE,
+    Ending,
     FileResult,
     Raw,
     Recipe,
@@ -20,6 +21,7 @@ __all__ = [
     "SUPPRESSED_VOICE",
     "Chain",
     "ChainStream",
+    "Ending",
     "FileResult",
     "Raw",
     "Recipe",

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from timbre_restore.audio import NO_SOUND, is_sound, without_no_sound
 from timbre_restore.errors import ModelError, SuppressorError
 from timbre_restore.runtime.core import Spectra, WaveCore
 from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model
@@ -49,8 +50,8 @@ class Chain:
         amount = self.restorer.default_strength if strength is None else checked_strength(strength)
         if self._hop_wise is None:
             return self.restorer(self.suppressor(noisy), noisy, strength=amount)
-        if not np.isfinite(signal(noisy, "noisy")).all():
-            raise ModelError("noisy holds NaN or infinite samples; clean it first, or push it through a stream.")
+        if not is_sound(signal(noisy, "noisy")).all():
+            raise ModelError(f"noisy holds {NO_SOUND}; clean it first, or push it through a stream.")
         stream = self.stream(amount)
         delayed = stream.push(self._hop_wise.padded(noisy))
         return delayed[self.delay_samples : self.delay_samples + len(noisy)]
@@ -91,20 +92,18 @@ class ChainStream:
         self._ended = False
         self._restoring = _make_part(self._model, self._strength)
         self.repaired_samples = 0
-        """NaN or infinite samples that were taken for silence."""
+        """Samples that were no sound (NaN, infinite, beyond ±65536), and were taken for silence."""
 
     def push(self, noisy: FloatArray) -> FloatArray:
         """Take the next samples `[T]`, give every hop that is whole, late by the suppressor's delay.
 
-        Samples that are NaN or infinite are taken for silence. Raises `ModelError` after `flush`, and on another type
-        or shape.
+        Samples that are NaN, infinite or beyond ±65536 are taken for silence. Raises `ModelError` after `flush`, and on
+        another type or shape.
         """
         if self._ended:
             raise ModelError("push after flush: the stream has ended; call reset() to begin another.")
-        sound = np.isfinite(signal(noisy, "noisy"))
-        if not sound.all():
-            self.repaired_samples += int(np.count_nonzero(~sound))
-            noisy = np.where(sound, noisy, np.float32(0.0))
+        noisy, repaired = without_no_sound(signal(noisy, "noisy"))
+        self.repaired_samples += repaired
         self._received += len(noisy)
         self._waiting.add(noisy)
         return self._advance()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_restore.audio import HOP_SAMPLES
+from timbre_restore.audio import HOP_SAMPLES, NO_SOUND, is_sound
 from timbre_restore.errors import ModelError
 from timbre_restore.runtime.core import make_core
 from timbre_restore.runtime.model import FloatArray, Model
@@ -56,14 +56,14 @@ class Restorer:
         unchanged, to 1; None takes the model's own default. Raises `ModelError` on a missing or unfit signal.
         """
         amount = self.default_strength if strength is None else checked_strength(strength)
-        audio = _finite(signal(audio, "audio"), "audio")
+        audio = _sound(signal(audio, "audio"), "audio")
         if self.needs_noisy:
             if noisy is None:
                 raise ModelError(
                     f"{self.name}: is conditioned on the noisy signal too, and none was given; pass noisy, or use a "
                     "model exported with model.conditioning=degraded."
                 )
-            noisy = _finite(signal(noisy, "noisy"), "noisy")
+            noisy = _sound(signal(noisy, "noisy"), "noisy")
             if len(noisy) < len(audio):
                 raise ModelError(
                     f"noisy has {len(noisy)} samples and audio {len(audio)}; expected at least as many, from the same "
@@ -121,9 +121,14 @@ def _find(path_or_name: Path | str | None) -> Path:
             raise ModelError("this installation holds no packaged voice; name a file (--model), or install it again.")
         return voices[DEFAULT_VOICE]
     path = Path(path_or_name)
-    if not path.is_file() and str(path_or_name) in voices:
-        return voices[str(path_or_name)]
-    return path
+    if path.is_file() or path.name != str(path_or_name):
+        return path
+    if path.name not in voices:
+        raise ModelError(
+            f"{path}: no such file, and no packaged voice has that name ({', '.join(voices)}); give one of these, or "
+            "an exported model's path."
+        )
+    return voices[path.name]
 
 
 def fitted(samples: FloatArray, hops: int) -> FloatArray:
@@ -133,7 +138,7 @@ def fitted(samples: FloatArray, hops: int) -> FloatArray:
     return whole.reshape(hops, HOP_SAMPLES)
 
 
-def _finite(samples: FloatArray, name: str) -> FloatArray:
-    if not np.isfinite(samples).all():
-        raise ModelError(f"{name} holds NaN or infinite samples; clean it first, or push it through a stream.")
+def _sound(samples: FloatArray, name: str) -> FloatArray:
+    if not is_sound(samples).all():
+        raise ModelError(f"{name} holds {NO_SOUND}; clean it first, or push it through a stream.")
     return samples

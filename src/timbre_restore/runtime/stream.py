@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from timbre_restore.audio import HOP_SAMPLES
+from timbre_restore.audio import HOP_SAMPLES, without_no_sound
 from timbre_restore.errors import ModelError
 from timbre_restore.runtime.core import make_core
 from timbre_restore.runtime.model import FloatArray, Model
@@ -81,13 +81,13 @@ class Stream:
         self._primed = self._ended = False
         self._to_drop = self._core.late * HOP_SAMPLES
         self.repaired_samples = 0
-        """NaN or infinite samples that were taken for silence."""
+        """Samples that were no sound (NaN, infinite, beyond ±65536), and were taken for silence."""
 
     def push(self, audio: FloatArray, noisy: FloatArray | None = None) -> FloatArray:
         """Take the next samples `[T]` of both, give what is ready, which may be nothing.
 
-        Samples that are NaN or infinite are taken for silence: nothing lasting comes of them. Raises `ModelError` after
-        `flush`, on another type or shape, or where noisy is missing, not wanted or of another length.
+        Samples that are NaN, infinite or beyond ±65536 are taken for silence: nothing lasting comes of them. Raises
+        `ModelError` after `flush`, on another type or shape, or where noisy is missing, unwanted or of another length.
         """
         if self._ended:
             raise ModelError("push after flush: the stream has ended; call reset() to begin another.")
@@ -138,11 +138,9 @@ class Stream:
         return out[dropped:]
 
     def _mended(self, samples: FloatArray) -> FloatArray:
-        sound = np.isfinite(samples)
-        if sound.all():
-            return samples
-        self.repaired_samples += int(np.count_nonzero(~sound))
-        return np.where(sound, samples, np.float32(0.0))
+        mended, repaired = without_no_sound(samples)
+        self.repaired_samples += repaired
+        return mended
 
 
 def checked_strength(value: float) -> float:

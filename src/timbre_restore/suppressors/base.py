@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
+from timbre_restore.audio import HOP_SAMPLES, NO_SOUND, SAMPLE_RATE_HZ, is_sound
 from timbre_restore.errors import SuppressorError
 
 FloatArray = NDArray[np.float32]
@@ -214,5 +214,5 @@ def refuse_settings_of_dfn3(settings: SuppressorSettings) -> None:
 def _check(noisy: FloatArray) -> None:
     if noisy.ndim != 1 or noisy.dtype != np.float32:
         raise SuppressorError(f"noisy is {noisy.dtype} of shape {noisy.shape}; expected a float32 array [T] at 48 kHz.")
-    if not np.isfinite(noisy).all():
-        raise SuppressorError("noisy holds NaN or infinite samples; clean it first.")
+    if not is_sound(noisy).all():
+        raise SuppressorError(f"noisy holds {NO_SOUND}; clean it first.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, FloatArray
+from timbre_restore.audio import HOP_SAMPLES, LARGEST_SAMPLE, SAMPLE_RATE_HZ, FloatArray
 
 DENORMAL = 1e-40
 LEFT = np.float32(0.3)
 """What a suppressor leaves of a sound in the checks that need none of its own."""
-SOUNDS = ("noise", "silence", "clipping", "denormals", "dc")
+SOUNDS = ("noise", "silence", "clipping", "denormals", "dc", "spikes")
 
 
 def voiced(seconds: float, seed: int = 0) -> FloatArray:
@@ -33,6 +33,10 @@ def stretch_of(sound: str, hops: int, rng: np.random.Generator) -> FloatArray:
     noise: FloatArray = rng.standard_normal(shape, dtype=np.float32)
     if sound == "noise":
         return np.float32(0.1) * noise
+    if sound == "spikes":
+        noise *= np.float32(0.1)
+        noise[0, 0] = LARGEST_SAMPLE
+        return noise
     if sound == "clipping":
         noise = np.clip(np.float32(20.0) * noise, -1.0, 1.0)
     else:

@@ -2,6 +2,7 @@
 
 from timbre_restore.runtime.files.formats import CONTAINERS, PIPE, RAW_FORMATS, Raw, Wanted
 from timbre_restore.runtime.files.one import FileResult
+from timbre_restore.runtime.files.reading import Ending
 from timbre_restore.runtime.files.restore import RestoreSummary, Standing, restore_path
 from timbre_restore.runtime.files.treatment import Recipe, Treatment
 
@@ -9,6 +10,7 @@ __all__ = [
     "CONTAINERS",
     "PIPE",
     "RAW_FORMATS",
+    "Ending",
     "FileResult",
     "Raw",
     "Recipe",

@@ -10,12 +10,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
+from timbre_restore.audio.files import reason_of
 from timbre_restore.errors import AudioFileError, TimbreRestoreError
 from timbre_restore.processes import end_with
 from timbre_restore.runtime.files.folder import Job
@@ -52,7 +54,8 @@ def restore_beside(
 ) -> Iterator[tuple[int, Outcome]]:
     """The same by worker processes, in the order in which they are done."""
     with _pool(recipe, wanted, workers) as (pool, heard_s):
-        numbers: dict[Future[Outcome], int] = {pool.submit(_restore, job): n for n, job in enumerate(jobs)}
+        with _born_deaf():
+            numbers: dict[Future[Outcome], int] = {pool.submit(_restore, job): n for n, job in enumerate(jobs)}
         running, before_s = set(numbers), 0.0
         while running:
             done, running = wait(running, timeout=LOOK_EVERY_S, return_when=FIRST_COMPLETED)
@@ -74,11 +77,25 @@ def _pool(recipe: Recipe, wanted: Wanted, workers: int) -> Iterator[tuple[Proces
     except BrokenProcessPool as exc:
         raise AudioFileError(
             "a worker process ended without a word, most often for want of memory; run the same command with "
-            "--skip-existing and fewer --jobs."
+            '--skip-existing and fewer --jobs. (From a script: call it under `if __name__ == "__main__":`, since '
+            "each worker imports the script.)"
         ) from exc
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _born_deaf() -> Iterator[None]:
+    """Processes that are made meanwhile ignore Ctrl-C from their first instruction on, not from the initializer on."""
+    if threading.current_thread() is not threading.main_thread():  # elsewhere no signal can be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _start_worker(recipe: Recipe, wanted: Wanted, heard_s: Any, stop: Any, parent: int) -> None:
@@ -110,3 +127,5 @@ def _outcome(job: Job, treatment: Treatment, wanted: Wanted, heard: Heard) -> Ou
         return restore_file(job.source, job.target, treatment, wanted, heard=heard)
     except TimbreRestoreError as exc:
         return str(exc)
+    except OSError as exc:  # of this file's folder, say; the others go on
+        return f"{job.source}: can't be restored ({reason_of(exc)}: {exc.filename}); check permissions and space there."

@@ -19,11 +19,12 @@ class Job:
     target: Path
 
 
-def plan_folder(source: Path, target: Path, wanted: Wanted, closed: list[str]) -> list[Job]:
+def plan_folder(source: Path, target: Path, wanted: Wanted, closed: list[str], unfollowed: list[Path]) -> list[Job]:
     """Every recording below `source`, in order, and its place in the same tree below `target`.
 
-    A sentence for each folder that can't be listed goes to `closed`. Raises `AudioFileError` when there is nothing to
-    do, when something would be overwritten, or when two recordings would become one file.
+    A sentence for each folder that can't be listed goes to `closed`, each link to a folder to `unfollowed`. Raises
+    `AudioFileError` when there is nothing to do, when something would be overwritten, or when two recordings would
+    become one file.
     """
     if target.is_file():
         raise AudioFileError(f"{target}: is a file, and the input is a folder; give a folder as output.")
@@ -31,7 +32,7 @@ def plan_folder(source: Path, target: Path, wanted: Wanted, closed: list[str]) -
         raise AudioFileError(f"{target}: is the input folder itself; give another, so that nothing is overwritten.")
     jobs = [
         Job(file, (target / file.relative_to(source)).with_suffix(written_suffix(file, wanted)))
-        for file in sorted(_recordings(source, leaving_out=target, closed=closed))
+        for file in sorted(_recordings(source, target, closed, unfollowed))
     ]
     if not jobs:
         raise AudioFileError(next(iter(closed), f"{source}: holds no sound file; check the path."))
@@ -55,7 +56,7 @@ def _refuse_collisions(jobs: list[Job]) -> None:
         taken[place] = job.source
 
 
-def _recordings(folder: Path, *, leaving_out: Path, closed: list[str]) -> Iterator[Path]:
+def _recordings(folder: Path, leaving_out: Path, closed: list[str], unfollowed: list[Path]) -> Iterator[Path]:
     """Every file below `folder` that is named like a sound.
 
     Links to folders are not followed, so a loop can't trap the walk. What is hidden is no recording: other systems'
@@ -69,5 +70,6 @@ def _recordings(folder: Path, *, leaving_out: Path, closed: list[str]) -> Iterat
     for root, folders, names in os.walk(folder, followlinks=False, onerror=refuse):
         here = Path(root)
         folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != own]
+        unfollowed += (here / name for name in sorted(folders) if (here / name).is_symlink())
         sounds = (name for name in names if Path(name).suffix.lower() in SUFFIXES)
         yield from (here / name for name in sounds if not name.startswith("."))

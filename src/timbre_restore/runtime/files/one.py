@@ -12,7 +12,7 @@ from timbre_restore.audio import FloatArray
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files.finish import Finish
 from timbre_restore.runtime.files.formats import PIPE, Raw, Wanted
-from timbre_restore.runtime.files.reading import STDIN, Sound, open_sound
+from timbre_restore.runtime.files.reading import STDIN, Ending, Sound, open_sound
 from timbre_restore.runtime.files.treatment import Treatment, Way
 from timbre_restore.runtime.files.writing import Target, open_target
 
@@ -25,7 +25,7 @@ class FileResult:
     seconds: float
     limited_samples: int
     mended_samples: int = 0
-    """NaN or infinite samples of standard input, taken for silence."""
+    """Samples of standard input that were no sound, taken for silence."""
     dropped_bytes: int = 0
     """Of a last sample that was not all there, where the length was not known before."""
 
@@ -35,7 +35,14 @@ Heard = Callable[[float], None]
 
 
 def restore_file(
-    source: Path, target: Path, treatment: Treatment, wanted: Wanted, *, raw: Raw | None = None, heard: Heard
+    source: Path,
+    target: Path,
+    treatment: Treatment,
+    wanted: Wanted,
+    *,
+    raw: Raw | None = None,
+    ending: Ending | None = None,
+    heard: Heard,
 ) -> FileResult:
     """Restore one file or pipe, channel by channel; rate, channel count, length and time base stay, tags come along.
 
@@ -44,7 +51,7 @@ def restore_file(
     """
     if PIPE not in (source, target) and _same(source, target):
         raise AudioFileError(f"{target}: is the input itself; give another output, so that nothing is overwritten.")
-    with open_sound(source, raw) as sound, open_target(target, sound, wanted) as writer:
+    with open_sound(source, raw, ending) as sound, open_target(target, sound, wanted) as writer:
         finish = Finish(writer.subtype, sound.sample_rate_hz, sound.channels)
         samples = _through(sound, treatment, finish, writer, heard)
         if samples == 0:

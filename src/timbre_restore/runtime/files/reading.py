@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from timbre_restore.audio import FloatArray
+from timbre_restore.audio import NO_SOUND, FloatArray, is_sound, without_no_sound
 from timbre_restore.audio.files import NO_LENGTH, name_for_libsndfile, reason_of
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
@@ -28,6 +28,48 @@ BLOCK_S = 5.0
 LARGEST_BLOCK = 1 << 22
 """Numbers in a block, whatever the rate and the channels: 16 MiB."""
 STDIN = "standard input"
+
+
+class Ending:
+    """Somebody's wish that standard input end here: `ask`, for a signal's handler, ends it as its writer would.
+
+    A recording whose length nobody knows is whole wherever it ends. What says its length is not, and asking twice means
+    an end without a result: then `ask` raises `KeyboardInterrupt`.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._open_ended = self._reading = False
+
+    def ask(self) -> None:
+        """End the source, if it is open at its end, after what has come in so far."""
+        again, self.asked = self.asked, True
+        if again or self._reading or not self._open_ended:
+            raise KeyboardInterrupt
+
+    def of(self, stream: wav.Readable) -> wav.Readable:
+        """The stream, which ends when it is asked to."""
+        self._stream = stream
+        return self
+
+    def begins(self, samples: int | None) -> None:
+        """Its header has been read."""
+        self._open_ended = samples is None
+
+    def read(self, size: int, /) -> bytes:
+        """What the stream gives, or nothing more."""
+        if self.asked:
+            return b""
+        try:
+            self._reading = True
+            content = self._stream.read(size) or b""
+            self._reading = False
+        except KeyboardInterrupt:  # while it waited, which it may for ever
+            self._reading = False
+            if not self._open_ended:
+                raise
+            return b""
+        return content
 
 
 class _UnknownError(AudioFileError):
@@ -47,7 +89,7 @@ class Sound:
     blocks: Iterator[FloatArray]
     tags: dict[str, str] = field(default_factory=dict)
     mended_samples: int = 0
-    """NaN or infinite samples of a pipe, taken for silence; a file with such is refused."""
+    """Samples of a pipe that were no sound, taken for silence; a file with such is refused."""
     dropped_bytes: int = 0
     """Of a last sample that was not all there, where the length was not known."""
 
@@ -58,13 +100,13 @@ class Sound:
 
 
 @contextmanager
-def open_sound(path: Path, raw: Raw | None = None) -> Iterator[Sound]:
-    """Open a file, or standard input for `PIPE`, which is WAV unless `raw` says what it is.
+def open_sound(path: Path, raw: Raw | None = None, ending: Ending | None = None) -> Iterator[Sound]:
+    """Open a file, or standard input for `PIPE`, which is WAV unless `raw` says what it is, and ends by `ending` too.
 
-    Opening and reading raise `AudioFileError`: missing, no sound, cut off, or NaN in a file.
+    Opening and reading raise `AudioFileError`: missing, no sound, cut off, or samples in a file that are none.
     """
     if path == PIPE:
-        yield _stdin_sound(raw)
+        yield _stdin_sound(raw, ending or Ending())
         return
     check_source(path)
     check_whole(path)
@@ -159,7 +201,7 @@ def _file_blocks(file: soundfile.SoundFile, path: Path) -> Iterator[FloatArray]:
             ) from exc
         if not len(block):
             break
-        _refuse_nan(block, taken, file.samplerate, path)
+        _refuse_no_sound(block, taken, file.samplerate, path)
         taken += len(block)
         yield block
     if taken < file.frames:
@@ -168,26 +210,26 @@ def _file_blocks(file: soundfile.SoundFile, path: Path) -> Iterator[FloatArray]:
         )
 
 
-def _refuse_nan(block: FloatArray, before: int, rate_hz: int, path: Path | str) -> None:
-    bad = ~np.isfinite(block).all(axis=1)
+def _refuse_no_sound(block: FloatArray, before: int, rate_hz: int, path: Path | str) -> None:
+    bad = ~is_sound(block).all(axis=1)
     if bad.any():
         at_s = (before + int(np.argmax(bad))) / rate_hz
-        raise AudioFileError(
-            f"{path}: holds NaN or infinite samples (the first at {at_s:.3f} s); export it again from its source."
-        )
+        raise AudioFileError(f"{path}: holds {NO_SOUND} (the first at {at_s:.3f} s); export it again from its source.")
 
 
-def _stdin_sound(raw: Raw | None) -> Sound:
+def _stdin_sound(raw: Raw | None, ending: Ending) -> Sound:
     if sys.stdin is None:
         raise AudioFileError(f"{STDIN}: is closed; send a sound into it, or name a file.")
     if sys.stdin.isatty():
         raise AudioFileError(f"{STDIN}: is a terminal; send a sound into it, or name a file.")
     os.set_blocking(0, True)
-    stream = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it is not ours to close
+    stream = ending.of(open(0, "rb", buffering=0, closefd=False))  # noqa: SIM115 - it is not ours to close
     if raw is None:
-        return _wav_sound(stream, wav.read_header(stream, STDIN), STDIN, "WAV", live=True)
-    header = wav.Header(raw.sample_rate_hz, raw.channels, raw.subtype, None)
-    return _wav_sound(stream, header, STDIN, "RAW", live=True)
+        container, header = "WAV", wav.read_header(stream, STDIN)
+    else:
+        container, header = "RAW", wav.Header(raw.sample_rate_hz, raw.channels, raw.subtype, None)
+    ending.begins(header.samples)
+    return _wav_sound(stream, header, STDIN, container, live=True)
 
 
 def _wav_sound(stream: wav.Readable, header: wav.Header, name: str, container: str, *, live: bool = False) -> Sound:
@@ -207,15 +249,15 @@ def _ended(sound: Sound, blocks: Generator[FloatArray, None, int]) -> Iterator[F
 
 def _mended(sound: Sound, blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
     for block in blocks:
-        good = np.isfinite(block)
-        sound.mended_samples += int(np.count_nonzero(~good))
-        yield block if good.all() else np.where(good, block, np.float32(0.0))
+        mended, count = without_no_sound(block)
+        sound.mended_samples += count
+        yield mended
 
 
 def _checked(blocks: Iterator[FloatArray], rate_hz: int, name: str) -> Iterator[FloatArray]:
     taken = 0
     for block in blocks:
-        _refuse_nan(block, taken, rate_hz, name)
+        _refuse_no_sound(block, taken, rate_hz, name)
         taken += len(block)
         yield block
 

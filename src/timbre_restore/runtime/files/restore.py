@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from timbre_restore.runtime.files.crew import Outcome, restore_beside, restore_h
 from timbre_restore.runtime.files.folder import Job, plan_folder
 from timbre_restore.runtime.files.formats import AS_IT_WAS, PIPE, Raw, Wanted, check_wanted, written_suffix
 from timbre_restore.runtime.files.one import FileResult, restore_file
-from timbre_restore.runtime.files.reading import check_source, seconds_of
+from timbre_restore.runtime.files.reading import Ending, check_source, seconds_of
 from timbre_restore.runtime.files.treatment import Recipe, Treatment
 
 
@@ -25,6 +26,8 @@ class RestoreSummary:
     failed: list[str] = field(default_factory=list)
     skipped: int = 0
     """Files that were there already, and were to be left."""
+    unfollowed: list[Path] = field(default_factory=list)
+    """Links to folders, whose files were left out."""
 
     @property
     def seconds(self) -> float:
@@ -52,6 +55,7 @@ def restore_path(
     *,
     wanted: Wanted = AS_IT_WAS,
     raw: Raw | None = None,
+    ending: Ending | None = None,
     jobs: int = 1,
     skip_existing: bool = False,
     into_folder: bool = False,
@@ -61,7 +65,8 @@ def restore_path(
 
     Hidden files are left out. In a folder a bad file is reported in the summary and the others go on; a single bad file
     raises. A file is there whole or not at all, so with `skip_existing` a run that was ended goes on where it was.
-    `jobs` worker processes share a folder; they need a `Recipe`. `raw` says what standard input holds if not WAV;
+    `jobs` worker processes share a folder; they need a `Recipe`. `raw` says what standard input holds if not WAV,
+    `ending` lets it end before its writer does;
     `into_folder` that `target` is a folder, though it may not be there yet.
     Raises `AudioFileError`, its `FormatError` for what is wanted and no source can be given; `ModelError` and
     `SuppressorError` when a recipe can't be loaded.
@@ -79,7 +84,7 @@ def restore_path(
     if place != PIPE:
         _sweep([place])
     count = _Count(1, None if source == PIPE else seconds_of(source), progress)
-    result = restore_file(source, place, _loaded(how), wanted, raw=raw, heard=count.heard)
+    result = restore_file(source, place, _loaded(how), wanted, raw=raw, ending=ending, heard=count.heard)
     count.file_done()
     return RestoreSummary(done=[result])
 
@@ -107,7 +112,7 @@ def _restore_folder(
     if target == PIPE:
         raise AudioFileError(f"{source}: is a folder, which does not go through a pipe; give a folder as output.")
     summary = RestoreSummary()
-    jobs = plan_folder(source, target, wanted, summary.failed)
+    jobs = plan_folder(source, target, wanted, summary.failed, summary.unfollowed)
     outcomes: dict[int, Outcome] = {}
     with ExitStack() as folders:
         if problem := _made(target, folders):
@@ -153,6 +158,8 @@ def _made(folder: Path, folders: ExitStack) -> str:
         folders.enter_context(atomic.folder_for_files(folder))
     except OSError as exc:
         return f"{folder}: can't be made ({exc.strerror}); check its permissions, or give another output."
+    if not os.access(folder, os.X_OK):
+        return f"{folder}: can't be gone into; check its permissions, or give another output."
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import sys
@@ -10,12 +11,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, Protocol
 
 import soundfile
 
 from timbre_restore import atomic
-from timbre_restore.audio.files import name_for_libsndfile, reason_of
+from timbre_restore.audio.files import reason_of
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.finish import Finished
@@ -63,34 +64,62 @@ def open_target(path: Path, sound: Sound, wanted: Wanted) -> Iterator[Target]:
     if atomic.blocked(path):
         raise AudioFileError(f"{path}: is there and no file; give another output, or - for a pipe.")
     form = _form(path, sound, wanted)
-    saying = partial(_in_words, path, f"{form.container} holds {sound.channels} channels at {sound.sample_rate_hz} Hz")
+    doubtful = f"{form.container} holds {sound.channels} channels at {sound.sample_rate_hz} Hz"
     with ExitStack() as stack:
-        with saying():
+        with _in_words(path, doubtful):
             temporary = stack.enter_context(atomic.replacing(path))
-            name = name_for_libsndfile(temporary)
+            disk = stack.enter_context(_Disk(temporary))
+        saying = partial(_in_words, path, doubtful, disk)
+        with saying():
             file = soundfile.SoundFile(
-                name, "w", sound.sample_rate_hz, sound.channels, form.subtype, format=form.container
+                disk, "w", sound.sample_rate_hz, sound.channels, form.subtype, format=form.container
             )
             stack.callback(_close, file)
             _set_tags(file, sound.tags, form.container)
         yield _File(path, file, form, saying)
         with saying():
             file.close()
+            disk.close()
+        with saying():
             if form.plain_if_small:
                 make_plain(temporary)
             stack.close()
 
 
 @contextmanager
-def _in_words(path: Path, doubtful: str) -> Iterator[None]:
+def _in_words(path: Path, doubtful: str, disk: _Disk | None = None) -> Iterator[None]:
     """Failures of writing as a sentence. Around what writes and nothing else: another's error is not the disk's."""
     try:
         yield
+        if disk and disk.failure:
+            raise disk.failure
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as exc:
+        reason = reason_of((disk and disk.failure) or exc)
         raise AudioFileError(
-            f"{path}: can't be written ({reason_of(exc)}); check the folder, that the disk is not full, and that "
-            f"{doubtful}."
+            f"{path}: can't be written ({reason}); check the folder, that the disk is not full, and that {doubtful}."
         ) from exc
+
+
+class _Disk(io.FileIO):
+    """A new file that remembers the first write that failed.
+
+    libsndfile's encoders (flac, ogg, opus, mp3) go on after one, or meet it while they close and say nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        """All of it, as far as the caller is told; nothing more once something could not be written."""
+        rest = memoryview(content).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as exc:
+            self.failure = exc
+        return size
 
 
 def _close(file: soundfile.SoundFile) -> None:
@@ -183,19 +212,23 @@ def _pipe(sound: Sound, wanted: Wanted) -> _Pipe:
     if subtype not in RAW_FORMATS.values():
         subtype = "PCM_24"
     os.set_blocking(sys.stdout.fileno(), True)  # whoever made the pipe may have said otherwise
-    # Not sys.stdout.buffer: with python -u that may write a part and say so.
-    stream = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 - it is not ours to close
     if container == "raw":
-        return _Pipe(stream, subtype, b"")
+        return _Pipe(subtype, b"")
     header = wav.Header(sound.sample_rate_hz, sound.channels, subtype, sound.samples, sound.tags)
-    return _Pipe(stream, subtype, wav.header_bytes(header))
+    return _Pipe(subtype, wav.header_bytes(header))
 
 
 class _Pipe:
-    def __init__(self, stream: BinaryIO, subtype: str, header: bytes) -> None:
-        self.subtype, self._stream = subtype, stream
-        self._stream.write(header)
+    def __init__(self, subtype: str, header: bytes) -> None:
+        assert sys.stdout is not None
+        self.subtype, self._number = subtype, sys.stdout.fileno()
+        self._write(header)
 
     def write(self, block: Finished) -> None:
-        self._stream.write(wav.encode(block, self.subtype))
-        self._stream.flush()
+        self._write(wav.encode(block, self.subtype))
+
+    def _write(self, content: bytes) -> None:
+        """All of it, by the number: a buffer would meet a full disk once more while Python ends, with a traceback."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self._number, rest) :]
