@@ -5,7 +5,8 @@
 Looks at the held-out noises and speakers of a configuration (`val_noises`, `val_speakers`), each noise alone and two
 recordings of each speaker without any noise. MODEL is a file or a packaged voice; the default one without. Prints
 levels of what is left of noise and of what is wrong in clean recordings, relative to what went in, and how many words
-a recogniser hears in the noises (first ten seconds; needs what the metric `wer` needs).
+a recogniser hears in the noises (first ten seconds; needs what the metric `wer` needs). Beside the suppressor stands
+the suppressor with the attenuation limit that people use today.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from timbre_restore.corpus.planning.scan import scan_sounds, scan_source
 from timbre_restore.corpus.planning.split import split_recordings, split_sounds
 from timbre_restore.metrics.words import transcript
 from timbre_restore.runtime import Chain, Restorer
-from timbre_restore.suppressors import load_suppressor
+from timbre_restore.suppressors import Suppressor, SuppressorSettings, load_suppressor
 
 NOWHERE = Path(os.devnull)
 """No folder is left out of a scan."""
+LIMIT_DB = 24.0
+NAMES = ("suppressor", f"its limit of {LIMIT_DB:.0f} dB", "restored")
 WORDS_S = 10
 PER_SPEAKER = 2
 
@@ -39,22 +42,28 @@ def main(config: Path, model: str | None, overrides: tuple[str, ...]) -> None:
     recordings = [found for index, source in enumerate(spec.sources) for found in scan_source(index, source, NOWHERE)]
     spoken = split_recordings(spec, recordings, [])
     chain = Chain(load_suppressor(), Restorer.load(model) if model else Restorer.load())
-    rows, heard = [], np.zeros(3, dtype=int)
+    limited = load_suppressor(SuppressorSettings(attenuation_limit_db=LIMIT_DB))
+    rows, heard = [], np.zeros(1 + len(NAMES), dtype=int)
     for sound in held:
         noisy = read_mono(spec.noise_path / sound.relative)
-        outputs = [noisy, chain(noisy, strength=0.0), chain(noisy)]
+        outputs = [noisy, *three(chain, limited, noisy)]
         rows.append([relative_db(x, noisy) for x in outputs[1:]])
         heard += [len(transcript(x[: WORDS_S * 48_000])) for x in outputs]
     print_levels(f"{len(held)} noises alone, what is left, dB", rows, [sound.relative for sound in held])
-    print("words heard in the noises, in the suppressor's output, in the restored: {}, {}, {}\n".format(*heard))
+    print("words heard in", ", ".join(f"{name}: {n}" for name, n in zip(("noisy", *NAMES), heard, strict=True)), "\n")
     rows, names, seen = [], [], dict[str, int]()
     for recording in spoken["val"]:
         seen[recording.speaker] = seen.get(recording.speaker, 0) + 1
         if seen[recording.speaker] <= PER_SPEAKER:
             clean = read_mono(spec.sources[recording.source].path / recording.relative)
-            rows.append([relative_db(chain(clean, strength=s) - clean, clean) for s in (0.0, None)])
+            rows.append([relative_db(x - clean, clean) for x in three(chain, limited, clean)])
             names.append(recording.relative)
     print_levels(f"{len(names)} clean recordings, what is wrong, dB", rows, names)
+
+
+def three(chain: Chain, limited: Suppressor, noisy: FloatArray) -> list[FloatArray]:
+    """The outputs of `NAMES`."""
+    return [chain(noisy, strength=0.0), limited(noisy), chain(noisy)]
 
 
 def relative_db(x: FloatArray, to: FloatArray) -> float:
@@ -63,12 +72,11 @@ def relative_db(x: FloatArray, to: FloatArray) -> float:
 
 def print_levels(title: str, rows: list[list[float]], names: list[str]) -> None:
     levels = np.array(rows)
-    print(
-        f"{title}: suppressor {np.median(levels[:, 0]):.1f}, restored {np.median(levels[:, 1]):.1f} (medians);", end=" "
-    )
-    print(f"in {np.sum(levels[:, 1] > levels[:, 0])} of {len(names)} more is left than by the suppressor alone")
-    for index in np.argsort(-levels[:, 1])[:5]:
-        print(f"    {names[index]}: {levels[index, 0]:.1f} -> {levels[index, 1]:.1f}")
+    medians = ", ".join(f"{name} {np.median(levels[:, n]):.1f}" for n, name in enumerate(NAMES))
+    print(f"{title}: {medians} (medians); restored is above the", end=" ")
+    print(" and the ".join(f"{NAMES[n]} in {np.sum(levels[:, 2] > levels[:, n])}" for n in (0, 1)), f"of {len(names)}")
+    for index in np.argsort(-levels[:, 2])[:5]:
+        print(f"    {names[index]}: " + ", ".join(f"{level:.1f}" for level in levels[index]))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ PACKAGES = (
     ),
 )  # fmt: skip
 """Those whose recordings say under which licence they are; of their speakers those of `configs/voice.yaml`, and others
-who go above 13 kHz, lie 25 dB above what is behind them, and sound like none of those whom that file holds out."""
+who go above 13 kHz, lie 25 dB above what is behind them, and seem to be none of those whom that file holds out."""
 
 
 def main() -> int:

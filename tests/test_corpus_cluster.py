@@ -51,7 +51,7 @@ cluster.shutdown()
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_node_makes_the_same_bytes(sounds: Path, real: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:
-        pytest.skip("ray is not installed (pip install 'timbre-restore[cluster]')")
+        pytest.skip("ray is not installed (pip install '.[cluster]')")
     out = tmp_path / "corpus"
     command = [sys.executable, "-c", LOSING_A_NODE, str(sounds), str(out), str(tmp_path / "result")]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)

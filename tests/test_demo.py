@@ -140,7 +140,7 @@ def test_missing_packages_are_named_before_any_work(
 ) -> None:
     monkeypatch.setattr(demo, "PACKAGES", ("no_such_package",))
     assert main(["demo", "--out", str(tmp_path / "out")]) == 1
-    assert "pip install 'timbre-restore[train,eval,demo]'" in capsys.readouterr().err
+    assert "pip install '.[train,eval,demo]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -175,7 +175,7 @@ def test_no_matplotlib_is_one_sentence_with_the_command(
 ) -> None:
     found = score(items_from_pairs(pairs)[:1], dull, halfway, metrics=QUICK, with_clips=True)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'timbre-restore[eval]'")):
+    with pytest.raises(MissingExtraError, match=re.escape("pip install '.[eval]'")):
         write_page(found, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 

@@ -274,7 +274,7 @@ def test_an_absent_package_is_a_reason_with_its_command(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "pystoi", None)
     scores = score_pair(voice(1), voice(1), SETS["core"])
     assert scores["pesq"] == Score(None, "pip install pesq (needs a C compiler)")
-    assert scores["estoi"] == Score(None, "pip install 'timbre-restore[eval]'")
+    assert scores["estoi"] == Score(None, "pip install '.[eval]' in the project's folder")
 
 
 @needs_pesq

@@ -153,7 +153,7 @@ def test_a_missing_wandb_is_a_sentence_before_anything_starts(
     assert main(["train", *(part for word in words for part in ("--set", word))]) == 1
     said = capsys.readouterr().err
     assert "training.trackers: wandb needs the package 'wandb', which is not installed" in said
-    assert "pip install 'timbre-restore[wandb]'" in said and said.count("\n") == 1
+    assert "pip install '.[wandb]'" in said and said.count("\n") == 1
     assert not (tmp_path / "run").exists()
     with pytest.raises(MissingExtraError):
         train(settings(corpus, tmp_path / "run", trackers=("wandb",)))

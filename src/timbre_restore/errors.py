@@ -93,6 +93,11 @@ class ExportError(TimbreRestoreError):
     """The exported file does not compute what the network computes."""
 
 
+def extra_command(*extras: str) -> str:
+    """What installs the project's optional packages: from its folder, since no index need have it."""
+    return f"pip install '.[{','.join(extras)}]' in the project's folder"
+
+
 class MissingExtraError(TimbreRestoreError):
     """An optional package is absent; the message names the command that installs it."""
 

@@ -14,7 +14,7 @@ import yaml
 from timbre_restore import atomic
 from timbre_restore.apps.console import note, say
 from timbre_restore.apps.options import ConfigFile, Overrides, builtin_config, configure
-from timbre_restore.errors import CorpusError, MissingExtraError
+from timbre_restore.errors import CorpusError, MissingExtraError, extra_command
 
 PACKAGES = ("torch", "accelerate", "safetensors", "onnx", "matplotlib")
 WARNING = (
@@ -67,7 +67,7 @@ def _run(line: list[str]) -> int:
 def _check_packages() -> None:
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "pip install 'timbre-restore[train,eval,demo]'", "the demonstration")
+            raise MissingExtraError(package, extra_command("train", "eval", "demo"), "the demonstration")
 
 
 def _write_config(out: Path, base: Path) -> Path:

@@ -13,7 +13,7 @@ import typer
 from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, show
 from timbre_restore.apps.options import ConfigFile, Overrides, Strength, check_targets, configure, named_folder
 from timbre_restore.apps.suppressing import settings_of
-from timbre_restore.errors import ConfigError, MissingExtraError
+from timbre_restore.errors import ConfigError, MissingExtraError, extra_command
 from timbre_restore.processes import usable_cores
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def evaluate(
     check_targets({"--json": json, "--html": html})
     if html is not None and importlib.util.find_spec("matplotlib") is None:
         # Said before an hour of scoring, not after it.
-        raise MissingExtraError("matplotlib", "pip install 'timbre-restore[eval]'", "--html")
+        raise MissingExtraError("matplotlib", extra_command("eval"), "--html")
     from timbre_restore.evaluation import Cache, Suppressing, as_json, files_beside, summary_table, write_page
     from timbre_restore.evaluation import evaluate as score
 

@@ -15,7 +15,7 @@ from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, co
 from timbre_restore.apps.suppressing import suppressor_of
 from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, read_mono, rms, to_db
 from timbre_restore.config import Config
-from timbre_restore.errors import ConfigError, CorpusError, MissingExtraError
+from timbre_restore.errors import ConfigError, CorpusError, MissingExtraError, extra_command
 
 if TYPE_CHECKING:
     from timbre_restore.training import TrainSettings
@@ -268,4 +268,4 @@ def need_torch(purpose: str) -> None:
         import accelerate  # noqa: F401
         import torch  # noqa: F401
     except ImportError as exc:
-        raise MissingExtraError("torch", "pip install 'timbre-restore[train]'", purpose) from exc
+        raise MissingExtraError("torch", extra_command("train"), purpose) from exc

@@ -13,7 +13,7 @@ from typing import Any
 
 from timbre_restore.corpus.workers import Done, Numbered, chunked, make_chunk
 from timbre_restore.corpus.writing.items import Maker
-from timbre_restore.errors import CorpusError, MissingExtraError
+from timbre_restore.errors import CorpusError, MissingExtraError, extra_command
 
 _AHEAD = 2  # chunks waiting per processor
 
@@ -77,5 +77,5 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as exc:
-        raise MissingExtraError("ray", "pip install 'timbre-restore[cluster]'", "--cluster ray") from exc
+        raise MissingExtraError("ray", extra_command("cluster"), "--cluster ray") from exc
     return ray

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, resample, to_db
+from timbre_restore.errors import extra_command
 from timbre_restore.metrics.base import is_silent, require_speech
 from timbre_restore.metrics.frames import equal_pieces
 from timbre_restore.metrics.sharing import NotComputableError, failures_of, once_per_pair, require_package
@@ -27,7 +28,7 @@ ESTOI_RATE_HZ = 10_000
 ESTOI_SHORTEST_S = 0.4
 # The package holds every segment of a signal at once: gigabytes for ten minutes.
 ESTOI_PIECE_S = 60
-ESTOI_COMMAND = "pip install 'timbre-restore[eval]'"
+ESTOI_COMMAND = extra_command("eval")
 # A piece so far below the item's speech is a pause: it holds nothing that PESQ could rate.
 PAUSE_DB = 40.0
 TIMEOUT_S_PER_PIECE = 60

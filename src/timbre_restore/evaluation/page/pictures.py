@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import HOP_SAMPLES, FloatArray, stft
-from timbre_restore.errors import MissingExtraError
+from timbre_restore.errors import MissingExtraError, extra_command
 
 WINDOW_SAMPLES = 1024
 RANGE_DB = 80.0
@@ -56,8 +56,7 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
         import PIL  # noqa: F401
     except ImportError as exc:
-        command = "pip install 'timbre-restore[eval]'"
-        raise MissingExtraError("matplotlib", command, "the page with spectrograms") from exc
+        raise MissingExtraError("matplotlib", extra_command("eval"), "the page with spectrograms") from exc
 
 
 def _png(level_db: NDArray[np.float64], colours: str = COLOURS, ends: tuple[float, float] = (-RANGE_DB, 0.0)) -> bytes:

@@ -3,7 +3,7 @@
 The reference recipe has bands for its own losses: L1 0.15 → 0.08 → 0.05 → 0.03, multi-STFT 1.5 → 0.8 → 0.5 → 0.3. Ours
 are other numbers: levels are evened to -20 dBFS RMS, spectral convergence has a floor, logarithms are decadic, and an
 untrained generator begins near the suppressor's output. So L1 and multi-STFT are measured anew: four runs on 17,928
-seconds of 35 speakers at -5 to 40 dB SNR began at 0.032 and 0.87, had 0.027 and 0.63 after one epoch, 0.026 and 0.59
+seconds of 28 speakers at -5 to 40 dB SNR began at 0.032 and 0.87, had 0.027 and 0.63 after one epoch, 0.026 and 0.59
 after two and three. Smaller corpora of the same recordings lay within a third of that, and the ends leave that third.
 D_real and D_fake keep theirs: untrained discriminators pay 1 each, and in a run of two hours on that corpus they stood
 at 1.05 and 0.80 after one epoch of the game, at 0.98 and 0.84 after two. One a little more and the other a little less,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from timbre_restore.errors import ConfigError, MissingExtraError
+from timbre_restore.errors import ConfigError, MissingExtraError, extra_command
 from timbre_restore.training.record.pictures import spectrograms
 
 PROJECT = "timbre-restore"
@@ -26,7 +26,7 @@ def require_trackers(names: Sequence[str]) -> None:
         found = importlib.util.find_spec(name)
         # Without an origin it is no package but a folder of that name, such as W&B itself leaves beside a program.
         if found is None or found.origin is None:
-            raise MissingExtraError(name, f"pip install 'timbre-restore[{EXTRAS[name]}]'", f"training.trackers: {name}")
+            raise MissingExtraError(name, extra_command(EXTRAS[name]), f"training.trackers: {name}")
     if "wandb" in names and os.environ.get("WANDB_MODE") not in SILENT_MODES:
         with _wandb_in_words() as wandb:
             if wandb.setup().settings.mode not in SILENT_MODES and not wandb.login(prompt=False):
