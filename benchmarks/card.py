@@ -96,7 +96,7 @@ def extremes(scores: Mapping[str, Any], system: str) -> str:
         chosen = sorted(after, key=lambda stem: change(stem, key))[:SHOWN_ITEMS]
         facts = scores["facts"]
         return [
-            [stem, *(str(facts[stem].get(fact, "")) for fact in ("noise", "room"))]
+            [stem, *(str(facts.get(stem, {}).get(fact, "")) for fact in ("noise", "room"))]
             + [f"{number(k, before[stem].get(k))} → {number(k, after[stem].get(k))}" for k in ("osr", "resid", "pesq")]
             for stem in chosen
         ]

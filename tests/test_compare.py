@@ -394,3 +394,39 @@ def test_rules_are_parsed_for_the_old_file_only_when_it_is_there(new: Path) -> N
     files = Files(read_scores(new), None, "restored")
     with pytest.raises(ScoresError, match="only one was given"):
         parse_rule("old.degraded.osr > 0.1", files)
+
+
+@pytest.mark.parametrize(
+    "rule", ["high(worse) > 0.05", "high(1*worse) > 0.05", "low(0.05 - worse) < 0", "high(2*worse/2 + 0.1) > 0.15"]
+)
+def test_a_share_is_as_sure_however_it_is_written(rule: str, new: Path) -> None:
+    assert gate(rule, new) == 1, "none of eight does not prove it"
+
+
+def test_a_share_of_few_voices_is_less_sure(new: Path) -> None:
+    """One of four voices is always worse: by items alone the share would be known better than it is."""
+    content = json.loads(new.read_text())
+    stems = [f"talk{n}" for n in range(40)]
+    for name, system in content["systems"].items():
+        system["items"] = {stem: {"osr": 0.3 + (name == "restored" and n % 4 == 0)} for n, stem in enumerate(stems)}
+    content["facts"] = {stem: {"speaker": f"s{n % 4}"} for n, stem in enumerate(stems)}
+    files = Files(read_scores(write(new, content)), None, "restored")
+    margin = judge(parse_rule("worse > 0.5", files), files).sides[0].margin
+    assert margin is not None and margin.mean == pytest.approx(-0.25) and not margin.clear
+    assert wilson_interval(np.repeat([1.0, 0.0], [10, 30]))[1] < 0.5
+
+
+def test_a_rate_that_is_not_in_the_default_set_has_its_unit(new: Path) -> None:
+    changed(new, lambda s: [values.update(wer=0.4) for system in s.values() for values in system["items"].values()])
+    assert gate("wer > 5", new) == 2
+    assert gate("wer > 0.5", new) == 0
+
+
+def test_two_speakers_have_a_difference_without_an_interval(new: Path, tmp_path: Path, capsys: Capture) -> None:
+    content = json.loads(new.read_text())
+    content["facts"] = {f"talk{n}": {"speaker": f"s{n % 2}"} for n in range(8)}
+    assert main(["compare", str(write(new, content)), "--json", str(tmp_path / "c.json")]) == 0
+    (row,) = [line for line in words(capsys).splitlines() if "PESQ" in line]
+    assert "+0.29 (no interval)" in row and row.rstrip("│ ").endswith("8")
+    told = json.loads((tmp_path / "c.json").read_text())["metrics"]["pesq"]["difference"]
+    assert told == {"mean": pytest.approx(0.2875), "low": None, "high": None, "items": 8}

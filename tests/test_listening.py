@@ -149,7 +149,8 @@ def test_no_file_says_which_system_it_is(sources: Path, tmp_path: Path) -> None:
 
 def make(sources: Path, folder: Path, *more: str) -> int:
     line = ["listen", "make", str(folder), "--reference", str(sources / "clean"), *system_options(sources)]
-    return main([*line, "--seconds", "0.8", "--count", "3", *more])
+    drawn = [] if "--item" in more else ["--count", "3"]
+    return main([*line, "--seconds", "0.8", *drawn, *more])
 
 
 def test_make_by_name_and_again_while_there_is_no_answer(sources: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -177,6 +178,8 @@ def test_make_by_name_and_again_while_there_is_no_answer(sources: Path, tmp_path
             1,
             "talk9: the reference folder holds no item of that name; expected some of talk0, talk1",
         ),
+        (["--item", "talk0", "--count", "2"], 1, "2 items were asked for and some are named; leave out one of the two"),
+        (["--kind", "ccr", "--mid-anchor"], 1, "pairs have no anchors; leave the middle one out"),
         (["--count", "5"], 1, "5 items were asked for and the reference folder holds 4"),
         (["--system", "quokka=elsewhere"], 1, "two systems are called 'quokka'"),
         (["--system", "Low Anchor=x"], 1, "the name 'Low Anchor' is the program's own"),

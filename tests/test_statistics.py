@@ -73,3 +73,12 @@ def test_many_items_are_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     whole = interval(values)
     monkeypatch.setattr(statistics, "BLOCK_CELLS", 700)
     assert interval(values) == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(40, 2, 2), (40, 2, 2, 2)])
+def test_one_voice_with_nearly_all_items_has_none(sizes: tuple[int, ...]) -> None:
+    """The interval of a ratio shrinks around it: it would hold the truth in fewer than half of all cases."""
+    names = np.repeat(np.arange(len(sizes)), sizes).tolist()
+    assert interval(np.random.default_rng(0).normal(size=len(names)), names) is None
+    equal = interval(np.random.default_rng(0).normal(size=24), np.repeat(np.arange(4), 6).tolist())
+    assert equal is not None

@@ -14,7 +14,7 @@ import pytest
 from tests.evaluations import QUICK, Given, Made, dull, halfway, make_pair, score
 from tests.voices import RATE, noise, voice
 from timbre_restore.apps.cli import main
-from timbre_restore.audio import FloatArray, from_pcm, is_16_bit, read_mono, resample, to_pcm, write_audio
+from timbre_restore.audio import FloatArray, from_pcm, is_16_bit, read_audio, read_mono, resample, to_pcm, write_audio
 from timbre_restore.errors import CorpusError
 from timbre_restore.evaluation import (
     Cache,
@@ -36,11 +36,14 @@ from timbre_restore.evaluation import (
     load_item,
     mean,
     mean_curve,
+    summary,
     words,
 )
 from timbre_restore.evaluation.curve import LIMITS_DB, STRENGTHS
+from timbre_restore.evaluation.results import DEGRADED, NOISY
 from timbre_restore.evaluation.systems import Run
-from timbre_restore.metrics import cell_rates, item_gain
+from timbre_restore.metrics import Metric, cell_rates, item_gain
+from timbre_restore.metrics.sharing import NotComputableError, PassingError
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
 FULL = SuppressorSettings()
@@ -449,3 +452,104 @@ def test_without_a_reference_only_what_needs_none_is_said(tmp_path: Path, capsys
     assert "What was lost and what came back can" in text and text.count("<audio") == 2 * 4
     assert "what came back" in text and "Operating curve" not in text
     assert "2 recordings without a reference" in text and "Traceback" not in capsys.readouterr().err
+
+
+def test_what_could_not_be_had_this_time_is_asked_again(pairs: Path, tmp_path: Path) -> None:
+    """A process that was killed says nothing of the signals; silence does, and is kept."""
+    asked: list[bool] = []
+
+    def failing_once(_estimate: FloatArray, _reference: FloatArray) -> float:
+        asked.append(True)
+        if len(asked) == 1:
+            raise PassingError("died of SIGKILL")
+        if len(asked) == 2:
+            raise NotComputableError("the output is silent")
+        return 1.0
+
+    metric = Metric("odd", "odd", "", "higher", RATE, failing_once)
+    items, source, cache = items_from_pairs(pairs)[:1], Given(dull, "dull"), Cache(tmp_path / "cache")
+    found = [evaluate(items, source, [], metrics=[metric], cache=cache).items[0].systems for _ in range(3)]
+    told = [result.scores["odd"].reason for result in (found[0][NOISY], found[0][DEGRADED], found[1][NOISY])]
+    assert told == ["died of SIGKILL", "the output is silent", None]
+    assert found[2] == found[1] and len(asked) == 3, "silence was kept, and so is the number"
+
+
+def test_an_output_that_gets_its_items_name_is_found(pairs: Path, tmp_path: Path) -> None:
+    items, source, cache = items_from_pairs(pairs)[:2], Given(dull, "dull"), Cache(tmp_path / "cache")
+    theirs = tmp_path / "theirs"
+    write_audio(theirs / f"{items[0].stem}.wav", read_audio(items[0].noisy)[0], RATE)
+    again = theirs / "other.wav"
+    write_audio(again, read_audio(items[1].noisy)[0], RATE)
+
+    def gone() -> list[bool]:
+        system = Folder.of("theirs", theirs, [item.stem for item in items])
+        found = evaluate(items, source, [system], metrics=QUICK[:1], cache=cache)
+        return [item.systems["theirs"].missing for item in found.items]
+
+    assert gone() == [False, True]
+    again.rename(theirs / f"{items[1].stem}.wav")
+    assert gone() == [False, False]
+
+
+def test_limits_are_of_the_limit_that_each_item_has(pairs: Path, tmp_path: Path) -> None:
+    """By the table of its corpus; of another suppressor there is none."""
+    noisy = read_audio(items_from_pairs(pairs)[0].noisy)[0][0]
+    whole = dull(noisy)
+    items = []
+    for name, floor_db, facts in (
+        ("none", 100.0, {"suppressor": "dfn3", "attenuation_limit_db": 100.0}),
+        ("twelve", 12.0, {"suppressor": "dfn3", "attenuation_limit_db": 12.0}),
+        ("lower", 3.0, {"suppressor": "dfn3", "attenuation_limit_db": 3.0}),
+        ("rnnoise", 100.0, {"suppressor": "rnnoise", "attenuation_limit_db": 100.0}),
+    ):
+        part = np.float32(0.0 if floor_db == 100.0 else 10.0 ** (-floor_db / 20))
+        paths = [tmp_path / name / f"{side}.wav" for side in ("noisy", "clean", "degraded")]
+        for path, samples in zip(paths, (noisy, noisy, part * noisy + (1 - part) * whole), strict=True):
+            write_audio(path, samples, RATE, subtype="FLOAT")
+        items.append(Item(name, *paths, facts=facts))
+    found = evaluate(items, Given(dull, "dull"), [Limited(6.0)], metrics=QUICK).items
+    values = [item.systems["limit6"].scores["lsd"] for item in found]
+    assert values[0].value == pytest.approx(values[1].value, abs=1e-3) and values[0].value is not None
+    assert values[2].reason == "the output can't be made, since degraded has a limit of 3 dB already"
+    assert values[3].reason == "the output can't be made, since degraded is of another suppressor already"
+    assert [bool(item.systems[DEGRADED].curve) for item in found] == [True, True, False, False]
+
+
+def test_a_system_without_one_usable_output_does_not_hide_the_others(pairs: Path) -> None:
+    items = items_from_pairs(pairs)
+    found = score(items, dull, halfway, extra_systems={"torn": lambda noisy, _degraded: noisy[:-1]}, metrics=QUICK)
+    alone = score(items, dull, halfway, metrics=QUICK)
+    assert summary.mean(found, "torn", "lsd") is None
+    assert summary.mean(found, "restored", "lsd") == summary.mean(alone, "restored", "lsd")
+    assert len(summary.common(found)) == len(items)
+
+
+def test_the_curve_is_over_the_items_of_the_table(pairs: Path, tmp_path: Path) -> None:
+    """A folder that lacks the hard ones takes them out of both."""
+    items, theirs = items_from_pairs(pairs), tmp_path / "theirs"
+    for item in items[:-1]:
+        write_audio(theirs / f"{item.stem}.wav", read_audio(item.noisy)[0], RATE)
+    folder = Folder.of("theirs", theirs, [item.stem for item in items])
+    restored = Made("restored", lambda degraded, noisy: halfway(degraded, noisy), strength=0.5)
+    found = evaluate(items, Given(dull), [restored, folder], metrics=QUICK)
+    (point,) = [point for point in mean_curve(found, "restored") if point.amount == 0.5]
+    assert point.osr == pytest.approx(summary.mean(found, "restored", "osr"), abs=1e-12)
+
+
+def test_speech_without_noise_stands_beside_the_numbers(pairs: Path) -> None:
+    items = items_from_pairs(pairs)
+    told = [replace(item, facts={"snr_db": "inf" if n == 0 else float(n % 2)}) for n, item in enumerate(items)]
+    groups = breakdowns(score(told, dull, halfway, metrics=QUICK), "restored")["snr_db"]
+    assert [group.name for group in groups] == ["0", "1", "inf"]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_place_for_scores_that_can_not_be_written(
+    asked: bool, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    line = ["evaluate", "--pairs", str(pairs), "--metric", "lsd", "--limits", "", "--jobs", "1"]
+    assert main(line + ["--cache", str(tmp_path / "file" / "x")] * asked) == (2 if asked else 0)
+    said = capsys.readouterr().err
+    assert ("--cache" in said and "can't be written to" in said) and ("so no score is kept" in said) != asked

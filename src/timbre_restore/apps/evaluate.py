@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 from contextlib import suppress
@@ -17,7 +18,7 @@ from timbre_restore.errors import ConfigError, MissingExtraError, extra_command
 from timbre_restore.processes import usable_cores
 
 if TYPE_CHECKING:
-    from timbre_restore.evaluation import Evaluation, Item, System
+    from timbre_restore.evaluation import Cache, Evaluation, Item, System
     from timbre_restore.metrics import Metric
     from timbre_restore.suppressors import SuppressorSettings
 
@@ -72,7 +73,7 @@ def evaluate(
     if html is not None and importlib.util.find_spec("matplotlib") is None:
         # Said before an hour of scoring, not after it.
         raise MissingExtraError("matplotlib", extra_command("eval"), "--html")
-    from timbre_restore.evaluation import Cache, Suppressing, as_json, files_beside, summary_table, write_page
+    from timbre_restore.evaluation import Suppressing, as_json, files_beside, summary_table, write_page
     from timbre_restore.evaluation import evaluate as score
 
     if html is not None and (beside := files_beside(html)).exists() and not beside.is_dir():
@@ -94,7 +95,7 @@ def evaluate(
             systems,
             metrics=metrics,
             jobs=jobs or usable_cores(),
-            cache=None if no_cache else Cache(cache or _home()),
+            cache=None if no_cache else _cache(cache),
             with_clips=html is not None,
             progress=progress,
         )
@@ -104,6 +105,25 @@ def evaluate(
     if html is not None:
         write_page(evaluation, html)
     return _ended(evaluation)
+
+
+def _cache(folder: Path | None) -> Cache | None:
+    """What is kept where it was asked for, or in the user's cache; without a place for that one, nothing is."""
+    from timbre_restore.evaluation import Cache
+
+    place = folder or _home()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as exc:
+        if folder is not None:
+            raise ConfigError([f"--cache {folder}: can't be written to ({exc.strerror}); give another."]) from exc
+        note(
+            f"warning: {place}: can't be written to ({exc.strerror}), so no score is kept; --cache names another place."
+        )
+        return None
+    return Cache(place)
 
 
 def _ended(evaluation: Evaluation) -> int:

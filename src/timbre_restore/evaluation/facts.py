@@ -20,7 +20,10 @@ TABLES = {"items.tsv": "\t", "items.csv": ","}
 STEM = "stem"
 UNITS = ("_db", "_dbfs", "_hz", "_s", "_ms", "_samples")
 UNKNOWN = ("", "n/a")
-CORPUS_FACTS = ("speaker", "source", "snr_db", "noise", "room", "speech_level_dbfs", "band_limit_hz", "suppressor")
+SUPPRESSOR_FACT, LIMIT_FACT = "suppressor", "attenuation_limit_db"
+CORPUS_FACTS = (
+    "speaker", "source", "snr_db", "noise", "room", "speech_level_dbfs", "band_limit_hz", SUPPRESSOR_FACT, LIMIT_FACT,
+)  # fmt: skip
 """Of the many columns of a corpus, those that items differ in when they are listened to."""
 SHOWN_CHARACTERS = 60
 # A corpus writes what would break its table as \uXXXX.

@@ -13,6 +13,7 @@ from timbre_restore.audio import (
     FloatArray,
     Pair,
     is_16_bit,
+    is_text,
     locate_packed,
     packed_segment,
     parse_list,
@@ -78,7 +79,9 @@ def items_from_pairs(folder: Path) -> list[Item]:
         if partner in clean
     ]
     problems += [problem for item in items if (problem := _mismatch(item))]
-    problems += bad_rows + [f"the table of items names '{stem}', which is not there" for stem in told.keys() - noisy]
+    problems += bad_rows + [
+        f"the table of items names '{stem}', which is not there" for stem in sorted(told.keys() - noisy)
+    ]
     _raise(f"{folder}: {named} must hold files of equal names, rates and lengths", problems)
     return items
 
@@ -158,7 +161,7 @@ def _audio_by_stem(side: Path, expected: str) -> dict[str, Path]:
         raise CorpusError(f"{side}: no such folder; {expected}.")
     files = sounds_in(side)
     twice = [stem for stem, count in Counter(p.stem for p in files).items() if count > 1]
-    odd = [f"{p.name!a}: its name is not UTF-8" for p in files if not _is_text(p.name)]
+    odd = [f"{p.name!a}: its name is not UTF-8" for p in files if not is_text(p.name)]
     _raise(f"{side}: reports are kept by name, so every file needs one that can be written", odd)
     _raise(f"{side}: a name may occur once", [f"{stem!r} occurs with several suffixes" for stem in twice])
     return {p.stem: p for p in files}
@@ -172,14 +175,6 @@ def _expected(folder: Path) -> str:
             "give it with --recordings instead"
         )
     return f"{folder} must hold noisy/ and clean/ with files of equal names"
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _mismatch(item: Item) -> str:

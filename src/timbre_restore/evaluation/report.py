@@ -23,7 +23,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "systems": {name: _system(evaluation, name) for name in evaluation.systems},
         "item_count": len(evaluation.items),
         "metrics": {
-            m.key: {"name": m.name, "better": m.better, "rate_hz": m.rate_hz, "remark": m.remark}
+            m.key: {"name": m.name, "unit": m.unit, "better": m.better, "rate_hz": m.rate_hz, "remark": m.remark}
             for m in evaluation.metrics
         },
         "not_available": {name: _missing(evaluation, name) for name in evaluation.systems},

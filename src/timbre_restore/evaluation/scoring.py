@@ -26,9 +26,10 @@ from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, encod
 from timbre_restore.errors import AudioFileError, SuppressorError
 from timbre_restore.evaluation.cache import Cache
 from timbre_restore.evaluation.curve import NO_LIMIT_DB, of_limits, of_strengths
+from timbre_restore.evaluation.facts import LIMIT_FACT, SUPPRESSOR_FACT
 from timbre_restore.evaluation.items import Item, ItemAudio, load_item
 from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, ItemResult, Judged, Point, SystemResult
-from timbre_restore.evaluation.systems import MissingOutputError, Run, Source, Suppress, System
+from timbre_restore.evaluation.systems import Limited, MissingOutputError, Run, Source, Suppress, System
 from timbre_restore.metrics import Metric, Score, is_silent, item_gain, score_alone, score_pair
 from timbre_restore.metrics.sharing import sharing
 
@@ -36,6 +37,7 @@ CLIP_SECONDS = 5.0
 CLIP_GAIN = np.float32(0.25)
 """Room for the peaks of a voice at the item's level, which a file of 16 bits would cut."""
 SHARED_SECONDS = 60
+DFN3 = "dfn3"
 FULLER_HZ = 2000
 """An output that goes on so far above the end of its reference is fuller than that: its upper rates mean little."""
 
@@ -70,9 +72,10 @@ class Judge:
         return self._suppress(noisy)
 
     def output(self, system: System, stem: str, noisy: FloatArray, degraded: FloatArray) -> FloatArray:
-        if system.name not in self._open:
-            self._open[system.name] = system.open()
-        return self._open[system.name](stem, noisy, degraded)
+        key = f"{system.name} {system.identity}"
+        if key not in self._open:
+            self._open[key] = system.open()
+        return self._open[key](stem, noisy, degraded)
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ class _Case:
     def _result(self) -> ItemResult:
         results, sounds, widest = {}, {}, 0
         for name, system in ((NOISY, None), (DEGRADED, None), *((s.name, s) for s in self.desk.systems)):
-            judged = self._judged(name, system)
+            own = replace(system, floor_db=self._floor_db) if isinstance(system, Limited) else system
+            judged = self._judged(name, own)
             results[name] = judged.result
             if name != NOISY:
                 widest = max(widest, judged.bandwidth_hz)
@@ -140,6 +144,8 @@ class _Case:
 
     def _judged(self, name: str, system: System | None) -> Judged:
         identity = name if system is None else system.identity
+        if system and system.foreign:  # whose output is found by the item's name
+            identity = identity and f"{identity} {self.item.stem}"
         keep = self.desk.cache if identity and (self.audio.degraded is not None or self._source_is_known) else None
         key = f"{self.content} {self.audio.is_16_bit} {identity} {self.start} {self._floor_db:g}"
         kept = keep.get(key) if keep else None
@@ -165,8 +171,16 @@ class _Case:
 
     @property
     def _floor_db(self) -> float:
-        """The limit that `degraded` has; a corpus was made as the configuration says, too."""
+        """The limit that `degraded` has: by the table of the corpus where it tells, else by the configuration."""
+        told = self.item.facts.get(LIMIT_FACT)
+        if self.audio.degraded is not None and isinstance(told, float):
+            return told
         return self.desk.source.limit_db if self.desk.source else NO_LIMIT_DB
+
+    @property
+    def _is_dfn3(self) -> bool:
+        """Whether a lower limit can be made of `degraded`: other suppressors have none."""
+        return self.audio.degraded is None or self.item.facts.get(SUPPRESSOR_FACT, DFN3) == DFN3
 
     def _run(self, name: str, system: System | None) -> _Output:
         noisy = self.audio.noisy
@@ -174,6 +188,9 @@ class _Case:
             return _Output(noisy)
         if system is None:
             return _checked(self.degraded, noisy)
+        if isinstance(system, Limited) and (system.limit_db >= system.floor_db or not self._is_dfn3):
+            has = f"has a limit of {system.floor_db:g} dB" if self._is_dfn3 else "is of another suppressor"
+            return _Output(None, problem=f"can't be made, since degraded {has} already")
         try:
             made = self.judge.output(system, self.item.stem, noisy, self.degraded)
         except MissingOutputError:
@@ -209,6 +226,8 @@ class _Case:
         if output is None or self.clean is None or is_silent(self.clean):
             return ()
         if name == DEGRADED:
+            if not self._is_dfn3:
+                return ()
             return of_limits(self.audio.noisy, output, self.clean, self._floor_db, self._at_level)
         if system is None or not system.strength:
             return ()

@@ -56,14 +56,20 @@ def mean_of(items: Sequence[ItemResult], system: str, key: str) -> float | None:
 
 
 def comparable(evaluation: Evaluation, key: str, items: Sequence[ItemResult] | None = None) -> list[ItemResult]:
-    """Of all items, or of these, the ones whose value every system has."""
+    """Of all items, or of these, the ones whose value every system has; but for systems that never have it."""
     among = evaluation.items if items is None else items
-    return [item for item in among if all(item.value(name, key) is not None for name in evaluation.systems)]
+    able = [name for name in evaluation.systems if any(i.value(name, key) is not None for i in evaluation.items)]
+    return [item for item in among if all(item.value(name, key) is not None for name in able)]
 
 
 def common(evaluation: Evaluation) -> list[ItemResult]:
-    """The items that every system has an output of."""
-    return [item for item in evaluation.items if not any(result.missing for result in item.systems.values())]
+    """The items that every system has a usable output of; but for systems that never have."""
+    able = [name for name in evaluation.systems if any(_usable(item, name) for item in evaluation.items)]
+    return [item for item in evaluation.items if all(_usable(item, name) for name in able)]
+
+
+def _usable(item: ItemResult, system: str) -> bool:
+    return any(score.value is not None for score in item.systems[system].scores.values())
 
 
 def absent(evaluation: Evaluation) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ never kept.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -189,7 +190,7 @@ class Folder:
             )
         digest = hashlib.sha256()
         for file in files:
-            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+            digest.update(os.fsencode(file.name) + hashlib.sha256(file.read_bytes()).digest())
         return cls(name, folder, digest.hexdigest())
 
     @property

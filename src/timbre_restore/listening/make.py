@@ -46,7 +46,11 @@ def make_test(wanted: Wanted, folder: Path, progress: Progress = lambda done, co
     _refuse_folder(folder)
     systems = sources.check_systems(wanted.systems)
     baseline = _baseline(wanted, systems)
+    if wanted.kind == CCR and wanted.mid_anchor:
+        raise ListeningError("pairs have no anchors; leave the middle one out, or ask for another kind of test.")
     files = sources.find_files(wanted.reference, systems)
+    if wanted.count is not None and wanted.items:
+        raise ListeningError(f"{wanted.count} items were asked for and some are named; leave out one of the two.")
     count = wanted.count or min(USUAL_COUNT, len(files[REFERENCE]))
     chosen, training = sources.choose(sorted(files[REFERENCE]), wanted.items, count, wanted.seed)
     rate = sources.check_files(files, [*chosen, training])

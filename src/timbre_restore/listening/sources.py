@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_restore.audio import AUDIO_SUFFIXES, read_info, sounds_in
+from timbre_restore.audio import AUDIO_SUFFIXES, is_text, read_info, sounds_in
 from timbre_restore.errors import AudioFileError, ListeningError
 from timbre_restore.listening.plan import REFERENCE, RESERVED
 
@@ -54,6 +54,10 @@ def choose(stems: Sequence[str], wanted: Sequence[str], count: int, seed: int) -
     if not wanted and count > len(stems):
         raise ListeningError(
             f"{count} items were asked for and the reference folder holds {len(stems)}; ask for fewer, or add files."
+        )
+    if wanted and count not in (None, len(set(wanted))):
+        raise ListeningError(
+            f"{count} items were asked for and {len(set(wanted))} are named; leave out one of the two."
         )
     order = [stems[index] for index in np.random.default_rng([seed, 0]).permutation(len(stems))]
     chosen = list(dict.fromkeys(wanted)) or sorted(order[:count])
@@ -103,6 +107,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         raise ListeningError(f"{folder}: no such folder; expected one with sound files.")
     found: dict[str, Path] = {}
     for path in sounds_in(folder):
+        if not is_text(path.name):
+            raise ListeningError(f"{folder}: {path.name!a} is no name in UTF-8, and answers are kept by it; rename it.")
         if path.stem in found:
             raise ListeningError(f"{folder}: {path.stem!r} occurs with several suffixes; keep one of them.")
         found[path.stem] = path

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, from_db, to_db
-from timbre_restore.metrics.sharing import NotComputableError, sharing
+from timbre_restore.metrics.sharing import NotComputableError, PassingError, sharing
 
 TARGET_LEVEL_DBFS = -26.0
 # Below this active level a signal holds no speech, only dither and rounding: levelling it would score the dither.
@@ -61,6 +61,8 @@ class Score:
 
     value: float | None
     reason: str | None = None
+    passing: bool = False
+    """Whether the reason may be gone next time, so that it must not be kept."""
 
 
 def score_pair(estimate: FloatArray, reference: FloatArray, metrics: Iterable[Metric]) -> dict[str, Score]:
@@ -97,7 +99,7 @@ def _score(metric: Metric, *signals: FloatArray) -> Score:
     try:
         value = metric.compute(*signals)
     except NotComputableError as exc:
-        return Score(None, str(exc))
+        return Score(None, str(exc), isinstance(exc, PassingError))
     return Score(float(value)) if np.isfinite(value) else Score(None, f"the result is {value}")
 
 

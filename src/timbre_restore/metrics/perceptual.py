@@ -19,7 +19,7 @@ from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, resampl
 from timbre_restore.errors import extra_command
 from timbre_restore.metrics.base import is_silent, require_speech
 from timbre_restore.metrics.frames import equal_pieces
-from timbre_restore.metrics.sharing import NotComputableError, failures_of, once_per_pair, require_package
+from timbre_restore.metrics.sharing import NotComputableError, PassingError, failures_of, once_per_pair, require_package
 
 PESQ_RATE_HZ = 16_000
 PESQ_PIECE_S = 20
@@ -66,9 +66,9 @@ def _pesq_pieces(pieces: list[tuple[FloatArray, FloatArray]]) -> list[float]:
     try:
         done = subprocess.run(command, input=sound, capture_output=True, timeout=TIMEOUT_S_PER_PIECE * len(pieces))
     except subprocess.TimeoutExpired as exc:
-        raise NotComputableError(f"PESQ did not end within {exc.timeout:.0f} s") from exc
+        raise PassingError(f"PESQ did not end within {exc.timeout:.0f} s") from exc
     if done.returncode != 0:
-        raise NotComputableError(_death(done.returncode, done.stderr))
+        raise PassingError(_death(done.returncode, done.stderr))
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         raise NotComputableError(f"PESQ: {answer['error']}")

@@ -22,6 +22,10 @@ class NotComputableError(Exception):
     """This pair has no value of this metric; the message is the reason that a report shows."""
 
 
+class PassingError(NotComputableError):
+    """There is none now: a package is absent or fails, a process was killed. Next time there may be one."""
+
+
 @contextmanager
 def sharing() -> Iterator[None]:
     """While it lasts, `once_per_pair` functions remember their results. The signals must not change meanwhile.
@@ -55,7 +59,7 @@ def once_per_pair(compute: Callable[..., _Result]) -> Callable[..., _Result]:
             kept[key] = (result, signals)  # a signal that was dropped would pass its id on to another one
         found = kept[key][0]
         if isinstance(found, NotComputableError):
-            raise NotComputableError(str(found)) from found
+            raise type(found)(str(found)) from found
         return found  # type: ignore[no-any-return]
 
     return shared
@@ -70,10 +74,10 @@ def failures_of(package: str) -> Iterator[None]:
         raise
     except Exception as exc:
         said = str(exc).strip().splitlines()
-        raise NotComputableError(f"{package}: {type(exc).__name__}{': ' + said[0] if said else ''}") from exc
+        raise PassingError(f"{package}: {type(exc).__name__}{': ' + said[0] if said else ''}") from exc
 
 
 def require_package(module: str, command: str) -> None:
-    """Raise `NotComputableError` with the command that installs it when `module` is absent. Imports nothing."""
+    """Raise `PassingError` with the command that installs it when `module` is absent. Imports nothing."""
     if importlib.util.find_spec(module) is None:
-        raise NotComputableError(command)
+        raise PassingError(command)

@@ -80,6 +80,9 @@ class Change:
     after: float | None
     margin: Margin | None
     left_out: int
+    items: int = 0
+    difference: float | None = None
+    """The mean of paired differences, where there are any; `margin` has it too, with an interval."""
 
 
 def judge(rule: Rule, files: Files) -> Verdict:
@@ -109,8 +112,9 @@ def _change(key: str, new: Scores, values: Mapping[str, tuple[float | None, floa
     pairs = np.array(list(both.values()))
     before, after = pairs.mean(axis=0)
     nearer = np.abs(pairs) if metric is not None and metric.better == "zero" else pairs
-    margin = margin_of(nearer[:, 1] - nearer[:, 0], new.voices(list(both)))
-    return Change(key, metric, float(before), float(after), margin, len(values) - len(both))
+    changes = nearer[:, 1] - nearer[:, 0]
+    margin, mean = margin_of(changes, new.voices(list(both))), float(changes.mean())
+    return Change(key, metric, float(before), float(after), margin, len(values) - len(both), len(both), mean)
 
 
 class _Ground:
@@ -241,26 +245,27 @@ class _Ground:
         return margin.low if name == "low" else margin.high
 
     def _margin(self, node: Value) -> Margin | None:
-        """Of a share alone by Wilson's interval: none of 40 items worse does not prove that none ever is."""
-        changes = self._series(node)
-        match node:
-            case Sum(operator="-", left=Ref() as share, right=limit) if share.key == WORSE and not any(refs(limit)):
-                low, high = wilson_interval(self._values(share))
-                return Margin(
-                    float(changes.mean()), low - self._number(limit), high - self._number(limit), len(changes)
-                )
-            case Ref(key=key) if key == WORSE:
-                return Margin(float(changes.mean()), *wilson_interval(changes), len(changes))
-        worse = any(ref.key == WORSE for ref in refs(node))
-        return margin_of(changes, self._files.scores(False).voices(self._by_worse if worse else self._by_metric))
+        """By speaker; of one share by Wilson's too: that none of 40 items is worse does not prove that none ever is."""
+        changes, named = self._series(node), list(refs(node))
+        worse = any(ref.key == WORSE for ref in named)
+        margin = margin_of(changes, self._files.scores(False).voices(self._by_worse if worse else self._by_metric))
+        if len(set(named)) > 1 or not worse:
+            return margin
+        # However it is written, it is offset + slope · share.
+        offset, reached = (float(self._series(node, np.full(1, share))[0]) for share in (0.0, 1.0))
+        ends = [offset + (reached - offset) * share for share in wilson_interval(self._values(named[0]))]
+        ends += [margin.low, margin.high] if margin else []
+        return Margin(float(changes.mean()), min(ends), max(ends), len(changes))
 
-    def _series(self, node: Value) -> Numbers:
-        """A linear expression item by item `[N]`."""
+    def _series(self, node: Value, instead: Numbers | None = None) -> Numbers:
+        """A linear expression item by item `[N]`; `instead` are put in the place of what the file has."""
         match node:
             case Ref():
-                return self._values(node)
+                return self._values(node) if instead is None else instead
             case Sum(operator=operator, left=left, right=right):
-                sides = [self._series(part) if any(refs(part)) else self._number(part) for part in (left, right)]
+                sides = [
+                    self._series(part, instead) if any(refs(part)) else self._number(part) for part in (left, right)
+                ]
                 return np.asarray(_calculate(operator, sides[0], sides[1]))  # type: ignore[arg-type]
         return np.full(self.count, self._number(node))
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from timbre_restore.errors import ScoresError
 from timbre_restore.evaluation.summary import SPEAKER
-from timbre_restore.metrics import DEFAULT_SET, Metric
+from timbre_restore.metrics import SETS, Metric
 
 LARGEST_BYTES = 256 * 2**20
 SHOWN_CHARACTERS = 60
@@ -48,7 +48,7 @@ class Scores:
         return _KNOWN.get(key) or self.described.get(key)
 
 
-_KNOWN = {metric.key: metric for metric in DEFAULT_SET}
+_KNOWN = {metric.key: metric for metric in SETS["all"]}
 
 
 def read_scores(path: Path) -> Scores:

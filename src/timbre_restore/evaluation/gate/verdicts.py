@@ -66,11 +66,10 @@ def change_table(changes: Sequence[Change], *, system: str, against: str, new: s
     for change in changes:
         values = (shown(change.metric, value) for value in (change.before, change.after))
         name = f"{title(change.metric)} {_arrow(change.metric)}" if change.metric else change.key
-        items = change.margin.items if change.margin else int(change.before is not None)
         left_out = f" ({change.left_out} n/a)" if change.left_out else ""
         table.add_row(
-            Text(name), *(Text(value) for value in values), Text(_interval(change.metric, change.margin)),
-            Text(_direction(change)), f"{items}{left_out}",
+            Text(name), *(Text(value) for value in values), Text(_difference(change)), Text(_direction(change)),
+            f"{change.items}{left_out}",
         )  # fmt: skip
     return table
 
@@ -86,7 +85,7 @@ def changes_as_json(changes: Sequence[Change], *, system: str, against: str, new
             change.key: {
                 "before": change.before,
                 "after": change.after,
-                "difference": _margin_json(change.margin),
+                "difference": _difference_json(change),
                 "left_out": change.left_out,
             }
             for change in changes
@@ -131,6 +130,13 @@ def _interval(metric: Metric | None, margin: Margin | None) -> str:
     return f"{mean} ({low} … {high})"
 
 
+def _difference(change: Change) -> str:
+    """With its interval, where enough speak for one."""
+    if change.margin is not None or change.difference is None:
+        return _interval(change.metric, change.margin)
+    return f"{_signed(change.metric, change.difference)} (no interval)"
+
+
 def _signed(metric: Metric | None, value: float) -> str:
     return number(metric, value, signed=True) if metric else f"{value:+.4g}".replace("-", "−")
 
@@ -155,6 +161,13 @@ def _side_json(side: Side) -> dict[str, Any]:
         "values": list(side.values),
         "margin": _margin_json(side.margin),
     }
+
+
+def _difference_json(change: Change) -> dict[str, float | None] | None:
+    if change.difference is None:
+        return None
+    low, high = (change.margin.low, change.margin.high) if change.margin else (None, None)
+    return {"mean": change.difference, "low": low, "high": high, "items": change.items}
 
 
 def _margin_json(margin: Margin | None) -> dict[str, float] | None:

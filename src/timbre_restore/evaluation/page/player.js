@@ -92,7 +92,15 @@ function Blind(panel) {
   const [one, other, trial, where, tally, save] = ["one", "other", "trial", "where", "tally", "save"].map(find);
   const names = [...one.options].map((option) => option.text);
   one.value = "degraded"; other.value = names.includes(RESTORED) ? RESTORED : names[names.length - 2];
+  const place = `timbre-restore-blind ${location.pathname}`;
   let order = [], at = -1, sides = [], answers = [], pair = [];
+  try {
+    const kept = JSON.parse(localStorage.getItem(place));
+    if (kept && kept.answers.length) {
+      pair = kept.systems; answers = kept.answers; save.disabled = false;
+      tally.textContent = `${answers.length} answers of a comparison before are kept here: save them, or start another.`;
+    }
+  } catch { /* a page may have no storage, or another's words in it */ }
 
   function shuffled(values) {
     const out = [...values];
@@ -117,7 +125,8 @@ function Blind(panel) {
     current = order[at];
     where.textContent = `Item ${at + 1} of ${order.length}`;
     order[at].seek(0);
-    panel.querySelectorAll("[data-hear]").forEach((b) => b.classList.remove("chosen"));
+    order[at].choose(number(order[at], sides[0])); // what was chosen before may be neither of the two
+    panel.querySelectorAll("[data-hear]").forEach((b) => b.classList.toggle("chosen", b.dataset.hear === "0"));
   }
   function start() {
     const usable = players.filter((p) => number(p, one.value) >= 0 && number(p, other.value) >= 0);
@@ -131,7 +140,8 @@ function Blind(panel) {
   function say(what) {
     const stem = order[at].article.dataset.stem;
     answers.push({ item: stem, first: sides[0], second: sides[1], preferred: what === "none" ? null : sides[Number(what)] });
-    try { localStorage.setItem("timbre-restore-blind", JSON.stringify(answers)); } catch { /* a page may have no storage */ }
+    save.disabled = false;
+    try { localStorage.setItem(place, JSON.stringify({ systems: pair, answers })); } catch { /* a page may have no storage */ }
     next();
   }
   function chance(wins, count) { // two-sided sign test: binomial with one half
