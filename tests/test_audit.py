@@ -375,7 +375,7 @@ def test_the_number_of_workers_changes_nothing(corpus: Path, monkeypatch: pytest
 
 def test_a_trial_predicts_hours(made: Path) -> None:
     """8 items in steps of 4, 3 epochs: 2 without and 4 with the GAN, one batch of validation each."""
-    run = Run(batch_size=4, epochs=3, gan_epochs=2, num_workers=0)
+    run = Run(batch_size=4, epochs=3, gan_epochs=2)
     trial = Timing((0.5, 0.5, 0.5), (1.0, 3.0), (0.0, 0.0, 0.1), (1.0, 0.0), 2.0, "cpu", 10**9)
     facts = as_json(audit(made, run=run, trial=lambda: trial))["facts"]["prediction"]
     assert facts["batches/s before the GAN"] == {"value": 2.0, "low": 2.0, "high": 2.0, "unit": "batches/s"}
@@ -402,10 +402,6 @@ def test_no_trial_of_a_broken_corpus(corpus: Path) -> None:
         raise AssertionError
 
     assert not audit(corpus, trial=never).ready
-
-
-def test_shared_memory_that_is_too_small_is_said(made: Path) -> None:
-    assert_said(audit(made, run=Run(batch_size=10**6, num_workers=64)).warnings, "docker run --shm-size")
 
 
 class Parsed(HTMLParser):
@@ -584,3 +580,18 @@ def test_real_recordings_are_ready(shared_data: Path, tmp_path: Path) -> None:
 
 def assert_said(sentences: list[str], pattern: str) -> None:
     assert any(re.search(pattern, sentence) for sentence in sentences), (pattern, sentences)
+
+
+def test_a_verdict_of_another_length_does_not_refuse_the_right_one(corpus: Path) -> None:
+    assert not audit(corpus, expected=Expected(segment=24000)).ready
+    require_sound(corpus, 48000)
+    with pytest.raises(CorpusError, match=r"data\.segment is 24000 and the items were made with 48000"):
+        require_sound(corpus, 24000)
+
+
+def test_long_segments_alone_are_predicted_in_their_steps(made: Path) -> None:
+    timing = Timing((1.0,) * 4, (1.0,) * 4, (0.0,) * 4, (0.0,) * 4, 0.0, "cpu", 0)
+    found = audit(made, run=Run(batch_size=4, epochs=1, gan_epochs=0, items_per_step=8), trial=lambda: timing)
+    plain = audit(made, run=Run(batch_size=4, epochs=1, gan_epochs=0), trial=lambda: timing)
+    hours = [next(fact.value["value"] for fact in r.facts if fact.name.startswith("1 epochs")) for r in (found, plain)]
+    assert hours[0] == pytest.approx(hours[1] / 2, rel=0.2)

@@ -124,6 +124,8 @@ def test_missing_base_names_both_files(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("a: [", "not valid YAML"),
+        ("seed: 0x_", "not valid YAML"),
+        ("a: " + "[" * 3000, "not valid YAML"),
         ("- 1", "expected keys and values at the top, got list"),
         ("training: {epochs: 3}\nseed: 1\ntraining: {batch_size: 2}\n", "the name 'training' occurs twice, in line 3"),
     ],
@@ -188,6 +190,8 @@ def test_unknown_key_far_from_any_lists_what_is_known() -> None:
         ("seed", "expected key=value"),
         ("=3", "expected key=value"),
         ("seed=[", "not valid YAML"),
+        ("data.val_speakers=[2024-02-30]", "not valid YAML"),
+        ("seed=!!int abc", "not valid YAML"),
     ],
 )
 def test_wrong_values_are_named(override: str, said: str) -> None:

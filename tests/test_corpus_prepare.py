@@ -18,7 +18,7 @@ import soundfile
 from tests.corpora import SCRIPT, Run, contents, spec_of
 from tests.voices import voice
 from timbre_restore.audio import HINT_VALUES, frames, read_audio
-from timbre_restore.audit import audit
+from timbre_restore.audit import audit, require_sound
 from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety, Work, prepare
 from timbre_restore.corpus.planning.plan import read_plan
 from timbre_restore.corpus.table import read_table
@@ -93,6 +93,16 @@ def test_two_shards_list_only_when_both_are_there(quick: Run, tmp_path: Path) ->
 def test_shards_of_different_plans_do_not_list(quick: Run) -> None:
     quick(shard_idx=0, shard_count=2, max_files=4)
     assert not quick(shard_idx=1, shard_count=2, max_files=6).lists_written
+
+
+def test_shards_of_different_settings_do_not_list(quick: Run, sounds: Path, tmp_path: Path) -> None:
+    """The plan is the same: what the files are is not drawn."""
+    flac = replace(spec_of(sounds), format="flac")
+    assert not quick(shard_idx=0, shard_count=2).lists_written
+    assert quick(shard_idx=1, shard_count=2).lists_written
+    assert not quick(spec=flac, shard_idx=0, shard_count=2, force=True).lists_written
+    assert quick(spec=flac, shard_idx=1, shard_count=2, force=True).lists_written
+    assert ".flac" in (tmp_path / "out" / "train.txt").read_text()
 
 
 def test_a_larger_number_of_files_only_adds(quick: Run, tmp_path: Path) -> None:
@@ -265,3 +275,26 @@ def test_takes_come_from_every_suppressor_that_was_asked_for(sounds: Path, tmp_p
         degraded = read_audio(tmp_path / "out" / take[0]["degraded"])[0][0]
         again = load_suppressor(settings)(first)
         assert np.max(np.abs(again[:40_000] - degraded[:40_000])) <= 1.5 / 32768
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_hints_that_are_gone_or_torn_break_it(real: Path, tmp_path: Path, torn: bool) -> None:
+    """Without them an item would train as behind a black box, and nobody would know."""
+    corpus = tmp_path / "corpus"
+    shutil.copytree(real, corpus)
+    for split in ("train", "val"):
+        listed = (corpus / f"{split}.txt").read_text(encoding="utf-8")
+        (corpus / f"{split}.txt").write_text(listed.replace(f"{real}{os.sep}", f"{corpus}{os.sep}"), encoding="utf-8")
+    require_sound(corpus, 48000)
+    hints = corpus / read_table(corpus / "items.tsv")[0]["hints"]
+    if torn:
+        hints.write_bytes(hints.read_bytes()[:-100])
+    else:
+        hints.unlink()
+    report = audit(corpus)
+    assert any(
+        reason.startswith(f"1 hints is {'unreadable or cut off' if torn else 'missing'}, e.g. {hints}")
+        for reason in report.reasons
+    )
+    with pytest.raises(CorpusError, match=r"1 hints is"):
+        require_sound(corpus, 48000)

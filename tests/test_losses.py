@@ -306,6 +306,8 @@ def test_feature_matching_is_relative_and_gives_no_gradient_to_the_clean_side() 
     small, large = feature_matching([[ours]], [[clean]]), feature_matching([[100 * ours]], [[100 * clean]])
     assert small.item() == pytest.approx(0.5, rel=1e-3)
     assert large.item() == pytest.approx(0.5, rel=1e-3)
+    quiet = feature_matching([[ours]], [[1e-6 * clean]])
+    assert 3.9 < quiet.item() < 5.0, "a silent item does not outweigh the others"
     small.sum().backward()
     assert clean.grad is None
     assert ours.grad is not None

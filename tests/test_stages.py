@@ -273,3 +273,21 @@ def test_init_takes_weights_and_both_networks_settings(
     assert main([*line, "--init", "smal"]) == 2
     assert "--init smal: expected a run, a checkpoint or a packaged voice; those are small." in capsys.readouterr().err
     assert not asked
+
+
+def test_a_last_part_too_short_for_a_step_is_left_out(corpus: Path, tmp_path: Path) -> None:
+    """A third of an epoch is one of three batches, and less than half of one of two segments."""
+    changes: dict[str, Any] = {"epochs": 2, "long_epochs": 1, "long_run": 6, "long_batch_size": 1, "window": SEGMENT}
+    run = settings(corpus, tmp_path / "run", steps=4, **changes)
+    assert train(run).steps == 3
+    assert [line["step"] for line in lines(tmp_path / "run", "epoch")] == [3]
+    fresh_state()
+    assert train(run, resume="auto").steps == 3
+
+
+def test_a_corpus_within_the_runs_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The next run moves this one's folder aside, and with it all that lies there."""
+    for corpus in ("run", "run/corpus"):
+        line = ["--set", f"data.output_dir={tmp_path / corpus}", "--set", f"training.output_dir={tmp_path / 'run'}"]
+        assert main(["train", *line]) == 2
+        assert "which a new run moves aside; move it." in capsys.readouterr().err

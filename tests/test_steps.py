@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from tests.runs import EVERY_JUDGE, SEGMENT, WEIGHTS, in_process, lines, make_corpus, settings
+from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.loading import EpochBatches
 from timbre_restore.loading.draws import draw_cut
 from timbre_restore.losses import Sound, item_gain
@@ -21,6 +23,7 @@ from timbre_restore.training import TrainSettings
 from timbre_restore.training.schedule import ema_decay
 from timbre_restore.training.state import TrainState, create_state
 from timbre_restore.training.steps import (
+    _windows,
     charge,
     discriminator_terms,
     generator_terms,
@@ -249,3 +252,16 @@ def test_a_step_in_windows_has_the_gradient_of_each_window_from_the_state_before
 def test_the_mean_of_weights_forgets_its_start() -> None:
     assert ema_decay(0, 0.999) == pytest.approx(0.1)
     assert ema_decay(10**6, 0.999) == 0.999
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 8, 30])
+@pytest.mark.parametrize("window_s", [0.5, 3.33, 4.0, 5.0, 29.97, 100.0])
+def test_windows_of_a_segment_are_of_like_length(seconds: int, window_s: float) -> None:
+    """A rest of one hop would be too short for the losses, and weigh as much as the others."""
+    samples, longest = 48_000 * seconds, round(window_s * 100) * HOP_SAMPLES
+    windows = _windows(samples, longest)
+    lengths = [stop - start for start, stop in windows]
+    assert windows[0][0] == 0 and windows[-1][1] == samples and sum(lengths) == samples
+    assert [stop for _, stop in windows[:-1]] == [start for start, _ in windows[1:]]
+    assert max(lengths) <= longest and max(lengths) - min(lengths) <= HOP_SAMPLES
+    assert all(length % HOP_SAMPLES == 0 for length in lengths) and len(windows) == math.ceil(samples / longest)

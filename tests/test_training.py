@@ -19,8 +19,9 @@ from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
 from timbre_restore.losses import objective
 from timbre_restore.models import GeneratorSettings
 from timbre_restore.training import find_checkpoint, loop, train
-from timbre_restore.training.checkpoints.checkpoint import forget_later, save_checkpoint
+from timbre_restore.training.checkpoints.checkpoint import forget_later, restore_state, save_checkpoint
 from timbre_restore.training.checkpoints.resume import place_in_epoch
+from timbre_restore.training.data import _fingerprint
 from timbre_restore.training.device import threads_of_process
 from timbre_restore.training.state import TrainState, create_state
 
@@ -178,7 +179,7 @@ def test_a_checkpoint_that_was_kept_under_another_name_is_gone_on_from(corpus: P
     train(settings(corpus, run, epochs=1))
     fresh_state()
     kept = find_checkpoint(run).folder.rename(run / "checkpoints" / "kept")
-    forget_later(run, find_checkpoint(kept))
+    forget_later(run, find_checkpoint(kept), create_state(settings(corpus, run)))
     assert find_checkpoint(run).folder.samefile(kept)
     assert train(settings(corpus, run, epochs=2), resume="auto").steps == 6
 
@@ -307,6 +308,36 @@ def test_a_run_goes_on_within_an_epoch_at_another_batch_size(corpus: Path, tmp_p
     assert len(changed) == 1
     with pytest.raises(CheckpointError, match="has no best checkpoint before an epoch is done; take the last one"):
         find_checkpoint(tmp_path, "best")
+
+
+def test_the_best_that_lies_after_where_a_run_goes_back_to_is_forgotten(corpus: Path, tmp_path: Path) -> None:
+    """Else no later epoch would be the best, and there would be none to export."""
+    own, order = settings(corpus, tmp_path), {"corpus": "x", "items": 7, "joined_batch": 1, "seed": 0}
+    state = create_state(own)
+    for step, best in ((1, 0.5), (2, 0.4)):
+        state.step, state.best = step, best
+        save_checkpoint(tmp_path, state, own, {}, best=True, order=order)
+        if step == 1:
+            healthy = find_checkpoint(tmp_path)
+    restore_state(healthy, state, own)
+    assert state.best == 0.5
+    forget_later(tmp_path, healthy, state)
+    assert state.best == math.inf and not (tmp_path / "checkpoints" / "best.json").exists()
+
+
+def test_another_corpus_under_the_same_names_is_refused(corpus: Path, tmp_path: Path) -> None:
+    first = make_corpus(tmp_path / "corpus")
+    (first / "items.tsv").write_text("item\tnoise\na\train\n")
+    train(settings(first, tmp_path / "run", epochs=1))
+    fresh_state()
+    (first / "items.tsv").write_text("item\tnoise\na\twind\n")
+    with pytest.raises(CheckpointError, match="was trained on another list of 7 items than the one of 7 given here"):
+        train(settings(first, tmp_path / "run", epochs=2), resume="auto")
+
+
+def test_a_list_of_whole_and_relative_paths_has_a_mark_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("/a/degraded/x.wav|/a/clean/x.wav\nb/degraded/y.wav|b/clean/y.wav\n")
+    assert len(_fingerprint(tmp_path)) == 16
 
 
 def test_what_has_diverged_is_not_saved(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,4 +22,9 @@ class StrictLoader(yaml.SafeLoader):
 
 def parse_yaml(text: str) -> Any:
     """What a text holds. Raises `yaml.YAMLError`."""
-    return yaml.load(text, StrictLoader)
+    try:
+        return yaml.load(text, StrictLoader)
+    except (ValueError, OverflowError) as exc:  # dates and numbers that are none, which PyYAML lets through
+        raise yaml.YAMLError(f"holds a value that is none ({exc})") from exc
+    except RecursionError as exc:
+        raise yaml.YAMLError("is nested without end") from exc

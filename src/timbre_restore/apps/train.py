@@ -6,14 +6,14 @@ import os
 from enum import StrEnum
 from json import dumps as json_text
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from timbre_restore.apps.console import note, say
 from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
 from timbre_restore.apps.suppressing import suppressor_of
-from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, read_mono, rms, to_db
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, is_text, read_mono, rms, to_db
 from timbre_restore.config import Config
 from timbre_restore.errors import ConfigError, CorpusError, MissingExtraError, extra_command
 
@@ -70,6 +70,7 @@ def train(
     """Train generator and discriminators on a prepared corpus; also under torchrun."""
     settings = configure(config, [*_begun_from(init), *_frozen(freeze), *(overrides or ())])
     _check_ways(resume=resume is not None, trial=trial, overfit=overfit, json=json)
+    _check_places(settings)
     need_torch("training")
     from timbre_restore.training import require_trackers
 
@@ -216,12 +217,17 @@ def _begun_from(init: str | None) -> list[str]:
             )
         place = packaged[init]
     told = find_checkpoint(place).content["settings"]
-    sections = [f"{name}={json_text(told[name])}" for name in ("model", "discriminators") if name in told]
-    return [*sections, f"training.start_from={json_text(str(place))}"]
+    sections = [f"{name}={_yaml(told[name])}" for name in ("model", "discriminators") if name in told]
+    return [*sections, f"training.start_from={_yaml(str(place))}"]
+
+
+def _yaml(value: Any) -> str:
+    """A value as YAML reads it; JSON is YAML, but for characters in two halves."""
+    return json_text(value, ensure_ascii=False)
 
 
 def _frozen(names: list[str] | None) -> list[str]:
-    return [] if names is None else [f"training.freeze={json_text(names)}"]
+    return [] if names is None else [f"training.freeze={_yaml(names)}"]
 
 
 def _check_ways(*, resume: bool, trial: bool, overfit: bool, json: Path | None) -> None:
@@ -236,6 +242,19 @@ def _check_ways(*, resume: bool, trial: bool, overfit: bool, json: Path | None) 
     if small and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError([f"{given[0]}: is made by one process; start it without torchrun."])
     check_targets({"--json": json})
+
+
+def _check_places(config: Config) -> None:
+    """Raise `ConfigError` for folders that can't be: the next run moves this one's aside, and all that is in it."""
+    run, corpus = config.training.output_dir, config.data.output_dir
+    if run.resolve() in (corpus.resolve(), *corpus.resolve().parents):
+        raise ConfigError(
+            [f"data.output_dir {corpus}: is within training.output_dir {run}, which a new run moves aside; move it."]
+        )
+    if not is_text(str(run)):
+        raise ConfigError(
+            [f"training.output_dir {str(run)!a}: is no name in UTF-8, which a run's record needs; rename it."]
+        )
 
 
 def _require_sound(config: Config) -> None:

@@ -73,11 +73,17 @@ def run_on_machine(config: Config) -> Run:
         gan_epochs=gan if weights.adversarial > 0 or weights.feature_matching > 0 else 0,
         steps=training.steps,
         hours=training.hours,
-        num_workers=config.data.num_workers,
-        segment=config.data.segment,
+        items_per_step=_items_per_long_step(config),
         validation_batches=training.validation_batches,
         output_dir=training.output_dir,
     )
+
+
+def _items_per_long_step(config: Config) -> int | None:
+    long = config.training.long_segments
+    if long.epochs < config.training.epochs:
+        return None
+    return long.batch_size * max(1, round(long.seconds * config.data.sample_rate / config.data.segment))
 
 
 def _prediction(config: Config, trial: Trial) -> Report:

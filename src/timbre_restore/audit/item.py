@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import (
+    HINT_VALUES,
     HOP_SAMPLES,
     SAMPLE_RATE_HZ,
     FloatArray,
@@ -28,6 +29,7 @@ from timbre_restore.audio import (
     active_rms,
     locate_packed,
     read_audio,
+    read_hints_into,
     read_packed,
     rms,
     to_db,
@@ -97,8 +99,8 @@ class Seen:
     """Of the items looked at closely: power of clean in bands of 100 Hz, strongest at 1."""
 
 
-def look_at(first: int, pairs: list[Pair], look: Look) -> Seen:
-    """Look at the items `first`, `first + 1`, …; a pure function of their files."""
+def look_at(first: int, pairs: list[Pair], hinted: list[bool], look: Look) -> Seen:
+    """Look at the items `first`, `first + 1`, …, of which some have hints; a pure function of their files."""
     facts = np.zeros(len(pairs), dtype=ITEM)
     faults: list[Fault] = []
     spectra: dict[int, FloatArray] = {}
@@ -111,12 +113,27 @@ def look_at(first: int, pairs: list[Pair], look: Look) -> Seen:
             signals.append(samples)
             if what:
                 faults.append(Fault(item, role, path, what, detail))
+        if hinted[place]:
+            what, detail = look_at_hints(pair.hints, look.segment)
+            if what:
+                faults.append(Fault(item, "hints", pair.hints, what, detail))
         if all(len(samples) for samples in signals):
             close = item % look.close_step == 0
             bands = _measure(facts[place], signals, look.segment, close=close)
             if close:
                 spectra[item] = bands
     return Seen(facts, faults, spectra)
+
+
+def look_at_hints(path: Path, segment: int) -> tuple[str, str]:
+    """What is wrong with an item's hints, or nothing (''), and the detail."""
+    if locate_packed(path) is None and not path.is_file():
+        return "missing", str(path)
+    try:
+        read_hints_into(path, np.empty((segment // HOP_SAMPLES, HINT_VALUES), np.float16))
+    except AudioFileError as exc:
+        return "unreadable or cut off", str(exc)
+    return "", ""
 
 
 def read_role(path: Path, length: int) -> tuple[FloatArray, str, str]:

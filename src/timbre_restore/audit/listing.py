@@ -19,7 +19,7 @@ from timbre_restore.corpus.table import plain_cell, read_table
 from timbre_restore.errors import CorpusError
 
 _READ = (
-    "item", "split", "degraded", "clean", "noisy", "index", "speaker", "source", "recording", "native_rate_hz",
+    "item", "split", "degraded", "clean", "noisy", "hints", "index", "speaker", "source", "recording", "native_rate_hz",
     "bandwidth_hz", "speech_level_dbfs", "snr_db", "noise", "noise_2", "room", "band_limit_hz", "suppressor",
     "suppressor_build", "activity",
 )  # fmt: skip
@@ -71,11 +71,16 @@ class Corpus:
         return np.array([_number(word) for word in self.column(name)], dtype=np.float64)
 
     @cached_property
+    def hinted(self) -> list[bool]:
+        """Of which items the rows say that there are hints; suppressors of other families have none."""
+        return [bool(word) for word in self.column("hints")]
+
+    @cached_property
     def files(self) -> dict[Path, int]:
         """Every file that the lists need, and its bytes; -1 for one that isn't there."""
         found: dict[Path, int] = {}
-        for pair in self.pairs:
-            for path in (pair.degraded, pair.clean, pair.noisy):
+        for pair, hinted in zip(self.pairs, self.hinted, strict=True):
+            for path in (pair.degraded, pair.clean, pair.noisy, *([pair.hints] if hinted else ())):
                 packed = locate_packed(path)
                 file = path if packed is None else packed[0]
                 if file not in found:

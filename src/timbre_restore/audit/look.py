@@ -44,7 +44,7 @@ def audit(
     sources.check_settings(corpus, expected, report)
     split.check_leaks(corpus, report)
     look = how_to_look(corpus, expected, close_items=CLOSE_ITEMS)
-    seen = look_at_all(corpus.pairs, look, num_workers, progress)
+    seen = look_at_all(corpus.pairs, corpus.hinted, look, num_workers, progress)
     integrity.check_files(corpus, seen.faults, report)
     integrity.check_alignment(corpus, seen.facts, report)
     split.check_copies(corpus, seen.facts, report)
@@ -55,7 +55,7 @@ def audit(
     sources.check_draws(corpus, report)
     machine.check_machine(corpus, run, report)
     machine.check_duration(corpus, run, trial, report)
-    remember(corpus, report, look.segment)
+    remember(corpus, report, expected.segment or look.segment)  # some reasons are of that length alone
     return report
 
 

@@ -1,4 +1,4 @@
-"""Whether this machine can do the run: disk, memory, shared memory, and the hours that it would take.
+"""Whether this machine can do the run: disk, memory, and the hours that it would take.
 
 Hours come from a trial: a few real steps of the configured model on the corpus's own items. Their interval is a
 bootstrap over those steps, so it says how even they were, not what another process will do to the machine tomorrow.
@@ -19,8 +19,6 @@ from timbre_restore.audit.listing import Corpus
 from timbre_restore.audit.report import Report
 from timbre_restore.errors import TimbreRestoreError
 
-SHARED_MEMORY = Path("/dev/shm")
-BATCHES_AHEAD = 2  # per worker, torch's own number
 DRAWS = 2000
 LOADER_SHARE = 0.1
 """Of the time: where steps wait for longer, the loader limits the run."""
@@ -37,9 +35,8 @@ class Run:
     steps: int | None = None
     """The run's length instead, whose phases keep the shares that they have of `epochs`; or `hours`."""
     hours: float | None = None
-    num_workers: int = 2
-    segment: int = 48_000
-    lead: int = 1440
+    items_per_step: int | None = None
+    """Where steps take long segments and nothing else: how many items' worth of each epoch's list one of them takes."""
     validation_batches: int = 0
     """At most so many per epoch; 0 takes all."""
     output_dir: Path = Path("runs/default")
@@ -70,7 +67,7 @@ class Timing:
 
 
 def check_machine(corpus: Corpus, run: Run, report: Report) -> None:
-    """Disk, memory, shared memory."""
+    """Disk and memory."""
     size = sum(max(size, 0) for size in corpus.files.values())
     free = _free(run.output_dir)
     report.fact("machine", "corpus on disk", _bytes(size), size)
@@ -86,21 +83,6 @@ def check_machine(corpus: Corpus, run: Run, report: Report) -> None:
                 "memory",
                 f"the corpus ({_bytes(size)}) does not fit into the memory that is free "
                 f"({_bytes(memory)}): every epoch reads it from disk again",
-            )
-    need = run.num_workers * BATCHES_AHEAD * run.batch_size * (3 * run.segment + run.lead) * 4
-    if run.num_workers and SHARED_MEMORY.is_dir():
-        shared = shutil.disk_usage(SHARED_MEMORY).free
-        report.fact(
-            "machine",
-            "shared memory",
-            f"{_bytes(shared)} free, loading needs up to {_bytes(need)}",
-            {"free": shared, "needed": need},
-        )
-        if need > 0.8 * shared:
-            report.warn(
-                "shared memory",
-                f"loading needs up to {_bytes(need)} of {SHARED_MEMORY} and {_bytes(shared)} "
-                "are free: give it more (docker run --shm-size), or fewer data.num_workers",
             )
 
 
@@ -121,7 +103,7 @@ def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None,
         report.fact("prediction", "trial", f"not made: {reason}")
         report.warn("trial", f"the trial could not be made: {reason}")
         return None
-    steps = -(-corpus.items["train"] // run.batch_size)
+    steps = -(-corpus.items["train"] // (run.items_per_step or run.batch_size))
     _say_needs(run, found, report)
     if found.not_finite:
         report.warn("trial", f"in the trial's steps {', '.join(found.not_finite)} came out as no number")

@@ -23,13 +23,13 @@ Progress = Callable[[int, int, object], None]
 """Takes (done, all, name of what is at hand)."""
 
 
-def look_at_all(pairs: list[Pair], look: Look, num_workers: int, progress: Progress) -> Seen:
+def look_at_all(pairs: list[Pair], hinted: list[bool], look: Look, num_workers: int, progress: Progress) -> Seen:
     """Everything about every item. About 250 bytes per item are kept."""
     facts: list[NDArray[Any]] = [np.zeros(0, dtype=ITEM)]
     faults: list[Fault] = []
     spectra: dict[int, FloatArray] = {}
     done = 0
-    for seen in _chunks(pairs, look, min(num_workers, -(-len(pairs) // CHUNK))):
+    for seen in _chunks(pairs, hinted, look, min(num_workers, -(-len(pairs) // CHUNK))):
         facts.append(seen.facts)
         faults += seen.faults
         spectra |= seen.spectra
@@ -38,17 +38,17 @@ def look_at_all(pairs: list[Pair], look: Look, num_workers: int, progress: Progr
     return Seen(np.concatenate(facts), faults, spectra)
 
 
-def _chunks(pairs: list[Pair], look: Look, num_workers: int) -> Iterator[Seen]:
+def _chunks(pairs: list[Pair], hinted: list[bool], look: Look, num_workers: int) -> Iterator[Seen]:
     starts = range(0, len(pairs), CHUNK)
     if num_workers <= 1:
         for start in starts:
-            yield look_at(start, pairs[start : start + CHUNK], look)
+            yield look_at(start, pairs[start : start + CHUNK], hinted[start : start + CHUNK], look)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker)
     try:
-        parts = (pairs[start : start + CHUNK] for start in starts)
-        yield from pool.map(look_at, starts, parts, [look] * len(starts))
+        parts, flags = ([of[start : start + CHUNK] for start in starts] for of in (pairs, hinted))
+        yield from pool.map(look_at, starts, parts, flags, [look] * len(starts))
     except BrokenProcessPool as exc:
         raise CorpusError(
             "a worker process ended without a word, most often for want of memory; run it again with fewer workers."

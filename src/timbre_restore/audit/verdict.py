@@ -77,7 +77,7 @@ def _look_quickly(corpus: Corpus, segment: int) -> Report:
     look = Look(segment, DFN3_LATENCY_SAMPLES, len(corpus.pairs) + 1)
     facts, faults = np.zeros(len(corpus.pairs), dtype=ITEM), list[Fault]()
     for item in chosen:
-        seen = look_at(1, [corpus.pairs[item]], look)
+        seen = look_at(1, [corpus.pairs[item]], [corpus.hinted[item]], look)
         facts[item] = seen.facts[0]
         faults += [replace(fault, item=item) for fault in seen.faults]
     integrity.check_files(corpus, faults, report)

@@ -72,7 +72,7 @@ def prepare(
                 _write_plan(folder, plan)
             markers, rendered = _make_missing(maker, own, work, execute)
             seconds = round(time.monotonic() - started, 3)
-            write_json(done, {"plan": plan.digest, "seconds": seconds, "rendered": rendered})
+            write_json(done, _made_by(maker, plan) | {"seconds": seconds, "rendered": rendered})
             listed = _list_if_complete(maker, plan, work)
     except OSError as exc:
         raise unwritable(folder.root, exc) from exc
@@ -131,7 +131,8 @@ def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
     folder = maker.folder
     with folder.folder_lock():
         for index in range(work.shard_count):
-            if (read_json(folder.shard_marker(index, work.shard_count)) or {}).get("plan") != plan.digest:
+            marker = read_json(folder.shard_marker(index, work.shard_count)) or {}
+            if any(marker.get(key) != value for key, value in _made_by(maker, plan).items()):
                 return False
         markers = [read_json(folder.take_marker(take.id)) for take in plan.takes]
         present = [marker for marker in markers if marker is not None]
@@ -143,6 +144,11 @@ def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
                 remove_parts(folder)
         write_lists(folder, maker.spec.format, maker.spec.segment, plan.takes, present)
     return True
+
+
+def _made_by(maker: Maker, plan: Plan) -> dict[str, str]:
+    """What every shard must have been made by before there can be lists; the plan knows nothing of formats."""
+    return {"plan": plan.digest, "settings": maker.settings_digest}
 
 
 def _doubts(spec: CorpusSpec, plan: Plan) -> list[str]:

@@ -55,10 +55,6 @@ def choose(stems: Sequence[str], wanted: Sequence[str], count: int, seed: int) -
         raise ListeningError(
             f"{count} items were asked for and the reference folder holds {len(stems)}; ask for fewer, or add files."
         )
-    if wanted and count not in (None, len(set(wanted))):
-        raise ListeningError(
-            f"{count} items were asked for and {len(set(wanted))} are named; leave out one of the two."
-        )
     order = [stems[index] for index in np.random.default_rng([seed, 0]).permutation(len(stems))]
     chosen = list(dict.fromkeys(wanted)) or sorted(order[:count])
     left = [stem for stem in order if stem not in chosen]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,16 @@ def _first(dataset: TimbreRestoreDataset, items: int | None) -> TimbreRestoreDat
 
 
 def _fingerprint(corpus: Path) -> str:
-    """Of the training list, without the folders that all of it lies in: a corpus that was moved is the same."""
+    """Of the training list, without the folders that all of it lies in, and of the table that tells what was drawn.
+
+    A corpus that was moved is the same; one of other noises under the same names is not.
+    """
     text = (corpus / "train.txt").read_text(encoding="utf-8")
     places = [Path(place).parent for line in text.splitlines() for place in line.split("|")]
-    folder = os.path.commonpath(places) if places else ""
-    return hashlib.sha256(text.replace(f"{folder}{os.sep}", "").encode("utf-8")).hexdigest()[:16]
+    folder = ""
+    with suppress(ValueError):  # whole and relative paths beside each other, which have nothing in common
+        folder = os.path.commonpath(places)
+    digest = hashlib.sha256(text.replace(f"{folder}{os.sep}", "").encode("utf-8"))
+    table = corpus / "items.tsv"
+    digest.update(table.read_bytes() if table.is_file() else b"")
+    return digest.hexdigest()[:16]

@@ -112,7 +112,7 @@ def train(
         talk(f"warning: {warning}")
     # Only now, when nothing can fail any more, is an older run touched.
     if accelerator.is_main_process:
-        make_room(settings.output_dir, checkpoint, talk)
+        make_room(settings.output_dir, checkpoint, state, talk)
         code_state()  # of now: what lies on the disk may change while the run goes on
     accelerator.wait_for_everyone()
     journal = Journal(settings.output_dir, accelerator, step=state.step)
@@ -134,7 +134,7 @@ def train(
         try:
             if checkpoint is None or settings.output_dir.resolve() not in checkpoint.folder.resolve().parents:
                 run.save({}, best=False)  # a run that fails in its first minutes has something to go back to
-            while state.epoch < plan.length:
+            while state.epoch < plan.length and run.has_steps:
                 metrics = run.epoch_or_rollback(metrics)
         finally:
             journal.close()
@@ -158,6 +158,11 @@ class _Run:
     ending: Ending
     clock: Clock
     saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the plan's end leaves the epoch at hand any: of a last part it may be too short for one."""
+        return self.plan.last_batch(self.state.epoch, len(self._stage()[0])) > 0
 
     def epoch_or_rollback(self, metrics: dict[str, float]) -> dict[str, float]:
         """The next epoch's metrics, or `metrics` where the run went back instead."""
@@ -204,7 +209,7 @@ class _Run:
         self.clock.epoch_done()
         self.progress.epoch_done(state.epoch, metrics, gan=gan)
         name = settings.best_metric
-        judged = metrics.get(name, metrics.get(name.removeprefix("val_"), metrics["total"]))
+        judged = next(metrics[key] for key in (name, name.removeprefix("val_"), "total") if key in metrics)
         best = judged < state.best
         state.best = min(judged, state.best)
         with self.clock.beside():

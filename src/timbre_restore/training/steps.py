@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -157,10 +158,13 @@ def update_ema(state: TrainState, generator: nn.Module, decay: float) -> None:
 
 
 def _windows(samples: int, longest: int) -> list[tuple[int, int]]:
-    """First sample, and the one after the last, of each window of a segment; one window where it is short enough."""
-    if not 0 < longest < samples:
-        return [(0, samples)]
-    return [(at, min(samples, at + longest)) for at in range(0, samples, longest)]
+    """First sample, and the one after the last, of each window of a segment: as few as `longest` allows.
+
+    Like in length to a hop, so that they weigh alike and none is too short for what a loss looks at.
+    """
+    count = max(1, -(-samples // longest)) if longest > 0 else 1
+    ends = [round(n * samples / count / HOP_SAMPLES) * HOP_SAMPLES for n in range(count)] + [samples]
+    return list(pairwise(ends))
 
 
 def _restored(

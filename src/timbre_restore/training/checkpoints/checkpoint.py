@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -233,12 +234,17 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
         group.update(settings)
 
 
-def forget_later(run: Path, checkpoint: Checkpoint) -> None:
-    """Drop what lies after a checkpoint of the run: continued from there, it has not been there yet."""
+def forget_later(run: Path, checkpoint: Checkpoint, state: TrainState) -> None:
+    """Drop what lies after a checkpoint of the run: continued from there, it has not been there yet.
+
+    Where the best one lies after it, the one that was best before is gone too: the next epoch's is the best then.
+    """
     root, here = run / "checkpoints", _name(int(checkpoint.content["step"]))
     pointer = root / "best.json"
     if pointer.is_file() and str(_read_json(pointer).get("folder")) > here:
         pointer.unlink()
+    if not pointer.is_file():
+        state.best = math.inf
     for which in ("healthy", "last"):
         point_to(run, which, checkpoint)
     for folder in root.glob("step-*"):

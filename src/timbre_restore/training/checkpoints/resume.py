@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from timbre_restore.errors import CheckpointError
 from timbre_restore.training.checkpoints.checkpoint import Checkpoint, find_checkpoint, forget_later
 from timbre_restore.training.record.page import write_page
 from timbre_restore.training.settings import TrainSettings
+from timbre_restore.training.state import TrainState
 
 JOINED_BATCH = "joined_batch (training.batch_size times processes)"
 
@@ -48,13 +50,14 @@ def place_in_epoch(checkpoint: Checkpoint, order: dict[str, Any]) -> tuple[int, 
     return int(checkpoint.content["batch"]) * int(before["joined_batch"]) // order["joined_batch"], changed
 
 
-def make_room(run: Path, checkpoint: Checkpoint | None, talk: Callable[[str], None]) -> None:
+def make_room(run: Path, checkpoint: Checkpoint | None, state: TrainState, talk: Callable[[str], None]) -> None:
     """A run that does not continue the one in its folder never writes over it: that is moved aside."""
     if checkpoint is not None:
         talk(f"continuing from {checkpoint.folder} (step {checkpoint.content['step']})")
         if run.resolve() in checkpoint.folder.resolve().parents:
-            forget_later(run, checkpoint)
+            forget_later(run, checkpoint, state)
             return
+        state.best = math.inf  # of another folder, where this run's best will not lie
     if not (run / "log.jsonl").exists():
         return
     number = 1

@@ -143,7 +143,7 @@ class Guard:
         self._accelerator.wait_for_everyone()  # all have read before one writes
         if self._accelerator.is_main_process:
             record_rollback(healthy, state)
-            forget_later(run, healthy)
+            forget_later(run, healthy, state)
         self._journal.cut(state.step)
         what = f"rolled back to step {state.step}, learning rates now × {factor:g}"
         self._journal.event(finding, action=what, back_to=state.step)
