@@ -238,7 +238,7 @@ class LongSegments(_Section):
     batch_size: Annotated[int, Field(ge=1)] = 2
     """Segments per process and step."""
     window_s: Annotated[float, Field(gt=0)] = 5.0
-    """Gradients reach so far back; the state is carried on."""
+    """Gradients reach so far back at most; the state is carried on. A segment is parted into windows of like length."""
 
 
 class Training(_Section):
