@@ -29,7 +29,7 @@ from timbre_restore.suppressors import Suppressor, SuppressorSettings, load_supp
 NOWHERE = Path(os.devnull)
 """No folder is left out of a scan."""
 LIMIT_DB = 24.0
-NAMES = ("suppressor", f"its limit of {LIMIT_DB:.0f} dB", "restored")
+NAMES = ("the suppressor", f"its limit of {LIMIT_DB:.0f} dB", "restored")
 WORDS_S = 10
 PER_SPEAKER = 2
 
@@ -73,8 +73,8 @@ def relative_db(x: FloatArray, to: FloatArray) -> float:
 def print_levels(title: str, rows: list[list[float]], names: list[str]) -> None:
     levels = np.array(rows)
     medians = ", ".join(f"{name} {np.median(levels[:, n]):.1f}" for n, name in enumerate(NAMES))
-    print(f"{title}: {medians} (medians); restored is above the", end=" ")
-    print(" and the ".join(f"{NAMES[n]} in {np.sum(levels[:, 2] > levels[:, n])}" for n in (0, 1)), f"of {len(names)}")
+    above = " and ".join(f"{NAMES[n]} in {np.sum(levels[:, 2] > levels[:, n])}" for n in (0, 1))
+    print(f"{title}: {medians} (medians); restored is above {above} of {len(names)}")
     for index in np.argsort(-levels[:, 2])[:5]:
         print(f"    {names[index]}: " + ", ".join(f"{level:.1f}" for level in levels[index]))
 
