@@ -98,7 +98,7 @@ function Blind(panel) {
     const kept = JSON.parse(localStorage.getItem(place));
     if (kept && kept.answers.length) {
       pair = kept.systems; answers = kept.answers; save.disabled = false;
-      tally.textContent = `${answers.length} answers of a comparison before are kept here: save them, or start another.`;
+      tally.textContent = `Answers kept from a comparison before: ${answers.length}. Save them, or begin another.`;
     }
   } catch { /* a page may have no storage, or another's words in it */ }
 
