@@ -300,9 +300,9 @@ def test_no_list_is_one_sentence_and_no_table_a_warning(corpus: Path) -> None:
 def test_columns_that_are_absent_or_new_are_no_matter(corpus: Path) -> None:
     rows = read_table(corpus / "items.tsv")
     kept = ("split", "degraded", "clean", "speaker")
-    write_table(corpus / "items.tsv", [*kept, "hints"], [[*(row[name] for name in kept), "h@0"] for row in rows])
+    write_table(corpus / "items.tsv", [*kept, "loudness"], [[*(row[name] for name in kept), "h@0"] for row in rows])
     assert audit(corpus).ready
-    change_rows(corpus, lambda row: row.update(hints="inf"))
+    change_rows(corpus, lambda row: row.update(loudness="inf"))
     assert audit(corpus).ready
 
 
@@ -564,7 +564,7 @@ def test_copies_are_found_among_many_and_chance_makes_none() -> None:
 
 def test_sound_that_repeats_itself_says_nothing_of_lags(made: Path) -> None:
     corpus = read_corpus(made)
-    facts = look_at(0, corpus.pairs, how_to_look(corpus, Expected(), close_items=0)).facts
+    facts = look_at(0, corpus.pairs, corpus.hinted, how_to_look(corpus, Expected(), close_items=0)).facts
     facts["lag"][0, 0], facts["match"][0, 0], facts["near"][0, 0] = 2400, 0.5, 0.3
     report = Report(corpus.root, dict(corpus.items))
     check_alignment(corpus, facts, report)

@@ -91,7 +91,7 @@ def with_nan(desk: Desk) -> None:
         (lambda desk: (desk.root / "speech" / "ann" / "bad.wav").touch(), "unreadable"),
         (lambda desk: desk.add("ann/bad.wav", voice(2.0), 8000), "sampled at 8000 Hz; expected 32000 Hz or more"),
         (lambda desk: desk.add("ann/bad.wav", voice(2.0), 16000), "sampled at 16000 Hz; expected 32000 Hz or more"),
-        (with_nan, "holds NaN or infinite samples"),
+        (with_nan, "holds samples that are NaN, infinite or beyond ±65536"),
         (lambda desk: desk.add("ann/bad.wav", np.zeros(0)), "too short: 0.00 s do not fill one item"),
         (lambda desk: desk.add("ann/bad.wav", voice(1.0)[:960]), "too short: 0.02 s do not fill one item"),
         (lambda desk: desk.add("ann/bad.wav", np.zeros(96000)), "silent: its active level is -200 dBFS"),

@@ -64,5 +64,5 @@ def test_a_cluster_that_loses_a_node_makes_the_same_bytes(sounds: Path, real: Pa
 def test_without_ray_the_command_is_named(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     spec = CorpusSpec((SourceSpec(sounds / "speech"),), sounds / "noise")
-    with pytest.raises(MissingExtraError, match=r"pip install 'timbre-restore\[cluster\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[cluster\]'"):
         prepare(spec, tmp_path / "out", Work(progress=False), execute=make_on_ray)

@@ -155,6 +155,5 @@ def _system_sentence(exc: OSError) -> str:
     place = f"{exc.filename}: " if exc.filename else ""
     reason = exc.strerror or str(exc)
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        again = "run the same command again (train with --resume auto)"
-        return f"{place}the disk is full ({reason}); free some space and {again}."
+        return f"{place}the disk is full ({reason}); free some space and run the same command again."
     return f"{place}{reason}; check the path and its permissions."
