@@ -3,9 +3,9 @@
 
     scripts/mean_weights.py FIRST SECOND OUT
 
-FIRST and SECOND are runs or checkpoints of one generator, OUT a folder that is not there yet. Weights that lie on one
-slope of the loss have a mean that lies lower than either (Wortsman et al. 2022, "Model soups", §3); others have none
-that is of use. Both generators of OUT are the mean of the averaged ones; all else is SECOND's.
+FIRST and SECOND are runs or checkpoints of one generator, OUT a folder that is not there yet. Where one began from the
+other, the mean may serve better than either (Wortsman et al. 2022, "Model soups"); of strangers it serves nobody. Both
+generators of OUT are the mean of the averaged ones; all else is SECOND's.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from safetensors.torch import load_file
 
 from tests.runs import fresh_state, in_process, lines, make_corpus, settings, weights_of
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
@@ -24,6 +26,8 @@ from timbre_restore.training.checkpoints.resume import place_in_epoch
 from timbre_restore.training.data import _fingerprint
 from timbre_restore.training.device import threads_of_process
 from timbre_restore.training.state import TrainState, create_state
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -426,3 +430,24 @@ def test_a_folder_that_can_not_be_written_is_a_sentence(corpus: Path, tmp_path: 
     (tmp_path / "run" / "checkpoints").write_text("a file where a folder belongs")
     with pytest.raises(CheckpointError, match=r"the checkpoint can't be written .*choose another training\.output_dir"):
         train(settings(corpus, tmp_path / "run"))
+
+
+def test_the_mean_of_two_runs_is_a_checkpoint(corpus: Path, tmp_path: Path) -> None:
+    for name, rate in (("first", 1e-3), ("second", 5e-3)):
+        train(settings(corpus, tmp_path / name, epochs=1, learning_rate=rate))
+        fresh_state()
+    line = [sys.executable, "scripts/mean_weights.py", *(str(tmp_path / name) for name in ("first", "second", "mean"))]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = find_checkpoint(tmp_path / "mean")  # its files are what it says
+    parts = [load_file(find_checkpoint(tmp_path / name).folder / "ema.safetensors") for name in ("first", "second")]
+    for file in ("ema", "generator"):
+        mean = load_file(found.folder / f"{file}.safetensors")
+        assert mean.keys() == parts[0].keys()
+        assert all(torch.equal(value, 0.5 * (parts[0][name] + parts[1][name])) for name, value in mean.items())
+    assert any(not torch.equal(value, parts[1][name]) for name, value in mean.items())
+    again = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stderr) == (
+        1,
+        f"error: {tmp_path / 'mean'}: is there already; give a folder that is not.\n",
+    )

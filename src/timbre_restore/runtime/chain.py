@@ -11,12 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
-from timbre_restore.audio import NO_SOUND, is_sound, without_no_sound
+from timbre_restore.audio import without_no_sound
 from timbre_restore.errors import ModelError, SuppressorError
 from timbre_restore.runtime.core import Spectra, WaveCore
 from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model
 from timbre_restore.runtime.restorer import Restorer
-from timbre_restore.runtime.stream import STRETCH_HOPS, Buffer, checked_strength, signal
+from timbre_restore.runtime.stream import STRETCH_HOPS, Buffer, checked_strength, signal, whole_signal
 from timbre_restore.suppressors import Suppressor
 from timbre_restore.suppressors.base import FrameSource, HopSuppressor, Suppressed
 
@@ -50,8 +50,7 @@ class Chain:
         amount = self.restorer.default_strength if strength is None else checked_strength(strength)
         if self._hop_wise is None:
             return self.restorer(self.suppressor(noisy), noisy, strength=amount)
-        if not is_sound(signal(noisy, "noisy")).all():
-            raise ModelError(f"noisy holds {NO_SOUND}; clean it first, or push it through a stream.")
+        whole_signal(noisy, "noisy")
         stream = self.stream(amount)
         delayed = stream.push(self._hop_wise.padded(noisy))
         return delayed[self.delay_samples : self.delay_samples + len(noisy)]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_restore.audio import HOP_SAMPLES, NO_SOUND, is_sound
+from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.errors import ModelError
 from timbre_restore.runtime.core import make_core
 from timbre_restore.runtime.model import FloatArray, Model
-from timbre_restore.runtime.stream import STRETCH_HOPS, Stream, checked_strength, signal
+from timbre_restore.runtime.stream import STRETCH_HOPS, Stream, checked_strength, whole_signal
 
 DEFAULT_VOICE = "small"
 """The packaged voice that is taken when none is named; it is called `default`, too."""
@@ -56,14 +56,14 @@ class Restorer:
         unchanged, to 1; None takes the model's own default. Raises `ModelError` on a missing or unfit signal.
         """
         amount = self.default_strength if strength is None else checked_strength(strength)
-        audio = _sound(signal(audio, "audio"), "audio")
+        audio = whole_signal(audio, "audio")
         if self.needs_noisy:
             if noisy is None:
                 raise ModelError(
                     f"{self.name}: is conditioned on the noisy signal too, and none was given; pass noisy, or use a "
                     "model exported with model.conditioning=degraded."
                 )
-            noisy = _sound(signal(noisy, "noisy"), "noisy")
+            noisy = whole_signal(noisy, "noisy")
             if len(noisy) < len(audio):
                 raise ModelError(
                     f"noisy has {len(noisy)} samples and audio {len(audio)}; expected at least as many, from the same "
@@ -136,9 +136,3 @@ def fitted(samples: FloatArray, hops: int) -> FloatArray:
     length = hops * HOP_SAMPLES
     whole = samples[:length] if len(samples) >= length else np.pad(samples, (0, length - len(samples)))
     return whole.reshape(hops, HOP_SAMPLES)
-
-
-def _sound(samples: FloatArray, name: str) -> FloatArray:
-    if not is_sound(samples).all():
-        raise ModelError(f"{name} holds {NO_SOUND}; clean it first, or push it through a stream.")
-    return samples

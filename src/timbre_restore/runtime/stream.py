@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from timbre_restore.audio import HOP_SAMPLES, without_no_sound
+from timbre_restore.audio import HOP_SAMPLES, NO_SOUND, is_sound, without_no_sound
 from timbre_restore.errors import ModelError
 from timbre_restore.runtime.core import make_core
 from timbre_restore.runtime.model import FloatArray, Model
@@ -155,4 +155,11 @@ def signal(samples: FloatArray, name: str) -> FloatArray:
     if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype != np.float32:
         got = f"{samples.dtype} of shape {samples.shape}" if isinstance(samples, np.ndarray) else type(samples).__name__
         raise ModelError(f"{name} is {got}; expected a float32 array [T] at 48 kHz.")
+    return samples
+
+
+def whole_signal(samples: FloatArray, name: str) -> FloatArray:
+    """The samples of a signal that is there as a whole. Raises `ModelError` like `signal`, and for what is no sound."""
+    if not is_sound(signal(samples, name)).all():
+        raise ModelError(f"{name} holds {NO_SOUND}; clean it first, or push it through a stream.")
     return samples

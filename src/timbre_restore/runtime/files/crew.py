@@ -128,4 +128,5 @@ def _outcome(job: Job, treatment: Treatment, wanted: Wanted, heard: Heard) -> Ou
     except TimbreRestoreError as exc:
         return str(exc)
     except OSError as exc:  # of this file's folder, say; the others go on
-        return f"{job.source}: can't be restored ({reason_of(exc)}: {exc.filename}); check permissions and space there."
+        place = exc.filename or job.target
+        return f"{job.source}: can't be restored ({reason_of(exc)}: {place}); check permissions and space there."
