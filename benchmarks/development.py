@@ -2,11 +2,12 @@
 
     python benchmarks/development.py CONFIG OUT [COUNT] [key=value ...]
 
-Mixes the held-out recordings of a configuration (`val_speakers`, `val_noises`, `val_rooms`) as `prepare` would, at 0 to
-25 dB SNR unless `data.snr_db` is among the given keys, without pauses, band limits and clean input, and writes COUNT of
-them (60 by default, spread over the plan) as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which says
-who speaks, in which noise and room. Where there are fewer than COUNT, one draw of each is all, or `data.passes` of each
-when that is among the given keys. Another `seed` makes other mixtures of the same voices, noises and rooms.
+Mixes the held-out recordings of a configuration (`val_speakers`, `val_noises`, `val_rooms`) as `prepare` would, at -5
+to 25 dB SNR unless `data.snr_db` is among the given keys, without pauses, band limits and clean input, and writes COUNT
+of them (96 by default, spread over the plan) as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which
+says who speaks, in which noise and room. Each recording is drawn twice, or `data.passes` times when that is among the
+given keys; where that makes fewer than COUNT, it is all. Another `seed` makes other mixtures of the same voices, noises
+and rooms.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from timbre_restore.corpus.rendering.rejects import TakeSkipped
 from timbre_restore.corpus.table import write_table
 from timbre_restore.errors import TimbreRestoreError
 
-SNR_DB = (0.0, 25.0)
+SNR_DB = (-5.0, 25.0)
+PASSES = 2
+COUNT = 96
 COLUMNS = ("stem", "speaker", "snr_db", "noise", "room")
 
 
@@ -36,7 +39,7 @@ def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> Non
     spec = corpus_spec(load_config(config, overrides)).absolute()
     plain = Variety(two_noises=0.0, clean_input=0.0, pause=0.0, band_limit=0.0)
     named = {word.partition("=")[0] for word in overrides}
-    passes = spec.passes if "data.passes" in named else 1
+    passes = spec.passes if "data.passes" in named else PASSES
     snr_db = spec.snr_db if "data.snr_db" in named else SNR_DB
     spec = replace(spec, passes=passes, snr_db=snr_db, variety=plain)
     with tempfile.TemporaryDirectory() as nowhere:
@@ -64,8 +67,8 @@ def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> Non
 
 if __name__ == "__main__":
     words = sys.argv[3:]
-    given = [word for word in words if "=" not in word]
+    given = [int(word) for word in words if "=" not in word]
     try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), int(given[0]) if given else 60, tuple(w for w in words if "=" in w))
+        main(Path(sys.argv[1]), Path(sys.argv[2]), *given or (COUNT,), overrides=tuple(w for w in words if "=" in w))
     except TimbreRestoreError as exc:
         sys.exit(f"error: {exc}")

@@ -303,6 +303,13 @@ def test_the_advantage_is_at_equal_residual_noise() -> None:
     assert advantage(curve, limits) == pytest.approx({0.0: 0.0, 0.5: 0.05}), "beyond the limits nothing is said"
 
 
+def test_between_the_farthest_limit_and_the_suppressor_an_advantage_is_said_too() -> None:
+    limits = [Point(12.0, 0.2, 0.04), Point(48.0, 0.3, 0.02)]
+    curve = [Point(0.0, 0.4, 0.01), Point(0.1, 0.3, 0.015), Point(1.0, 0.1, 0.03)]
+    assert advantage(curve, limits) == pytest.approx({0.0: 0.0, 0.1: 0.05, 1.0: 0.15})
+    assert advantage(curve[1:], limits) == pytest.approx({1.0: 0.15}), "a curve that does not begin there"
+
+
 def test_breakdowns_part_items_by_what_is_known(pairs: Path) -> None:
     items = [
         replace(
