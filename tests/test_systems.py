@@ -373,8 +373,9 @@ def test_a_reference_that_ends_below_its_output_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ten_minutes_are_judged(tmp_path: Path) -> None:
-    clean = np.tile(voice(10.0), 60)
-    make_pair(tmp_path, "long", clean)
+    clean, noisy = (np.tile(sound, 60) for sound in (voice(10.0), voice(10.0) + noise(10.0, level=0.01)))
+    write_audio(tmp_path / "clean" / "long.wav", clean, RATE)
+    write_audio(tmp_path / "noisy" / "long.wav", noisy, RATE)
     found = score(items_from_pairs(tmp_path), dull, halfway, metrics=QUICK)
     assert found.items[0].seconds == 600.0 and found.items[0].value("restored", "osr") is not None
 

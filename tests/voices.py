@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,11 @@ def voice(seconds: float, seed: int = 0, level: float = 0.1) -> FloatArray:
 
     The suppressor treats it as speech (it keeps most of its energy), which is what the tests need.
     """
+    return _voice(seconds, seed, level).copy()
+
+
+@lru_cache(maxsize=64)
+def _voice(seconds: float, seed: int, level: float) -> FloatArray:
     rng = np.random.default_rng([seed, 7])
     count = int(seconds * RATE)
     t = np.arange(count) / RATE
