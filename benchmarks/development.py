@@ -67,8 +67,9 @@ def main(config: Path, out: Path, count: int, overrides: tuple[str, ...]) -> Non
 
 if __name__ == "__main__":
     words = sys.argv[3:]
-    given = [int(word) for word in words if "=" not in word]
+    given = [word for word in words if "=" not in word]
+    held_out = int(given[0]) if given else COUNT
     try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), *given or (COUNT,), overrides=tuple(w for w in words if "=" in w))
+        main(Path(sys.argv[1]), Path(sys.argv[2]), held_out, tuple(word for word in words if "=" in word))
     except TimbreRestoreError as exc:
         sys.exit(f"error: {exc}")
