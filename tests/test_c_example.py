@@ -54,7 +54,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def exported(folder: Path, conditioning: str, name: str = "spectral") -> Path:
+def exported(folder: Path, conditioning: str, name: str = "spectral", **facts: str) -> Path:
     torch = pytest.importorskip("torch", reason="a model is made with torch")
     from timbre_restore.export import export_generator
     from timbre_restore.models.generator import GeneratorSettings, make_generator
@@ -63,7 +63,7 @@ def exported(folder: Path, conditioning: str, name: str = "spectral") -> Path:
         torch.manual_seed(0)
         generator = make_generator(GeneratorSettings(name, "tiny", conditioning)).eval()
     generator.requires_grad_(False)
-    return export_generator(generator, folder / "m.onnx").path
+    return export_generator(generator, folder / "m.onnx", metadata=facts).path
 
 
 @pytest.mark.parametrize("conditioning", ["degraded", "degraded+noisy", "degraded+noisy+hints"])
@@ -75,13 +75,44 @@ def test_c_gives_what_python_gives(program: Path, tmp_path: Path, conditioning: 
     degraded.tofile(tmp_path / "degraded.f32")
     noisy.tofile(tmp_path / "noisy.f32")
     names = [str(tmp_path / name) for name in ("degraded.f32", "noisy.f32", "out.f32")]
-    done = subprocess.run([program, model, *names], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([program, model, *names, "1"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
     given = np.fromfile(tmp_path / "out.f32", np.float32)
     expected = Restorer.load(model)(degraded, noisy if "noisy" in conditioning else None, strength=1.0)
     assert given.shape == expected.shape
     assert np.abs(expected - degraded).max() > 1e-3  # a residual of nothing would prove nothing
     assert np.abs(given - expected).max() < 1e-5
+
+
+def test_strength_is_the_files_own_or_a_number_from_0_to_1(program: Path, tmp_path: Path) -> None:
+    model = exported(tmp_path, "degraded", strength="0.25")
+    degraded = np.float32(0.5) * voice(1.0)
+    degraded.tofile(tmp_path / "x.f32")
+    command = [str(program), str(model), str(tmp_path / "x.f32"), str(tmp_path / "x.f32"), str(tmp_path / "out.f32")]
+    for given in (None, "0.75"):
+        done = subprocess.run([*command, *([given] if given else [])], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        expected = Restorer.load(model)(degraded, strength=None if given is None else float(given))
+        assert np.abs(np.fromfile(tmp_path / "out.f32", np.float32) - expected).max() < 1e-5
+    for given in ("loud", "7", "nan", "0.5x", ""):
+        done = subprocess.run([*command, given], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr == f"error: {given}: is no strength; expected a number from 0 to 1\n"
+
+
+def test_what_is_no_sound_is_counted_and_silent(program: Path, tmp_path: Path) -> None:
+    model = exported(tmp_path, "degraded")
+    degraded = np.float32(0.5) * voice(1.0)
+    spoiled = degraded.copy()
+    degraded[[1000, 2000, 3000]], spoiled[[1000, 2000, 3000]] = 0.0, (np.nan, np.inf, -1e6)
+    spoiled.tofile(tmp_path / "x.f32")
+    x = str(tmp_path / "x.f32")
+    command = [str(program), str(model), x, x, str(tmp_path / "out.f32"), "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0] == f"warning: {x}: 3 samples were no sound, and were taken for silence"
+    expected = Restorer.load(model)(degraded, strength=1.0)
+    assert np.abs(np.fromfile(tmp_path / "out.f32", np.float32) - expected).max() < 1e-5
 
 
 def test_a_model_on_waves_is_refused_in_a_sentence(program: Path, tmp_path: Path) -> None:

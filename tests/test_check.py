@@ -14,9 +14,11 @@ import onnx
 import pytest
 
 from timbre_restore.apps.cli import main
+from timbre_restore.audio import write_audio
 from timbre_restore.errors import ModelError
 from timbre_restore.runtime import Chain, Restorer, core
 from timbre_restore.runtime.checks import Extent, Row, check_model, sentence_of
+from timbre_restore.runtime.checks.sounds import voiced
 from timbre_restore.runtime.model import METADATA_PREFIX, Model
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
@@ -181,9 +183,10 @@ def test_a_shifted_output_is_named(path: Path, suppressor: Any) -> None:
     assert not failed(rows) & {"chain_latency", "chain_causality", "lag", "stream"}
 
 
-def test_an_understated_latency_is_named(path: Path, suppressor: Any, tmp_path: Path) -> None:
-    low = with_facts(path, tmp_path / "low.onnx", latency_samples="0", lookahead_samples="960")
-    rows = check_model(low, Chain(suppressor, Restorer.load(low)), Extent.quick())
+def test_an_understated_latency_is_named(path: Path, suppressor: Any) -> None:
+    restorer = Restorer.load(path)
+    restorer.latency_samples, restorer.lookahead_samples = 0, 960
+    rows = check_model(path, Chain(suppressor, restorer), Extent.quick())
     assert {"latency", "causality"} <= failed(rows)
 
 
@@ -193,6 +196,19 @@ def with_facts(path: Path, target: Path, **facts: str) -> Path:
     onnx.helper.set_model_props(model, known | {METADATA_PREFIX + key: value for key, value in facts.items()})
     onnx.save(model, target)
     return target
+
+
+def test_behind_a_suppressor_that_can_not_be_streamed_all_else_is_checked(
+    path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other, report = with_facts(path, tmp_path / "other.onnx", suppressor="spectral_gate"), tmp_path / "report.json"
+    assert main(["check", str(other), "--quick"]) == 1
+    assert "was trained for the suppressor 'spectral_gate', not 'dfn3'" in capfd.readouterr().err
+    main(["check", str(other), "--quick", "--set", "suppressor.name=spectral_gate", "--json", str(report)])
+    assert "can't be streamed here: what a chain promises is not checked" in capfd.readouterr().err
+    names = [row["name"] for row in json.loads(report.read_text())["checks"]]
+    assert {"metadata", "latency", "causality", "determinism", "strength_click", "stability_bound"} <= set(names)
+    assert not [name for name in names if name.startswith("chain")]
 
 
 def test_other_weights_than_stated_are_named(path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -231,11 +247,15 @@ def test_a_figure_that_is_no_number_fails() -> None:
     ("facts", "words"),
     [
         ({"hop_samples": "256"}, "says hop_samples is '256'"),
-        ({"latency_samples": "soon"}, "expected a multiple of 480"),
-        ({"latency_samples": "960", "lookahead_samples": "480"}, "expected at least as many"),
+        ({"latency_samples": "soon"}, "says latency_samples is 'soon', this version runs 480"),
+        ({"latency_samples": "0"}, "says latency_samples is '0', this version runs 480"),
+        ({"latency_samples": "9" * 5000}, "says latency_samples is '9{40}', this"),
+        ({"lookahead_samples": "4800"}, "says lookahead_samples is '4800', this version runs 1440"),
+        ({"lookahead_samples": "0"}, "says lookahead_samples is '0', this version runs 1440"),
+        ({"conditioning": "nonoisy hints"}, "says conditioning is 'nonoisy hints'"),
         ({"domain": "cepstrum"}, "runs waveform or spectrum"),
-        ({"domain": "waveform"}, "inputs, outputs and states"),
-        ({"conditioning": "degraded"}, "see noisy"),
+        ({"domain": "waveform", "latency_samples": "0"}, "inputs, outputs and states"),
+        ({"conditioning": "degraded", "lookahead_samples": "0"}, "see noisy"),
         ({"strength": "much"}, "says strength is 'much'"),
         ({"format": "1"}, "has format 1"),
     ],
@@ -245,6 +265,77 @@ def test_facts_that_can_not_be_run_are_a_sentence(
 ) -> None:
     with pytest.raises(ModelError, match=words):
         Restorer.load(with_facts(path, tmp_path / "m.onnx", **facts))
+
+
+def another_state(kind: int, shape: list[int] | None) -> Callable[[onnx.ModelProto], None]:
+    def edit(model: onnx.ModelProto) -> None:
+        model.graph.input.append(onnx.helper.make_tensor_value_info("state_x", kind, shape))
+        model.graph.output.append(onnx.helper.make_tensor_value_info("next_x", kind, shape))
+        model.graph.node.append(onnx.helper.make_node("Identity", ["state_x"], ["next_x"]))
+
+    return edit
+
+
+def renamed_output(model: onnx.ModelProto, name: str) -> None:
+    """What gave `name` gives it under another name, for a node behind it."""
+    for node in model.graph.node:
+        node.output[:] = ["before" if given == name else given for given in node.output]
+
+
+def half_a_residual(model: onnx.ModelProto) -> None:
+    renamed_output(model, "residual")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "first"))
+    model.graph.node.append(onnx.helper.make_node("Gather", ["before", "first"], ["residual"], axis=1))
+
+
+def infinite_residual(model: onnx.ModelProto) -> None:
+    """What is 0 stays 0, and what is not becomes infinite: healthy on silence, spoiled by sound."""
+    renamed_output(model, "residual")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(3e38, np.float32), "huge"))
+    for last, (given, made) in enumerate((("before", "more"), ("more", "much"), ("much", "residual"))):
+        model.graph.node.append(onnx.helper.make_node("Mul", [given, "huge"], [made], name=f"grow_{last}"))
+
+
+def no_text(model: onnx.ModelProto) -> None:
+    onnx.helper.set_model_props(
+        model, {entry.key: entry.value for entry in model.metadata_props} | {"timbre_restore.about": "xyzzy"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (another_state(onnx.TensorProto.INT64, [1, 2]), "can open and run"),
+        (another_state(onnx.TensorProto.FLOAT, [1 << 30, 1 << 20]), "states of more than 64 MB"),
+        (another_state(onnx.TensorProto.FLOAT, None), "see state_x"),
+        (half_a_residual, "see residual"),
+        (no_text, "can open and run"),
+    ],
+)
+def test_a_graph_that_can_not_be_run_is_a_sentence(
+    path: Path, tmp_path: Path, edit: Callable[[onnx.ModelProto], None], words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, target = onnx.load(path), tmp_path / "m.onnx"
+    edit(model)
+    target.write_bytes(model.SerializeToString().replace(b"xyzzy", b"xyz\xffy"))
+    assert main(["check", str(target), "--quick"]) == 1
+    said = capfd.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""  # where sound may go
+
+
+def test_a_model_that_gives_no_sound_leaves_no_file(
+    path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(path)
+    infinite_residual(model)
+    onnx.save(model, tmp_path / "m.onnx")
+    recording = tmp_path / "in.wav"
+    write_audio(recording, voiced(1.0), 48_000)
+    assert main(["restore", str(recording), "-o", str(tmp_path / "o.wav"), "--model", str(tmp_path / "m.onnx")]) == 1
+    assert "gave NaN or infinity instead of sound" in capfd.readouterr().err
+    assert not (tmp_path / "o.wav").exists()
 
 
 def test_files_that_are_no_model_are_one_sentence(

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tests.voices import RATE, FloatArray, noise, voice
+from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 from timbre_restore.suppressors.base import SILENCE_MEAN_SQUARE
+from timbre_restore.suppressors.df_graphs import open_graphs
 from timbre_restore.suppressors.df_sequence import DFN3Sequence, SequenceState
 from timbre_restore.suppressors.df_spectrum import post_filter
 from timbre_restore.suppressors.dfn3 import dfn3_archive
@@ -73,6 +75,16 @@ def test_a_long_recording_goes_through_in_stretches(monkeypatch: pytest.MonkeyPa
     whole = suppressor(noisy)
     monkeypatch.setattr("timbre_restore.suppressors.df_sequence.STRETCH_HOPS", 37)
     assert np.max(np.abs(suppressor(noisy) - whole)) <= EQUAL
+
+
+def test_a_stream_is_open_before_its_first_word() -> None:
+    """Opening takes a third of a second, and a call may begin with silence."""
+    sequence = DFN3Sequence(dfn3_archive(), 100.0, 0.0)
+    open_graphs.cache_clear()
+    state = sequence.begin()
+    assert open_graphs.cache_info().misses == 1
+    sequence.stream(noisy_voice(0)[: 10 * HOP_SAMPLES].reshape(-1, HOP_SAMPLES), state)
+    assert open_graphs.cache_info().misses == 1
 
 
 def test_knows_where_it_cut() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,20 @@ def test_a_proof_on_nothing_is_refused(samples: int, tmp_path: Path, capsys: pyt
     assert main(["export", *words, "--proof", str(tmp_path / "proof.wav")]) == 2
     assert "proof.wav: is shorter than 0.1 s or silent" in capsys.readouterr().err
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "named"), [(None, "dfn3"), (["rnnoise"], "rnnoise"), (["rnnoise", "dfn3", "dfn3"], "rnnoise, dfn3")]
+)
+def test_the_suppressors_are_those_of_the_corpus(drawn: list[str] | None, named: str, tmp_path: Path) -> None:
+    run = shutil.copytree(packaged_weights()["small"], tmp_path / "run")
+    content = json.loads((run / "checkpoint.json").read_text())
+    content["settings"]["data"]["suppressors"] = drawn and [{"name": name, "weight": 1.0} for name in drawn]
+    (run / "checkpoint.json").write_text(json.dumps(content))
+    assert main(["export", str(run), "-o", str(tmp_path / "m.onnx")]) == 0
+    restorer = Restorer.load(tmp_path / "m.onnx")
+    assert restorer.metadata["suppressor"] == named
+    assert (restorer.suits("dfn3"), restorer.suits("rnnoise")) == ("dfn3" in named, "rnnoise" in named)
 
 
 @pytest.mark.parametrize(("name", "outputs"), [("unet", ["restored", "gate"]), ("spectral", ["residual", "gate"])])

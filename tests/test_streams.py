@@ -192,7 +192,7 @@ def test_another_suppressor_gets_its_waves_restored(folder: Path) -> None:
     assert chain.added_latency_samples == HOP_SAMPLES
     expected = restorer(chain.suppressor(noisy), noisy, strength=1.0)
     assert np.array_equal(chain(noisy, strength=1.0), expected)
-    with pytest.raises(SuppressorError, match=r"can't be streamed; use suppressor\.name=dfn3"):
+    with pytest.raises(SuppressorError, match=r"can't be streamed, as suppressor\.name=dfn3"):
         chain.stream()
 
 
@@ -200,6 +200,8 @@ def test_a_model_for_another_suppressor_is_refused(folder: Path) -> None:
     other = opened("spectral:degraded+noisy", folder, suppressor="rnnoise")
     with pytest.raises(ModelError, match="was trained for the suppressor 'rnnoise', not 'dfn3'"):
         Chain(load_suppressor(), other)
+    for several in ("rnnoise, dfn3", ""):
+        assert Chain(load_suppressor(), opened("spectral:degraded+noisy", folder, suppressor=several)).streams
 
 
 @pytest.mark.parametrize("kind", ["spectral:degraded+noisy", "unet:degraded+noisy"])

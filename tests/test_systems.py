@@ -44,6 +44,7 @@ from timbre_restore.evaluation.results import DEGRADED, NOISY
 from timbre_restore.evaluation.systems import Run
 from timbre_restore.metrics import Metric, cell_rates, item_gain
 from timbre_restore.metrics.sharing import NotComputableError, PassingError
+from timbre_restore.runtime import Restorer
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
 FULL = SuppressorSettings()
@@ -561,3 +562,20 @@ def test_a_place_for_scores_that_can_not_be_written(
     assert main(line + ["--cache", str(tmp_path / "file" / "x")] * asked) == (2 if asked else 0)
     said = capsys.readouterr().err
     assert ("--cache" in said and "can't be written to" in said) and ("so no score is kept" in said) != asked
+
+
+def test_a_voice_of_another_suppressor_works_behind_this_one(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Inside of its own it would hear what it knows of that one's spectrum; of another it hears the waves."""
+    gate = SuppressorSettings("spectral_gate")
+    assert Restoring.of("tiny", "tiny", None, FULL).inside == FULL
+    behind = Restoring.of("tiny", "tiny", None, gate)
+    assert behind.inside is None
+    words = ["--pairs", str(pairs), "--set", "suppressor.name=spectral_gate", "--model", "t=tiny", "--metric", "osr"]
+    assert main(["evaluate", *words, "--jobs", "1", "--no-cache", "--json", "-"]) == 0
+    assert (
+        "note: t was trained for another suppressor than spectral_gate, so it works behind it"
+        in capsys.readouterr().err
+    )
+    noisy = read_mono(pairs / "noisy" / "talk0.wav")
+    degraded = load_suppressor(gate)(noisy)
+    assert np.array_equal(behind.open()("talk0", noisy, degraded), Restorer.load("tiny")(degraded, noisy))

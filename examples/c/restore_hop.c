@@ -3,7 +3,7 @@
  *     restore_hop MODEL DEGRADED NOISY OUT [STRENGTH]
  *
  * Sounds are raw float32, little-endian, mono, 48 kHz; sample n of both is the same instant. OUT is as long as DEGRADED
- * and aligned with it. A live product does the same with hops as they come: what it gives is one hop late, and noisy
+ * and aligned with it. STRENGTH is from 0 to 1; without it the file's own is taken. A live product does the same with hops as they come: what it gives is one hop late, and noisy
  * must be two hops ahead.
  */
 
@@ -100,6 +100,7 @@ typedef struct {
     OrtValue *given[MOST];   /* by input; a state stays here until the next one replaces it */
     int next_of[MOST];       /* output that is an input's next state, or -1 */
     int residual, uses_noisy;
+    float strength;          /* the file's own */
     float degraded[2 * BINS], noisy[2 * BINS], hints[HINTS];
 } Model;
 
@@ -142,6 +143,13 @@ static void check_fact(OrtModelMetadata *facts, const char *key, const char *exp
     must(ort->AllocatorFree(allocator, value));
 }
 
+static float strength_of(const char *text) {
+    char *end;
+    float strength = strtof(text, &end);
+    if (end == text || *end || !(strength >= 0.0f && strength <= 1.0f)) fail(text, "is no strength; expected a number from 0 to 1");
+    return strength;
+}
+
 static void take_name(char *target, char *name) {
     if (strlen(name) >= NAME) fail(name, "is too long a name");
     strcpy(target, name);
@@ -160,6 +168,10 @@ static void open_model(Model *model, OrtEnv *env, const char *path) {
     check_fact(facts, "timbre_restore.format", "3");
     check_fact(facts, "timbre_restore.domain", "spectrum");
     check_fact(facts, "timbre_restore.hop_samples", "480");
+    char *strength = NULL;
+    must(ort->ModelMetadataLookupCustomMetadataMap(facts, allocator, "timbre_restore.strength", &strength));
+    model->strength = strength ? strength_of(strength) : 1.0f;
+    if (strength) must(ort->AllocatorFree(allocator, strength));
     ort->ReleaseModelMetadata(facts);
     must(ort->SessionGetInputCount(model->session, &model->inputs));
     must(ort->SessionGetOutputCount(model->session, &model->outputs));
@@ -229,8 +241,14 @@ static float *read_sound(const char *path, size_t *count) {
     float *samples = malloc((*count + 1) * sizeof(float));
     if (!samples || fread(samples, sizeof(float), *count, file) != *count) fail(path, "can't be read to its end");
     fclose(file);
-    for (size_t n = 0; n < *count; n++)
-        if (!(fabsf(samples[n]) <= 65536.0f)) samples[n] = 0.0f; /* NaN, or no sound: it would stay in a state for ever */
+    size_t repaired = 0;
+    for (size_t n = 0; n < *count; n++) {
+        if (fabsf(samples[n]) < 1e-20f) samples[n] = 0.0f; /* numbers near the smallest make a hop many times dearer */
+        if (fabsf(samples[n]) <= 65536.0f) continue;
+        samples[n] = 0.0f; /* NaN, or no sound: it would stay in a state for ever */
+        repaired++;
+    }
+    if (repaired) fprintf(stderr, "warning: %s: %zu samples were no sound, and were taken for silence\n", path, repaired);
     return samples;
 }
 
@@ -247,7 +265,6 @@ int main(int argc, char **argv) {
     const OrtApiBase *base = OrtGetApiBase();
     ort = base->GetApi(ORT_API_VERSION);
     if (!ort) fail("ONNX Runtime", "the library is older than the header");
-    float strength = argc > 5 ? strtof(argv[5], NULL) : 1.0f;
     static Model model;
     OrtEnv *env;
     size_t count, noisy_count;
@@ -255,6 +272,7 @@ int main(int argc, char **argv) {
     must(ort->GetAllocatorWithDefaultOptions(&allocator));
     make_tables();
     open_model(&model, env, argv[1]);
+    float strength = argc > 5 ? strength_of(argv[5]) : model.strength;
     float *degraded = read_sound(argv[2], &count), *noisy = read_sound(argv[3], &noisy_count);
     float before[HOP], hop[HOP], heard[HOP], newest[HOP], overlap[HOP] = {0}, restored[HOP], residual[2 * BINS];
     FILE *out = fopen(argv[4], "wb");

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre_restore.apps.console import STDOUT, give_json, progress_bar, show
+from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, show
 from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
 from timbre_restore.apps.suppressing import suppressor_of
 
@@ -41,6 +41,8 @@ def check(
     restorer = Restorer.load(model, threads=1)
     suppressor = suppressor_of(settings)
     chain = Chain(suppressor, restorer)
+    if not chain.streams:
+        note(f"note: {suppressor.build} can't be streamed here: what a chain promises is not checked.")
     with progress_bar("stretches") as progress:
         rows = check_model(Path(restorer.name), chain, Extent.quick() if quick else Extent(hours=hours), progress)
     failed = sentence_of(rows, restorer.name)

@@ -163,7 +163,14 @@ def _restoring(models: list[str] | None, strength: float | None, inside: Suppres
     named = [_named(text) for text in given]
     if len(given) > 1 and any(name == "" for name, _ in named):
         raise ConfigError(["--model: several models need names; expected NAME=FILE for each."])
-    return [Restoring.of(name or "restored", place or None, strength, inside) for name, place in named]
+    found = [Restoring.of(name or "restored", place or None, strength, inside) for name, place in named]
+    for restoring in found:
+        if inside is not None and restoring.inside is None:
+            note(
+                f"note: {restoring.name} was trained for another suppressor than {inside.name}, so it works behind it, "
+                "as behind a black box."
+            )
+    return list(found)
 
 
 def _named(text: str) -> tuple[str, str]:

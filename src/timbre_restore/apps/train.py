@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from json import dumps as json_text
 from pathlib import Path
@@ -126,7 +127,7 @@ def export(
             )
         sound = suppressor_of(settings)(noisy), noisy
     facts = {
-        "suppressor": str(found.content["settings"]["suppressor"]["name"]),
+        "suppressor": _suppressors_of(found.content["settings"]),
         "strength": f"{default_strength:g}",
         "about": about,
         "epoch": str(found.content["epoch"]),
@@ -138,6 +139,12 @@ def export(
         f"hops ONNX Runtime differs from the network by at most {report.error_whole:.1e} (whole) and "
         f"{report.error_hops:.1e} (hop by hop)"
     )
+
+
+def _suppressors_of(settings: Mapping[str, Any]) -> str:
+    """Names of the suppressors that the corpus of these settings was made with, each once."""
+    drawn = settings["data"].get("suppressors") or [settings["suppressor"]]
+    return ", ".join(dict.fromkeys(str(one["name"]) for one in drawn))
 
 
 def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettings:

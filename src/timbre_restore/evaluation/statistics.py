@@ -4,8 +4,8 @@ Items of one speaker share a voice, so they say less than as many items of diffe
 all of its items (the cluster bootstrap, Davison & Hinkley 1997, §3.8). With few speakers its percentile interval is too
 narrow; so its tails are moved out as far as Student's t would have them (the expanded percentile interval, Hesterberg
 2015, §4.3). It can't reach beyond the most extreme of them, which with fewer than `ENOUGH` is too near: there it is
-Student's interval of the mean as a ratio of sums (Cochran 1977, §6.3). Where one of these few has nearly all
-items, that interval shrinks around this one voice, and there is none.
+Student's, with the jackknife's variance, each speaker left out once (Davison & Hinkley 1997, §2.7). The linear one of a
+ratio of sums (Cochran 1977, §6.3) shrinks around a speaker who has most of the items; this one does not.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ KEPT_CELLS = 4_000_000
 ENOUGH = 6
 FEWEST = 3
 """Speakers (or items, where nobody knows the speakers): fewer have no interval."""
-FEWEST_EFFECTIVE = 1.8
-"""Equal speakers that fewer than `ENOUGH` must be worth: (Σ n)² / Σ n², with n items each (Kish 1965, §11.7)."""
 
 
 def interval(
@@ -50,11 +48,9 @@ def interval(
         return None
     sums, sizes = np.bincount(groups, weights=values), np.bincount(groups)
     if count < ENOUGH:
-        if sizes.sum() ** 2 < FEWEST_EFFECTIVE * (sizes @ sizes):
-            return None
         mean = sums.sum() / sizes.sum()
-        apart = (sums - mean * sizes) / sizes.mean()
-        reach = t_quantile(CONFIDENCE, count - 1) * math.sqrt(float(apart @ apart) / (count * (count - 1)))
+        without = (sums.sum() - sums) / (sizes.sum() - sizes)
+        reach = t_quantile(CONFIDENCE, count - 1) * math.sqrt((count - 1) * float(np.var(without)))
         return float(mean - reach), float(mean + reach)
     means = np.concatenate([(drawn @ sums) / (drawn @ sizes) for drawn in _draws(count, seed, resamples)])
     tail = expanded_tail(count)

@@ -143,8 +143,13 @@ class Restoring:
     def of(
         cls, name: str, model: Path | str | None, strength: float | None, inside: SuppressorSettings | None
     ) -> Restoring:
-        """Its strength is the model's own where None is given. Raises what `Restorer.load` raises."""
+        """Its strength is the model's own where None is given. Raises what `Restorer.load` raises.
+
+        A model that was trained for another suppressor than `inside` works behind it, as behind a black box.
+        """
         restorer = Restorer.load(model)
+        if inside is not None and not restorer.suits(inside.name):
+            inside = None
         amount = restorer.default_strength if strength is None else strength
         digest = hashlib.sha256(Path(restorer.model.name).read_bytes()).hexdigest()
         return cls(name, model, amount, digest, inside)

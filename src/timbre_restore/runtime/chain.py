@@ -29,11 +29,10 @@ class Chain:
     """
 
     def __init__(self, suppressor: Suppressor, restorer: Restorer) -> None:
-        trained_for = restorer.metadata.get("suppressor", "")
-        if trained_for and trained_for != suppressor.name:
+        if not restorer.suits(suppressor.name):
             raise ModelError(
-                f"{restorer.name}: was trained for the suppressor '{trained_for}', not '{suppressor.name}'; take that "
-                "suppressor, or a model trained for this one."
+                f"{restorer.name}: was trained for the suppressor '{restorer.metadata['suppressor']}', not "
+                f"'{suppressor.name}'; take that suppressor, or a model trained for this one."
             )
         self.suppressor, self.restorer = suppressor, restorer
         self._hop_wise = suppressor if isinstance(suppressor, HopSuppressor) and suppressor.frames else None
@@ -59,8 +58,9 @@ class Chain:
         """A stream of its own. Raises `SuppressorError` for a suppressor that only takes whole signals."""
         if self._hop_wise is None or self._hop_wise.frames is None:
             raise SuppressorError(
-                f"{self.suppressor.build}: takes whole signals here and can't be streamed; use suppressor.name=dfn3 "
-                "with suppressor.runtime=graphs."
+                f"{self.suppressor.build}: takes whole signals here and can't be streamed, as suppressor.name=dfn3 "
+                "with suppressor.runtime=graphs can; behind another program, push what that gives into a restorer's "
+                "own stream."
             )
         amount = self.restorer.default_strength if strength is None else strength
         return ChainStream(self._hop_wise.frames, self._hop_wise, self.restorer.model, amount)

@@ -85,6 +85,11 @@ class Restorer:
         late = core.late * HOP_SAMPLES
         return np.concatenate(parts).reshape(-1)[late : late + len(audio)]
 
+    def suits(self, suppressor: str) -> bool:
+        """Whether it was trained behind the suppressor of this name, or does not say behind which ones."""
+        named = [name.strip() for name in self.metadata.get("suppressor", "").split(",")]
+        return suppressor in named or named == [""]
+
     def stream(self, noisy_lead_samples: int = 0, strength: float | None = None) -> Stream:
         """A stream of its own: chunks in, samples out. Sample n of noisy is that much later than sample n of audio."""
         return Stream(self.model, noisy_lead_samples, self.default_strength if strength is None else strength)

@@ -81,7 +81,8 @@ class DFN3Sequence:
         self._beta = post_filter_beta
 
     def begin(self) -> SequenceState:
-        """The state before any sound."""
+        """The state before any sound. The networks are open from here on: a first word must not wait for them."""
+        open_graphs(self._archive, 1)
         return SequenceState()
 
     def stream(self, hops: FloatArray, state: SequenceState) -> tuple[Suppressed, SequenceState]:

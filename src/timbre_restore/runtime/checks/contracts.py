@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from timbre_restore.audio import HOP_SAMPLES, FloatArray, lag_samples
-from timbre_restore.errors import SuppressorError
 from timbre_restore.runtime.chain import Chain, ChainStream
 from timbre_restore.runtime.checks.rows import Row
 from timbre_restore.runtime.checks.sounds import LEFT, voiced
@@ -39,7 +38,7 @@ def check_chain(chain: Chain, seconds: float) -> list[Row]:
     return [
         Row("chain_latency", uneven, 0, "samples", "after a hop, off from what the suppressor alone has given"),
         Row("chain_strength_0", difference(shut, delayed), EQUAL, "", "off from the suppressor alone at strength 0"),
-        Row("chain_causality", max(early), EQUAL, "", "change of samples that were due before their input differed"),
+        Row("chain_causality", _worst(early), EQUAL, "", "change of samples that were due before their input differed"),
         Row("chain_lag", abs(lag_samples(full, delayed)), 0, "samples", "behind the suppressor's own output"),
         Row("chain_stream", difference(chunked, offline), STREAM_EQUAL, "", "chunks of any length, from the whole"),
     ]
@@ -56,18 +55,17 @@ def check_restorer(restorer: Restorer, seconds: float) -> list[Row]:
         Row("latency", _held(restorer, degraded, noisy), restorer.latency_samples, "samples", "held back by a stream"),
         Row("causality", _early(restorer, degraded, beside, full), EQUAL, "", "change of samples before their cause"),
         Row("lag", abs(lag_samples(full, degraded)), 0, "samples", "behind the suppressed input"),
-        Row("stream", max(chunked), STREAM_EQUAL, "", "chunks of any length, from the whole"),
+        Row("stream", _worst(chunked), STREAM_EQUAL, "", "chunks of any length, from the whole"),
     ]
 
 
-def check_determinism(restorer: Restorer, chain: Chain, seconds: float) -> list[Row]:
+def check_determinism(restorer: Restorer, chain: Chain | None, seconds: float) -> list[Row]:
     """Two runs with a third between them that hears something else: no run may know of another."""
     sound, other = voiced(seconds), voiced(seconds, seed=1)
     unequal = 0
-    begins: tuple[Callable[[], Callable[[FloatArray], FloatArray]], ...] = (
-        lambda: _pusher(restorer),
-        lambda: chain.stream(1.0).push,
-    )
+    begins: list[Callable[[], Callable[[FloatArray], FloatArray]]] = [lambda: _pusher(restorer)]
+    if chain is not None:
+        begins.append(lambda: chain.stream(1.0).push)
     for begin in begins:
         one, two, third = begin(), begin(), begin()
         for first in range(0, len(sound), HOP_SAMPLES):
@@ -79,12 +77,8 @@ def check_determinism(restorer: Restorer, chain: Chain, seconds: float) -> list[
 
 
 def suppressed_alone(chain: Chain, noisy: FloatArray) -> FloatArray:
-    """What the suppressor alone gives for whole hops, its delay left in."""
-    frames = getattr(chain.suppressor, "frames", None)
-    if frames is None:
-        raise SuppressorError(
-            f"{chain.suppressor.build}: can't be streamed here; check with suppressor.runtime=graphs."
-        )
+    """What the suppressor of a chain that streams gives alone for whole hops, its delay left in."""
+    frames = getattr(chain.suppressor, "frames")  # noqa: B009
     audio: FloatArray = frames.stream(noisy.reshape(-1, HOP_SAMPLES), frames.begin())[0].audio.reshape(-1)
     return audio
 
@@ -101,14 +95,14 @@ def _held(restorer: Restorer, degraded: FloatArray, noisy: FloatArray) -> int:
 
 def _early(restorer: Restorer, degraded: FloatArray, noisy: FloatArray | None, full: FloatArray) -> float:
     """Largest change in what was restored before the first sample that may know of it."""
-    worst = 0.0
+    changes = []
     for cut in _cuts_within(len(degraded)):
         safe = _whole(cut) - restorer.latency_samples
-        worst = max(worst, difference(restorer(_changed(degraded, cut), noisy, strength=1.0)[:safe], full[:safe]))
+        changes.append(difference(restorer(_changed(degraded, cut), noisy, strength=1.0)[:safe], full[:safe]))
         if noisy is not None:
             safe = _whole(cut) - restorer.lookahead_samples
-            worst = max(worst, difference(restorer(degraded, _changed(noisy, cut), strength=1.0)[:safe], full[:safe]))
-    return worst
+            changes.append(difference(restorer(degraded, _changed(noisy, cut), strength=1.0)[:safe], full[:safe]))
+    return _worst(changes)
 
 
 def _stream_error(restorer: Restorer, degraded: FloatArray, noisy: FloatArray, lead: int) -> float:
@@ -137,6 +131,11 @@ def _pusher(restorer: Restorer) -> Callable[[FloatArray], FloatArray]:
 def difference(one: FloatArray, other: FloatArray) -> float:
     """Largest difference of two signals; infinite when their lengths differ."""
     return float(np.max(np.abs(one - other), initial=0.0)) if len(one) == len(other) else float("inf")
+
+
+def _worst(figures: list[float]) -> float:
+    """The largest; NaN where one is, which Python's own `max` may pass over."""
+    return float(np.max(figures, initial=0.0))
 
 
 def _changed(samples: FloatArray, cut: int) -> FloatArray:
