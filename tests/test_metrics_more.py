@@ -399,6 +399,16 @@ def test_word_errors_are_the_fewest_edits(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @needs("visqol")
+def test_visqol_leaves_pauses_out() -> None:
+    """Dither of a bit in 20 s of a reference is no speech, however well an output keeps it."""
+    clean = np.concatenate([voice(2.0), np.zeros(38 * RATE, np.float32)])
+    clean[-1] = 2.0**-15
+    dull = np.convolve(clean, np.ones(12) / 12, "same").astype(np.float32)
+    half, (found,) = len(clean) // 2, score_pair(dull, clean, by_name(["visqol"])).values()
+    assert found.value == score_pair(dull[:half], clean[:half], by_name(["visqol"]))["visqol"].value
+
+
+@needs("visqol")
 def test_visqol_hears_the_upper_octaves() -> None:
     clean = hissing_voice(3)
     metrics = by_name(["visqol", "visqol_hf"])

@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Parameters of glibc's `mallopt`."""
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """A container's own: microseconds of processors in a period, and the period (Linux, cgroup v2)."""
 
@@ -39,17 +37,3 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, for this process's next blocks (glibc; elsewhere nothing happens).
-
-    By itself it hands a block above 32 MiB back to the kernel as soon as it is freed, and the next one comes page by
-    page, each filled with zeros first: a fifth to a third of a large training step on a CPU. Memory at its peak is the
-    same; between peaks it is kept.
-    """
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # musl has no such function
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(_M_MMAP_MAX, 0)
-            mallopt(_M_TRIM_THRESHOLD, -1)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import FloatArray, stft
+from timbre_restore.audio import FloatArray, active_rms, stft, to_db
 
 BLOCK_FRAMES = 1024
+PAUSE_DB = 40.0
+"""A piece so far below its item's speech is a pause."""
 
 Powers = NDArray[np.float64]
 
@@ -33,3 +35,10 @@ def framed(samples: NDArray[np.float64], window: int, hop: int, count: int) -> I
 def equal_pieces(samples: FloatArray, longest: int) -> list[FloatArray]:
     """`[T]` in as few pieces of nearly one length as stay within `longest` samples each."""
     return np.array_split(samples, max(1, -(-len(samples) // longest)))
+
+
+def spoken_pieces(reference: FloatArray, estimate: FloatArray, longest: int) -> list[tuple[FloatArray, FloatArray]]:
+    """Equal pieces of both `[T]`, without those in which the reference pauses: there is nothing to rate in them."""
+    pieces = zip(equal_pieces(reference, longest), equal_pieces(estimate, longest), strict=True)
+    speech_db = to_db(active_rms(reference)) - PAUSE_DB
+    return [piece for piece in pieces if to_db(active_rms(piece[0])) > speech_db]

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, resample, to_db
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, resample
 from timbre_restore.errors import extra_command
 from timbre_restore.metrics.base import is_silent, require_speech
-from timbre_restore.metrics.frames import equal_pieces
+from timbre_restore.metrics.frames import equal_pieces, spoken_pieces
 from timbre_restore.metrics.sharing import NotComputableError, PassingError, failures_of, once_per_pair, require_package
 
 PESQ_RATE_HZ = 16_000
@@ -29,8 +29,6 @@ ESTOI_SHORTEST_S = 0.4
 # The package holds every segment of a signal at once: gigabytes for ten minutes.
 ESTOI_PIECE_S = 60
 ESTOI_COMMAND = extra_command("eval")
-# A piece so far below the item's speech is a pause: it holds nothing that PESQ could rate.
-PAUSE_DB = 40.0
 TIMEOUT_S_PER_PIECE = 60
 
 _WORKER = Path(__file__).with_name("pesq_worker.py")
@@ -53,9 +51,7 @@ def pesq_wb(estimate: FloatArray, reference: FloatArray) -> float:
     require_package("pesq", PESQ_COMMAND)
     require_speech(estimate, reference)
     wanted, given = at_16_khz(reference), at_16_khz(estimate)
-    pieces = zip(*(equal_pieces(x, PESQ_PIECE_S * PESQ_RATE_HZ) for x in (wanted, given)), strict=True)
-    speech_db = to_db(active_rms(wanted)) - PAUSE_DB
-    return float(np.mean(_pesq_pieces([(w, g) for w, g in pieces if to_db(active_rms(w)) > speech_db])))
+    return float(np.mean(_pesq_pieces(spoken_pieces(wanted, given, PESQ_PIECE_S * PESQ_RATE_HZ))))
 
 
 def _pesq_pieces(pieces: list[tuple[FloatArray, FloatArray]]) -> list[float]:

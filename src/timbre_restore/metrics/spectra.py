@@ -47,7 +47,7 @@ class SpectralPair:
 
 
 def band_bins(band: int) -> slice:
-    """The bins of band 0 to 4, its lower edge included, its upper one not."""
+    """The bins of band 0 to 4, its upper edge included, its lower one only where it is 0 Hz."""
     return slice(*(khz * 1000 * WINDOW_SAMPLES // SAMPLE_RATE_HZ + (khz > 0) for khz in BANDS_KHZ[band]))
 
 
@@ -99,7 +99,7 @@ def cepstral_distance(given: Array, wanted: Array, floor: float) -> Array:
 
 
 def log_spectral_distance(estimate: FloatArray, reference: FloatArray) -> float:
-    """LSD in dB over the active frames; 0 is best, up to the 80 dB of its range. `[T]` at 48 kHz.
+    """LSD in dB over the active frames; 0 is best, 80 where all is lost, more where it is too loud. `[T]` at 48 kHz.
 
         LSD = mean over active frames n of sqrt( mean over bins f of (L_E[f, n] − L_R[f, n])² )
         L_X = 10·log10 max(|X|², floor),  floor = peak of |R|² over all cells − 80 dB
@@ -113,7 +113,7 @@ def log_spectral_distance(estimate: FloatArray, reference: FloatArray) -> float:
 
 
 def band_spectral_distance(estimate: FloatArray, reference: FloatArray, *, band: int) -> float:
-    """LSD of one band of 4 kHz in dB, 0 to 80, 0 is best. `[T]` at 48 kHz, `band` 0 to 4.
+    """LSD of one band of 4 kHz in dB, 0 is best. `[T]` at 48 kHz, `band` 0 to 4.
 
     `log_spectral_distance` with the mean over the band's bins only; floor and active frames stay those of the full
     one, so a quiet band reaches less far down. Deaf as the full one, and to all outside its band.

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray
 from timbre_restore.metrics.base import require_speech
-from timbre_restore.metrics.frames import equal_pieces
+from timbre_restore.metrics.frames import spoken_pieces
 from timbre_restore.metrics.sharing import NotComputableError, failures_of, once_per_pair, require_package
 
 COMMAND = "pip install visqol-python==3.8.0 numba"
 SHORTEST_S = 1.0
 # Its memory grows with the length, to a gigabyte at one minute.
-PIECE_S = 20
+PIECE_SAMPLES = 20 * SAMPLE_RATE_HZ
 HIGH_HZ = 8_000.0
 
 
@@ -28,10 +28,9 @@ def visqol(estimate: FloatArray, reference: FloatArray) -> NDArray[np.float64]:
     if len(reference) < SHORTEST_S * SAMPLE_RATE_HZ:
         raise NotComputableError(f"shorter than {SHORTEST_S} s")
     require_speech(estimate, reference)
-    pieces = zip(*(equal_pieces(x, PIECE_S * SAMPLE_RATE_HZ) for x in (estimate, reference)), strict=True)
     with failures_of("ViSQOL"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [_piece(given, wanted) for given, wanted in pieces if np.abs(wanted).max() > 0.0]
+        found = [_piece(given, wanted) for wanted, given in spoken_pieces(reference, estimate, PIECE_SAMPLES)]
     return np.asarray(np.mean(found, axis=0))
 
 

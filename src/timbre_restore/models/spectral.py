@@ -52,7 +52,7 @@ FEATURE_FLOOR = 1e-7  # of the voice's running power per bin: -70 dB counts as n
 FEATURE_SCALE = 0.15
 PHASE_FLOOR = 1e-5  # of the voice's running power per bin
 HEAD_SCALE = 10.0  # as in `unet`: so that a gate can move within some dozen steps of Adam
-CORRECTION = 0.3  # of the voice's running level in a band, at most
+CORRECTION = 0.3  # of the voice's running level, along and across the noisy bin each, times what a band has learned
 DEGRADED_BOOST = 3.0  # without noisy, what may come back is so many times what is left: 12 dB
 HEADS = 3  # gate, real and imaginary part of the correction
 

@@ -203,7 +203,7 @@ class AllBandsGRU(nn.Module):
 
 
 class Delay(nn.Module):
-    """The frames of `count` steps ago: `[B, C, N, F]` in, as many out; its state is the last `count` frames."""
+    """The frames of `count` steps ago: `[B, C, N, F]` in, `count` more out; its state is the last `count` frames."""
 
     def __init__(self, count: int, channels: int, bins: int) -> None:
         super().__init__()

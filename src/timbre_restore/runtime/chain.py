@@ -2,7 +2,7 @@
 
 A model on spectra works on the suppressor's frames before their only synthesis; a model on waves takes each hop as the
 suppressor hands it over, beside the noisy hop that came in last. Where the suppressor takes a hop for silence and shows
-it to nothing, the restorer does not see it either.
+it to nothing, a model on spectra does not see it either.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ class Chain:
         return self._hop_wise is not None
 
     def __call__(self, noisy: FloatArray, *, strength: float | None = None) -> FloatArray:
-        """The restored signal, as long as `noisy` and aligned with it. None takes the model's own strength."""
+        """The restored signal, as long as `noisy` and aligned with it. None takes the model's own strength.
+
+        As in a stream, and in DeepFilterNet3's release, the last 30 ms before digital silence come out at its end;
+        `restore_path` puts them in their place.
+        """
         amount = self.restorer.default_strength if strength is None else checked_strength(strength)
         if self._hop_wise is None:
             return self.restorer(self.suppressor(noisy), noisy, strength=amount)

@@ -1,4 +1,4 @@
-"""What a training process computes on: its accelerator, its precision, its threads, its memory."""
+"""What a training process computes on: its accelerator, its precision, its threads."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from timbre_restore.processes import keep_freed_memory
 from timbre_restore.training.settings import TrainSettings
 
 
 def open_accelerator(settings: TrainSettings, **more: Any) -> Accelerator:
-    """Device, precision, threads and memory as a run of these settings has them; `more` is accelerate's."""
+    """Device, precision and threads as a run of these settings has them; `more` is accelerate's."""
     if settings.threads:
         torch.set_num_threads(threads_of_process(settings.threads))
     # Without the flag, processes without an accelerator would each train alone instead of together.
     cpu = not torch.accelerator.is_available()
-    if cpu:
-        keep_freed_memory()
     return Accelerator(cpu=cpu, mixed_precision=settings.mixed_precision, **more)
 
 
