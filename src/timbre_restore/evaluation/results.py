@@ -70,9 +70,9 @@ class ItemResult:
         score = self.systems[system].scores.get(key)
         return score.value if score else None
 
-    def change(self, system: str, key: str, against: str = DEGRADED) -> float | None:
-        """`system` − `against`, or None where either has no value."""
-        before, after = self.value(against, key), self.value(system, key)
+    def change(self, system: str, key: str) -> float | None:
+        """`system` less the suppressor, or None where either has no value."""
+        before, after = self.value(DEGRADED, key), self.value(system, key)
         return None if before is None or after is None else after - before
 
 

@@ -98,9 +98,9 @@ def worse(evaluation: Evaluation, system: str) -> Worse:
 
 
 def difference(
-    evaluation: Evaluation, system: str, key: str, *, against: str = DEGRADED, items: Sequence[ItemResult] | None = None
+    evaluation: Evaluation, system: str, key: str, *, items: Sequence[ItemResult] | None = None
 ) -> Difference | None:
-    """The mean of paired differences to `against`, over the items of `mean`, or these of them; None without any.
+    """The mean of paired differences to the suppressor, over the items of `mean`, or these of them; None without any.
 
     The interval is of `statistics.interval`, by speaker where every item says who speaks. Of a signed metric that is
     best at zero it is the change of the distance to zero, so that less is better there too.
@@ -108,7 +108,7 @@ def difference(
     pairs = [
         (change, item)
         for item in comparable(evaluation, key, items)
-        if (change := _change(evaluation, item, system, key, against)) is not None
+        if (change := _change(evaluation, item, system, key)) is not None
     ]
     if not pairs:
         return None
@@ -119,10 +119,10 @@ def difference(
     return Difference(float(changes.mean()), low, high, len(pairs), len(set(voices)) if voices else None)
 
 
-def _change(evaluation: Evaluation, item: ItemResult, system: str, key: str, against: str) -> float | None:
+def _change(evaluation: Evaluation, item: ItemResult, system: str, key: str) -> float | None:
     if not any(metric.key == key and metric.better == "zero" for metric in evaluation.metrics):
-        return item.change(system, key, against)
-    before, after = item.value(against, key), item.value(system, key)
+        return item.change(system, key)
+    before, after = item.value(DEGRADED, key), item.value(system, key)
     return None if before is None or after is None else abs(after) - abs(before)
 
 
