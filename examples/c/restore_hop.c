@@ -3,8 +3,8 @@
  *     restore_hop MODEL DEGRADED NOISY OUT [STRENGTH]
  *
  * Sounds are raw float32, little-endian, mono, 48 kHz; sample n of both is the same instant. OUT is as long as DEGRADED
- * and aligned with it. STRENGTH is from 0 to 1; without it the file's own is taken. A live product does the same with hops as they come: what it gives is one hop late, and noisy
- * must be two hops ahead.
+ * and aligned with it. STRENGTH is from 0 to 1; without it the file's own is taken. A live product does the same with
+ * hops as they come: what it gives is one hop late, and noisy must be two hops ahead.
  */
 
 #include <complex.h>

@@ -12,6 +12,7 @@ from timbre_restore.runtime.checks.rows import Row
 from timbre_restore.runtime.checks.sounds import LEFT, voiced
 from timbre_restore.runtime.restorer import Restorer
 from timbre_restore.runtime.stream import Stream
+from timbre_restore.suppressors.base import HopSuppressor
 
 EQUAL = 1e-6
 STREAM_EQUAL = 1e-5
@@ -78,7 +79,8 @@ def check_determinism(restorer: Restorer, chain: Chain | None, seconds: float) -
 
 def suppressed_alone(chain: Chain, noisy: FloatArray) -> FloatArray:
     """What the suppressor of a chain that streams gives alone for whole hops, its delay left in."""
-    frames = getattr(chain.suppressor, "frames")  # noqa: B009
+    assert isinstance(chain.suppressor, HopSuppressor) and chain.suppressor.frames is not None
+    frames = chain.suppressor.frames
     audio: FloatArray = frames.stream(noisy.reshape(-1, HOP_SAMPLES), frames.begin())[0].audio.reshape(-1)
     return audio
 
