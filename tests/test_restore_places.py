@@ -163,6 +163,18 @@ def test_a_link_stays_and_its_file_is_written(source: Path, tmp_path: Path, ther
     assert left_in(tmp_path / "far") == ["real.wav"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_what_is_replaced_keeps_its_permissions(source: Path, tmp_path: Path, mode: int) -> None:
+    """A recording that nobody else may read stays one."""
+    target = tmp_path / "private.wav"
+    target.write_bytes(b"earlier")
+    target.chmod(mode)
+    restore_path(source, target, UNTOUCHED)
+    assert target.stat().st_mode & 0o777 == mode
+    assert target.read_bytes() != b"earlier"
+
+
 def test_links_in_a_folder_of_results_are_swept_behind_too(source: Path, tmp_path: Path) -> None:
     for name in ("far", "out", "from"):
         (tmp_path / name).mkdir()

@@ -147,7 +147,9 @@ def test_a_new_run_keeps_the_older_one(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_resume_auto_without_a_checkpoint_starts_anew(corpus: Path, tmp_path: Path) -> None:
-    assert train(settings(corpus, tmp_path / "run", epochs=1), resume="auto").epochs == 1
+    said: list[str] = []
+    assert train(settings(corpus, tmp_path / "run", epochs=1), resume="auto", say=said.append).epochs == 1
+    assert f"{tmp_path / 'run'}: holds no run to go on with, so a new one begins." in said
 
 
 def test_another_models_checkpoint_is_one_sentence_with_both_origins(corpus: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -30,8 +31,9 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.([0-9a-f]{8})\.(\d{1,9})\.tmp(\..*)?")
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends without an error, and vanishes otherwise.
 
-    The suffix of `path` stays last, because encoders choose the format by it. Folders are made for it, and vanish with
-    it. A link stays: the file that it leads to is replaced. Raises `OSError` for what is there and no file.
+    The suffix of `path` stays last, because encoders choose the format by it. Folders are made for it, and vanish
+    with it. A link stays: the file that it leads to is replaced, and its permissions stay as they were. Raises
+    `OSError` for what is there and no file.
     """
     if blocked(path):
         raise OSError(errno.EEXIST, "is there and no file, so that none can take its place", str(path))
@@ -40,6 +42,8 @@ def replacing(path: Path) -> Iterator[Path]:
     with folder_for_files(real.parent):
         try:
             yield temporary
+            with suppress(OSError):  # nothing is there yet, or nothing that has such permissions
+                shutil.copymode(real, temporary)
             os.replace(temporary, real)
         finally:
             temporary.unlink(missing_ok=True)

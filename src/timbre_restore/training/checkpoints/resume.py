@@ -24,6 +24,7 @@ def checkpoint_to_resume(settings: TrainSettings, resume: str | None, talk: Call
     if resume != "auto":
         return find_checkpoint(Path(resume), talk=talk)
     if not (settings.output_dir / "checkpoints" / "last.json").is_file():
+        talk(f"{settings.output_dir}: holds no run to go on with, so a new one begins.")
         return None
     return find_checkpoint(settings.output_dir, talk=talk)
 
