@@ -8,7 +8,7 @@ from typing import Any, Protocol, overload
 
 from torch import Tensor
 
-from timbre_restore.audio import HOP_SAMPLES
+from timbre_restore.audio import HOP_SAMPLES, LEAD_SAMPLES
 
 State = dict[str, Tensor]
 Span = tuple[int, int]
@@ -16,7 +16,7 @@ Span = tuple[int, int]
 
 CONDITIONINGS = ("degraded", "degraded+noisy", "degraded+noisy+hints")
 SIZES = ("tiny", "small", "base")
-LOOKAHEAD_SAMPLES = 1440
+LOOKAHEAD_SAMPLES = LEAD_SAMPLES
 """The suppressor's own delay: when it hands over a hop, so much later noisy is already there."""
 
 

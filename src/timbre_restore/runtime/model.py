@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
+from timbre_restore.audio import HOP_SAMPLES, LEAD_SAMPLES, SAMPLE_RATE_HZ
 from timbre_restore.audio.frames import BINS, ERB_BANDS
 from timbre_restore.errors import ModelError
 
@@ -27,8 +27,6 @@ WAVEFORM, SPECTRUM = "waveform", "spectrum"
 RESULT = {WAVEFORM: "restored", SPECTRUM: "residual"}
 LATENCY_SAMPLES = {WAVEFORM: 0, SPECTRUM: HOP_SAMPLES}
 """What a model waits for behind a black box: on spectra, the hop that its frame ends in."""
-LOOKAHEAD_SAMPLES = 1440
-"""How much later noisy every model looks that looks at it: DeepFilterNet3's own delay."""
 LARGEST_STATE = 2**24
 """Numbers in all states together, 64 MB; the packaged voices have up to 8,338."""
 
@@ -58,8 +56,8 @@ class Model:
         conditioning = self._fact("conditioning", CONDITIONINGS)
         self.needs_noisy, self.takes_hints = "noisy" in conditioning, "hints" in conditioning
         self.latency_samples = int(self._fact("latency_samples", (str(LATENCY_SAMPLES[self.domain]),)))
-        looks = LOOKAHEAD_SAMPLES if self.needs_noisy else 0
-        self.lookahead_samples = int(self._fact("lookahead_samples", (str(looks),)))
+        ahead = LEAD_SAMPLES if self.needs_noisy else 0
+        self.lookahead_samples = int(self._fact("lookahead_samples", (str(ahead),)))
         self._states = {i.name: i.shape for i in session.get_inputs() if i.name.startswith("state_")}
         self._outputs = [out.name for out in session.get_outputs() if not out.name.startswith("next_")]
         self._wanted = [*self._outputs, *(name.replace("state_", "next_", 1) for name in self._states)]
