@@ -176,7 +176,7 @@ def test_no_verb_shows_the_help(capsys: Capture) -> None:
     [
         (LockedError("/d: is locked [by 7]; wait."), 1, "error: /d: is locked [by 7]; wait.\n"),
         (TrainingStopped("l1 is NaN; lower the rate."), 3, "error: l1 is NaN; lower the rate.\n"),
-        (KeyboardInterrupt(), 130, "interrupted; what was finished is kept.\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what was written by then is kept.\n"),
         (OSError(errno.ENOSPC, "No space left", "/d/x.wav"), 1, FULL_DISK),
         (PermissionError(errno.EACCES, "Denied", "/d"), 1, "error: /d: Denied; check the path and its permissions.\n"),
     ],
@@ -207,7 +207,7 @@ sys.exit(main(["restore", "in.wav", "-o", "out.wav"]))
 @pytest.mark.parametrize("module", ["timbre_restore.apps.cli", "typer", "numpy", "timbre_restore.runtime"])
 def test_ctrl_c_is_heard_while_the_program_is_read_in(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", EARLY, module], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted; what was finished is kept.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted; what was written by then is kept.\n")
 
 
 def test_a_module_that_fails_for_ctrl_c_is_not_missing(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -223,7 +223,7 @@ def test_a_module_that_fails_for_ctrl_c_is_not_missing(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(cli, "main", missing)
     assert entry.main(["restore"]) == 130
-    assert capsys.readouterr().err == "interrupted; what was finished is kept.\n"
+    assert capsys.readouterr().err == "interrupted; what was written by then is kept.\n"
     with pytest.raises(ImportError, match="no such module"):
         entry.main([])
 

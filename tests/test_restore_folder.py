@@ -266,7 +266,7 @@ def test_an_interrupted_run_leaves_whole_files_alone(
     (os.killpg if group else os.kill)(process.pid, number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said == "interrupted; what was finished is kept.\n"
+    assert said == "interrupted; what was written by then is kept.\n"
     assert files_in(out) == ["a.wav"]
     assert soundfile.info(out / "a.wav").frames == RATE
 

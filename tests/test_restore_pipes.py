@@ -153,7 +153,7 @@ def test_a_sound_of_known_length_that_is_ended_by_hand_is_not(tmp_path: Path) ->
     taken_in(process, tmp_path)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
-    assert (process.returncode, said) == (130, b"interrupted; what was finished is kept.\n")
+    assert (process.returncode, said) == (130, b"interrupted; what was written by then is kept.\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,16 +1,24 @@
-"""What every worker process needs, whatever it works on."""
+"""Worker processes, whatever they work on: how many, how they begin, and that they end."""
 
 from __future__ import annotations
 
 import ctypes
 import math
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing.context import SpawnContext
 from pathlib import Path
+from typing import Any
+
+from timbre_restore.errors import TimbreRestoreError
 
 _PR_SET_PDEATHSIG = 1
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -24,6 +32,76 @@ def usable_cores() -> int:
         quota, period = _QUOTA.read_text(encoding="ascii").split()
         cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is no number, and no limit
     return max(1, cores)
+
+
+SPAWN: SpawnContext = multiprocessing.get_context("spawn")
+"""How workers begin: no lock and no thread of the parent is copied half-way."""
+
+
+@contextmanager
+def worker_pool(
+    workers: int,
+    begin: Callable[..., None] | None = None,
+    given: tuple[Any, ...] = (),
+    *,
+    stop: Any = None,
+    ended: TimbreRestoreError,
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes that each call `begin(*given)` first, and are gone when the block has ended, however it did.
+
+    They are deaf to Ctrl-C and SIGTERM, which the parent hears as well, and end with it. Where the block ends early,
+    they are killed; with an event `stop` (of `SPAWN`) it is set instead, and waited until they have brought in order
+    what they were at, unless a second Ctrl-C comes. `ended` is raised where one of them ended by itself.
+    """
+    pool = ProcessPoolExecutor(workers, SPAWN, initializer=_begin, initargs=(os.getpid(), begin, given))
+    finished = False
+    try:
+        with _born_deaf():
+            pool.submit(os.getpid)  # which makes all of them
+        yield pool
+        finished = True
+    except BrokenProcessPool as exc:
+        raise ended from exc
+    finally:
+        # Python has a method for it from 3.14 on (`kill_workers`), which takes them from here, too.
+        processes = list((pool._processes or {}).values())
+        if stop is not None:
+            stop.set()
+        try:
+            if stop is None and not finished:
+                _kill(processes)
+            pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:  # while it waited
+            _kill(processes)
+            raise
+
+
+def _kill(processes: list[Any]) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+
+
+@contextmanager
+def _born_deaf() -> Iterator[None]:
+    """Processes that are made meanwhile ignore Ctrl-C from their first instruction on, not from the initializer on."""
+    if threading.current_thread() is not threading.main_thread():  # elsewhere no signal can be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+def _begin(parent: int, begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    end_with(parent)
+    if begin is not None:
+        begin(*given)
 
 
 def end_with(parent: int) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +15,8 @@ from timbre_restore.apps.prepare import corpus_spec
 from timbre_restore.apps.train import need_torch, train_settings
 from timbre_restore.apps.trial import TRIAL_STEPS, run_on_machine
 from timbre_restore.config import Config
-from timbre_restore.errors import SuppressorError
+from timbre_restore.errors import SuppressorError, TimbreRestoreError
+from timbre_restore.processes import worker_pool
 
 if TYPE_CHECKING:
     from timbre_restore.audit import Expected, Timing
@@ -83,11 +81,9 @@ def _trial(config: Config, corpus: Path, steps: int) -> Callable[[], Timing]:
         from timbre_restore.audit import Timing
 
         need_torch("a trial")
-        try:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                return Timing(**pool.submit(_time_steps, config, corpus, steps).result())
-        except BrokenProcessPool as exc:
-            raise RuntimeError("its process ended without a word, most often for want of memory") from exc
+        ended = TimbreRestoreError("its process ended without a word, most often for want of memory")
+        with worker_pool(1, ended=ended) as pool:
+            return Timing(**pool.submit(_time_steps, config, corpus, steps).result())
 
     return measure
 

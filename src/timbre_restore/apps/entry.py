@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def interrupted() -> int:
     """Say that Ctrl-C was heard; the exit status comes back."""
     if sys.stderr is not None:
-        sys.stderr.write("interrupted; what was finished is kept.\n")
+        sys.stderr.write("interrupted; what was written by then is kept.\n")
         sys.stderr.flush()
     return INTERRUPTED_STATUS
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
@@ -16,7 +11,7 @@ from numpy.typing import NDArray
 from timbre_restore.audio import FloatArray, Pair
 from timbre_restore.audit.item import ITEM, Fault, Look, Seen, look_at
 from timbre_restore.errors import CorpusError
-from timbre_restore.processes import end_with
+from timbre_restore.processes import worker_pool
 
 CHUNK = 32  # items per message: enough that messages cost nothing, few enough for a bar that moves
 Progress = Callable[[int, int, object], None]
@@ -44,19 +39,9 @@ def _chunks(pairs: list[Pair], hinted: list[bool], look: Look, num_workers: int)
         for start in starts:
             yield look_at(start, pairs[start : start + CHUNK], hinted[start : start + CHUNK], look)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker)
-    try:
+    ended = CorpusError(
+        "a worker process ended without a word, most often for want of memory; run it again with fewer workers."
+    )
+    with worker_pool(num_workers, ended=ended) as pool:
         parts, flags = ([of[start : start + CHUNK] for start in starts] for of in (pairs, hinted))
         yield from pool.map(look_at, starts, parts, flags, [look] * len(starts))
-    except BrokenProcessPool as exc:
-        raise CorpusError(
-            "a worker process ended without a word, most often for want of memory; run it again with fewer workers."
-        ) from exc
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the pool in order
-    end_with(os.getppid())

@@ -8,14 +8,10 @@ after the take at hand.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -23,7 +19,7 @@ from typing import Any
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.writing.items import Maker, Marker
 from timbre_restore.errors import CorpusError
-from timbre_restore.processes import end_with
+from timbre_restore.processes import SPAWN, worker_pool
 
 _AHEAD = 2  # chunks waiting per worker: enough to keep it busy, few enough to stop at once
 LARGEST_CHUNK = 32  # takes: enough for a suppressor that takes several at once, and some seconds of work
@@ -52,19 +48,13 @@ def make_all(maker: Maker, takes: Sequence[Numbered], num_workers: int) -> Itera
         for chunk in chunks:
             yield from _made(maker, chunk)
         return
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(maker, stop, os.getpid()))
-    try:
+    stop = SPAWN.Event()
+    ended = CorpusError(
+        "a worker process ended without a word, most often for want of memory; run the same command with "
+        "--skip_existing and fewer workers."
+    )
+    with worker_pool(num_workers, _start_worker, (maker, stop), stop=stop, ended=ended) as pool:
         yield from _through(pool, chunks, _AHEAD * num_workers)
-    except BrokenProcessPool as exc:
-        raise CorpusError(
-            "a worker process ended without a word, most often for want of memory; run the same command with "
-            "--skip_existing and fewer workers."
-        ) from exc
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def chunked(takes: Sequence[Numbered], workers: int) -> Iterable[Sequence[Numbered]]:
@@ -105,11 +95,9 @@ def _through(pool: ProcessPoolExecutor, chunks: Iterable[Sequence[Numbered]], ah
             yield future.result()
 
 
-def _start_worker(maker: Maker, stop: Any, parent: int) -> None:
+def _start_worker(maker: Maker, stop: Any) -> None:
     global _maker, _stop, _idle_since
     _maker, _stop, _idle_since = maker, stop, time.perf_counter()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the pool in order
-    end_with(parent)
 
 
 def _make(chunk: Sequence[Numbered]) -> Done:

@@ -7,19 +7,13 @@ with it, and what they leave is swept away by the next run.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from timbre_restore.audio.files import reason_of
 from timbre_restore.errors import AudioFileError, TimbreRestoreError
-from timbre_restore.processes import end_with
+from timbre_restore.processes import SPAWN, worker_pool
 from timbre_restore.runtime.files.folder import Job
 from timbre_restore.runtime.files.formats import Wanted
 from timbre_restore.runtime.files.one import FileResult, Heard, restore_file
@@ -53,9 +47,14 @@ def restore_beside(
     jobs: list[Job], recipe: Recipe, wanted: Wanted, heard: Heard, workers: int
 ) -> Iterator[tuple[int, Outcome]]:
     """The same by worker processes, in the order in which they are done."""
-    with _pool(recipe, wanted, workers) as (pool, heard_s):
-        with _born_deaf():
-            numbers: dict[Future[Outcome], int] = {pool.submit(_restore, job): n for n, job in enumerate(jobs)}
+    heard_s, stop = SPAWN.Value("d", 0.0), SPAWN.Event()
+    ended = AudioFileError(
+        "a worker process ended without a word, most often for want of memory; run the same command with "
+        '--skip-existing and fewer --jobs. (From a script: call it under `if __name__ == "__main__":`, since '
+        "each worker imports the script.)"
+    )
+    with worker_pool(workers, _start_worker, (recipe, wanted, heard_s, stop), stop=stop, ended=ended) as pool:
+        numbers: dict[Future[Outcome], int] = {pool.submit(_restore, job): n for n, job in enumerate(jobs)}
         running, before_s = set(numbers), 0.0
         while running:
             done, running = wait(running, timeout=LOOK_EVERY_S, return_when=FIRST_COMPLETED)
@@ -66,44 +65,9 @@ def restore_beside(
                 yield numbers[future], future.result()
 
 
-@contextmanager
-def _pool(recipe: Recipe, wanted: Wanted, workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    context = multiprocessing.get_context("spawn")
-    heard_s, stop = context.Value("d", 0.0), context.Event()
-    start = (recipe, wanted, heard_s, stop, os.getpid())
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start)
-    try:
-        yield pool, heard_s
-    except BrokenProcessPool as exc:
-        raise AudioFileError(
-            "a worker process ended without a word, most often for want of memory; run the same command with "
-            '--skip-existing and fewer --jobs. (From a script: call it under `if __name__ == "__main__":`, since '
-            "each worker imports the script.)"
-        ) from exc
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _born_deaf() -> Iterator[None]:
-    """Processes that are made meanwhile ignore Ctrl-C from their first instruction on, not from the initializer on."""
-    if threading.current_thread() is not threading.main_thread():  # elsewhere no signal can be set
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-
-
-def _start_worker(recipe: Recipe, wanted: Wanted, heard_s: Any, stop: Any, parent: int) -> None:
+def _start_worker(recipe: Recipe, wanted: Wanted, heard_s: Any, stop: Any) -> None:
     global _recipe, _wanted, _heard_s, _stop
     _recipe, _wanted, _heard_s, _stop = recipe, wanted, heard_s, stop
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent hears them too, and ends the pool in order
-        signal.signal(number, signal.SIG_IGN)
-    end_with(parent)
 
 
 def _restore(job: Job) -> Outcome:
