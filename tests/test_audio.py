@@ -18,6 +18,7 @@ from timbre_restore.audio import (
     fast_length,
     from_db,
     hann,
+    lag_and_share,
     lag_samples,
     locate_packed,
     packed_name,
@@ -172,6 +173,15 @@ def test_lag_is_the_delay(delay: int) -> None:
 
 def test_lag_of_silence_is_none() -> None:
     assert lag_samples(np.zeros(100, np.float32), voice(0.1)) == 0
+
+
+def test_the_share_is_what_the_signal_holds_of_the_reference() -> None:
+    speech = voice(1.0, seed=2)
+    moved = np.float32(0.3) * np.roll(speech, 30) + noise(1.0, level=0.01)
+    lag, share = lag_and_share(moved, speech)
+    assert lag == 30 and share == pytest.approx(0.3, rel=0.05)
+    assert abs(lag_and_share(noise(1.0, level=0.01), speech)[1]) < 0.03
+    assert lag_and_share(np.zeros(100, np.float32), speech) == (0, 0.0)
 
 
 @pytest.mark.parametrize("stem", ["a" * 245, "n." + "a" * 243])

@@ -174,6 +174,21 @@ def test_our_own_delay_is_a_failure_and_stays_in_the_scores(pairs: Path) -> None
     assert found.items[0].systems["restored"].lag_samples == 480
 
 
+def test_what_leaves_next_to_nothing_has_no_lag(pairs: Path) -> None:
+    """A filter's tail lies somewhere; an output that lies elsewhere is told so by the side on which it lies."""
+
+    def tail(noisy: FloatArray) -> FloatArray:
+        return np.float32(0.003) * np.roll(noisy, 30)
+
+    def early(degraded: FloatArray, noisy: FloatArray) -> FloatArray:
+        return np.roll(degraded, -37)
+
+    found = score(items_from_pairs(pairs), tail, early, metrics=QUICK)
+    assert [f.reason for f in found.failures] == ["lies 37 samples ahead of its input"] * 3
+    item = found.items[0]
+    assert item.systems["degraded"].lag_samples is None and item.value("degraded", "osr") is not None
+
+
 @pytest.mark.parametrize("lag", [480, -37])
 def test_a_foreign_delay_is_recorded_and_taken_out(pairs: Path, lag: int) -> None:
     def foreign(noisy: FloatArray, degraded: FloatArray) -> FloatArray:

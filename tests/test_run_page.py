@@ -251,7 +251,7 @@ def test_commands_name_the_run(tmp_path: Path) -> None:
     assert f"--config {shlex.quote(str(run / 'config.yaml'))} --resume auto --set training.epochs=4" in read(run)[1]
     for given, said in (
         ({"steps": 8}, "--resume auto --set training.steps=16"),
-        ({"steps": 6}, "--resume auto --set training.steps=14"),  # half an epoch of four is passed over
+        ({"steps": 6}, "--resume auto --set training.steps=12"),
         ({"hours": 0.2}, "--resume auto --set training.hours=null --set training.steps=16"),
     ):
         plan = PLAN | {"epochs": given.get("steps", 8) / 4}

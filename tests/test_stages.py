@@ -106,11 +106,28 @@ def test_a_run_of_so_many_steps_ends_within_its_epoch(corpus: Path, tmp_path: Pa
     summary = train(settings(corpus, tmp_path / "run", steps=4))
     assert summary.steps == 4
     found = find_checkpoint(tmp_path / "run")
-    assert (found.content["step"], found.content["epoch"], found.content["batch"]) == (4, 2, 0)
+    assert (found.content["step"], found.content["epoch"], found.content["batch"]) == (4, 1, 1)
     cut = lines(tmp_path / "run", "epoch")[-1]
     (only,) = (line for line in lines(tmp_path / "run", "train") if line["step"] == 4)
     assert cut["l1"] == pytest.approx(only["l1"])
     assert "val_multi_stft" in cut
+    assert cut["epoch"] == summary.epochs == pytest.approx(4 / 3)
+
+
+def test_a_longer_run_goes_on_with_the_rest_of_the_epoch(corpus: Path, tmp_path: Path) -> None:
+    """At a constant rate: the weights of a run that was as long from the begin. After its end comes no step."""
+    changes: dict[str, Any] = {"epochs": 8, "gan_start_epoch": 8, "final_factor": 1.0, "warmup_epochs": 0}
+    train(settings(corpus, tmp_path / "whole", steps=8, **changes))
+    for steps in (4, 4, 5, 8):
+        fresh_state()
+        assert train(settings(corpus, tmp_path / "cut", steps=steps, **changes), resume="auto").steps == steps
+    for name in ("generator", "ema"):
+        one, two = (find_checkpoint(tmp_path / run).folder / f"{name}.safetensors" for run in ("whole", "cut"))
+        assert one.read_bytes() == two.read_bytes()
+    epochs = [line["epoch"] for line in lines(tmp_path / "cut", "epoch")]
+    assert epochs == [1, pytest.approx(4 / 3), pytest.approx(5 / 3), 2, pytest.approx(8 / 3)]
+    text = (tmp_path / "cut" / "run.html").read_text(encoding="utf-8")
+    assert "2.67 of 2.67 epochs are done" in text
 
 
 def test_hours_are_planned_once(corpus: Path, tmp_path: Path) -> None:

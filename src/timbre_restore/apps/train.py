@@ -90,8 +90,8 @@ def train(
 
     summary = run(train_settings(settings), resume=resume, on_anomaly=on_anomaly.value, say=note)
     if os.environ.get("RANK", "0") == "0":
-        minutes = summary.seconds / 60.0
-        say(f"{summary.run}: {summary.epochs} epochs, {summary.steps} steps, {minutes:.1f} minutes; see run.html there")
+        epochs, minutes = round(summary.epochs, 2), summary.seconds / 60.0
+        say(f"{summary.run}: {epochs:g} epochs, {summary.steps} steps, {minutes:.1f} minutes; see run.html there")
     return 0
 
 

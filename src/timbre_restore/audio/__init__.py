@@ -1,6 +1,6 @@
 """Sound as numbers, numpy only: files and lists of them, spectra, levels, alignment."""
 
-from timbre_restore.audio.alignment import lag_samples
+from timbre_restore.audio.alignment import lag_and_share, lag_samples
 from timbre_restore.audio.files import (
     AUDIO_SUFFIXES,
     HOP_SAMPLES,
@@ -68,6 +68,7 @@ __all__ = [
     "is_16_bit",
     "is_sound",
     "is_text",
+    "lag_and_share",
     "lag_samples",
     "locate_packed",
     "packed_name",

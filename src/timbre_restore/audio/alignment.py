@@ -18,6 +18,14 @@ def lag_samples(signal: FloatArray, reference: FloatArray, *, max_lag: int = 480
 
     Positive: `signal` is late. Searched within ±`max_lag`; 0 when either is silent.
     """
+    return lag_and_share(signal, reference, max_lag=max_lag)[0]
+
+
+def lag_and_share(signal: FloatArray, reference: FloatArray, *, max_lag: int = 4800) -> tuple[int, float]:
+    """That lag, and how much of the reference is in the signal there: the factor that fits best, 0 when one is silent.
+
+    Where next to nothing of it is, the lag is that of a filter's tail or of chance.
+    """
     ahead = np.pad(reference, (max_lag, max_lag + max(0, len(signal) - len(reference))))
     correlation = np.zeros(2 * max_lag + 1)
     for at in range(0, len(signal), BLOCK_SAMPLES):
@@ -26,4 +34,7 @@ def lag_samples(signal: FloatArray, reference: FloatArray, *, max_lag: int = 480
         size = fast_length(len(around))
         spectrum = np.fft.rfft(around, size) * np.conj(np.fft.rfft(part, size))
         correlation += np.fft.irfft(spectrum, size)[: 2 * max_lag + 1]
-    return max_lag - int(np.argmax(correlation)) if np.any(correlation) else 0
+    if not np.any(correlation):
+        return 0, 0.0
+    place = int(np.argmax(correlation))
+    return max_lag - place, float(correlation[place] / np.sum(reference.astype(np.float64) ** 2))

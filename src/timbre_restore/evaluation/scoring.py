@@ -22,7 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, encoded, from_pcm, lag_samples, to_pcm
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, encoded, from_pcm, lag_and_share, to_pcm
 from timbre_restore.errors import AudioFileError, SuppressorError
 from timbre_restore.evaluation.cache import Cache
 from timbre_restore.evaluation.curve import NO_LIMIT_DB, of_limits, of_strengths
@@ -38,6 +38,9 @@ CLIP_GAIN = np.float32(0.25)
 """Room for the peaks of a voice at the item's level, which a file of 16 bits would cut."""
 SHARED_SECONDS = 60
 DFN3 = "dfn3"
+LEAST_SHARE = 0.01
+"""Of an input in its output, for a lag that means something. A part that was left as it was has its energy's
+ratio to the whole: an output that lies 20 dB lower."""
 FULLER_HZ = 2000
 """An output that goes on so far above the end of its reference is fuller than that: its upper rates mean little."""
 
@@ -259,8 +262,11 @@ def _checked(samples: FloatArray, source: FloatArray) -> _Output:
         return _Output(None, problem="holds NaN or infinite samples")
     if is_silent(samples) or is_silent(source):
         return _Output(samples)
-    lag = lag_samples(samples, source)
-    return _Output(samples, lag, f"lies {lag} samples behind its input" if lag else "")
+    lag, share = lag_and_share(samples, source)
+    if share < LEAST_SHARE:
+        return _Output(samples)
+    side = "behind" if lag > 0 else "ahead of"
+    return _Output(samples, lag, f"lies {abs(lag)} samples {side} its input" if lag else "")
 
 
 def _aligned(output: _Output) -> _Output:

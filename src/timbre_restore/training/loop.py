@@ -46,7 +46,8 @@ class TrainSummary:
     """How a run ended."""
 
     run: Path
-    epochs: int
+    epochs: float
+    """Whole ones, and the part of one within which it ended."""
     steps: int
     metrics: dict[str, float]
     seconds: float
@@ -134,11 +135,11 @@ def train(
         try:
             if checkpoint is None or settings.output_dir.resolve() not in checkpoint.folder.resolve().parents:
                 run.save({}, best=False)  # a run that fails in its first minutes has something to go back to
-            while state.epoch < plan.length and run.has_steps:
+            while run.goes_on:
                 metrics = run.epoch_or_rollback(metrics)
         finally:
             journal.close()
-    return TrainSummary(settings.output_dir, state.epoch, state.step, metrics, time.monotonic() - started, warnings)
+    return TrainSummary(settings.output_dir, run.place, state.step, metrics, time.monotonic() - started, warnings)
 
 
 @dataclass
@@ -160,9 +161,19 @@ class _Run:
     saved_at: float = field(default_factory=time.monotonic)
 
     @property
-    def has_steps(self) -> bool:
-        """Whether the plan's end leaves the epoch at hand any: of a last part it may be too short for one."""
-        return self.plan.last_batch(self.state.epoch, len(self._stage()[0])) > 0
+    def goes_on(self) -> bool:
+        """Whether steps are left, or the validation of those that are done."""
+        state = self.state
+        if state.epoch >= self.plan.length:
+            return False
+        steps = self.plan.last_batch(state.epoch, len(self._stage()[0]))
+        return state.batch < steps or bool(state.tally.logged_items)
+
+    @property
+    def place(self) -> float:
+        """In epochs from the begin."""
+        state = self.state
+        return state.epoch + state.batch / len(self._stage()[0]) if state.batch else state.epoch
 
     def epoch_or_rollback(self, metrics: dict[str, float]) -> dict[str, float]:
         """The next epoch's metrics, or `metrics` where the run went back instead."""
@@ -178,7 +189,10 @@ class _Run:
         return self.guard.out_of_memory(reason)
 
     def _epoch(self) -> dict[str, float]:
-        """What is left of an epoch, its validation and its checkpoint."""
+        """What is left of an epoch, its validation and its checkpoint.
+
+        Where the plan's end lies within it, the checkpoint stands there as well: a longer run goes on with its rest.
+        """
         state, settings = self.state, self.settings
         batches, loader = self._stage()
         last = self.plan.last_batch(state.epoch, len(batches))
@@ -203,11 +217,13 @@ class _Run:
             with self.clock.beside():
                 metrics |= self._validated()
         self.guard.epoch(metrics)
-        state.epoch, state.batch, state.tally = state.epoch + 1, 0, Tally()
+        state.tally = Tally()
+        if last == len(batches):
+            state.epoch, state.batch = state.epoch + 1, 0
         times = {"seconds": round(self.clock.seconds, 3)}
-        self.journal.write("epoch", state.step, metrics | {"epoch": state.epoch} | times)
+        self.journal.write("epoch", state.step, metrics | {"epoch": self.place} | times)
         self.clock.epoch_done()
-        self.progress.epoch_done(state.epoch, metrics, gan=gan)
+        self.progress.epoch_done(self.place, metrics, gan=gan)
         name = settings.best_metric
         judged = next(metrics[key] for key in (name, name.removeprefix("val_"), "total") if key in metrics)
         best = judged < state.best

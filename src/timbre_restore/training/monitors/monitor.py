@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ class Monitor:
         """Take what an earlier part of the run logged, `train` and `epoch` lines in their order."""
         for line in lines:
             numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
-            epoch, step = int(line["epoch"]) - 1, int(line["step"])
+            epoch, step = math.ceil(line["epoch"]) - 1, int(line["step"])
             if line["kind"] == "train":
                 self.look(step, float(line["place"]), numbers)
             else:

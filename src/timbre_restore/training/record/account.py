@@ -51,9 +51,15 @@ class Account:
         return max((e["seconds"] for e in (*self.train, *self.epochs) if is_number(e.get("seconds"))), default=None)
 
     @property
-    def epochs_done(self) -> int:
-        """Epochs with their validation."""
-        return max((int(entry.get("epoch", 0)) for entry in self.epochs), default=0)
+    def epochs_done(self) -> float:
+        """Epochs with their validation, of which the last one may be a part."""
+        return max((float(entry.get("epoch", 0)) for entry in self.epochs), default=0.0)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the plan's end is reached, to a thousandth of an epoch: that end is a quotient."""
+        planned = self.plan("epochs")
+        return planned is not None and self.epochs_done > planned - 1e-3
 
     def plan(self, name: str) -> Any:
         """A figure of the run's plan: `epochs`, `epoch_steps`, …; None where it isn't known."""

@@ -94,6 +94,11 @@ class Clock:
         return Left(seconds + gan_steps * (gan or 0.0))
 
 
+def epochs_text(epochs: float) -> str:
+    """So many epochs, in as many digits as tell something."""
+    return f"{round(epochs, 2):g}" if epochs < 1000 else f"{epochs:.0f}"
+
+
 def duration(seconds: float) -> str:
     """`2 h 05 min`, `12 min`, `40 s`."""
     if seconds < 99.5:

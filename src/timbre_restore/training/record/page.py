@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from html import escape
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from timbre_restore.atomic import write_text
 from timbre_restore.pages import head, table
 from timbre_restore.training.record.account import Account, is_number, read_account, value_of
-from timbre_restore.training.record.clock import duration
+from timbre_restore.training.record.clock import duration, epochs_text
 from timbre_restore.training.record.curves import figures
 
 ROWS = 200
@@ -53,17 +52,22 @@ def _ended(account: Account) -> dict[str, Any]:
 def _how(account: Account) -> tuple[str, str]:
     """How it ended, and whether that is good."""
     how = _ended(account).get("how")
-    if how is None and account.epochs_done >= (account.plan("epochs") or 1e9):
+    if how is None and account.is_done:
         how = "finished"
     words = {"finished": ("finished", "good"), "interrupted": ("interrupted", "warm"),
              "stopped": ("stopped by a rule", "bad"), "failed": ("failed", "bad")}  # fmt: skip
     return words.get(str(how), ("no end noted", "warm"))
 
 
+def _epochs_of(account: Account) -> str:
+    """What is done, of what is planned."""
+    planned = account.plan("epochs")
+    return epochs_text(account.epochs_done) + (f" of {epochs_text(planned)}" if planned else "")
+
+
 def _story(account: Account) -> str:
     """Two or three sentences: how much was done, and what came out."""
-    planned = f" of {account.plan('epochs'):.3g}" if account.plan("epochs") else ""
-    parts = [f"{account.epochs_done}{planned} epochs are done, {account.step:,} steps"]
+    parts = [f"{_epochs_of(account)} epochs are done, {account.step:,} steps"]
     if account.seconds is not None:
         parts.append(f"in {duration(account.seconds)}")
     if (account.record.get("parts") or 1) > 1:
@@ -111,14 +115,11 @@ def _events(account: Account) -> str:
 
 
 def _twice_as_long(account: Account, planned: float) -> str:
-    """What doubles a run, in what its length was given in; hours are planned once, so they become steps.
-
-    A run that ended within an epoch goes on with the next one.
-    """
+    """What doubles a run, in what its length was given in; hours are planned once, so they become steps."""
     given = account.record.get("settings", {}).get("training", {})
     if given.get("steps") is None and given.get("hours") is None:
         return f"--set training.epochs={2 * int(planned)}"
-    steps = f"--set training.steps={round((math.ceil(planned) + planned) * account.plan('epoch_steps'))}"
+    steps = f"--set training.steps={round(2 * planned * account.plan('epoch_steps'))}"
     return steps if given.get("hours") is None else f"--set training.hours=null {steps}"
 
 
@@ -132,9 +133,13 @@ def _commands(account: Account) -> str:
         moved = account.record.get("place") not in (None, str(run))
         place = f" --set {word(f'training.output_dir={json.dumps(str(run))}')}" if moved else ""
         go_on = f"{door} --config {word(str(run / 'config.yaml'))} --resume auto{place}"
-        planned = account.plan("epochs") or account.epochs_done
-        if account.epochs_done >= planned:
-            parts.append(_command("Train for as long again", f"{go_on} {_twice_as_long(account, planned)}"))
+        planned = account.plan("epochs")
+        if planned is None or account.is_done:
+            parts.append(
+                _command(
+                    "Train for as long again", f"{go_on} {_twice_as_long(account, planned or account.epochs_done)}"
+                )
+            )
         else:
             parts.append(_command(f"Continue at step {account.last.get('step')}", go_on))
     if account.last:
@@ -161,7 +166,7 @@ def _facts(account: Account) -> str:
     record, order = account.record, account.record.get("order") or {}
     sections = {
         "The run": {
-            "epochs": f"{account.epochs_done} of {account.plan('epochs') or math.nan:.3g}",
+            "epochs": _epochs_of(account),
             "steps": f"{account.step:,}",
             "items seen": _items_seen(account),
             "time": "–" if account.seconds is None else duration(account.seconds),
@@ -210,9 +215,9 @@ def _epochs(account: Account) -> str:
     names += [name for name in present if name not in (*first, *last)]
     rows = []
     for entry in account.epochs[-ROWS:]:
-        mark = " ← best" if account.best and entry.get("epoch") == account.best.get("epoch") else ""
+        mark = " ← best" if account.best and entry["step"] == account.best.get("step") else ""
         cells = [f"{value_of(entry[name]):.4f}" if name in entry else "" for name in names]
-        rows.append([f"{entry.get('epoch', '')}{mark}", f"{entry['step']:,}", *cells])
+        rows.append([f"{epochs_text(entry['epoch']) if 'epoch' in entry else ''}{mark}", f"{entry['step']:,}", *cells])
     columns = ["epoch", "step", *(escape(name) for name in names)]
     return f"<h2>Epochs</h2>\n{table(columns, rows)}{_only(rows, account.epochs)}"
 

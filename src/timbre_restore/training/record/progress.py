@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column
 
 from timbre_restore.training.monitors.bands import outside, phase_of
+from timbre_restore.training.record.clock import epochs_text
 
 if TYPE_CHECKING:
     from timbre_restore.training.record.clock import Clock, Left
@@ -75,12 +76,13 @@ class Progress:
             losses=losses, rate=batches_per_s, left=self._left(place).brief,
         )  # fmt: skip
 
-    def epoch_done(self, epoch: int, metrics: Mapping[str, float], *, gan: bool) -> None:
-        """A line that stays."""
-        phase = self._phase(epoch - 1, gan)
+    def epoch_done(self, epoch: float, metrics: Mapping[str, float], *, gan: bool) -> None:
+        """A line that stays; `epoch` has a fraction where the run ended within one."""
+        phase = self._phase(math.ceil(epoch) - 1, gan)
         left = f", {self._left(epoch).words}" if epoch < self._plan.length else ""
         self._say(
-            f"epoch {epoch}/{math.ceil(self._plan.length)}: {phase}: {_losses(metrics, IN_LINE, phase)}  "
+            f"epoch {epochs_text(epoch)}/{epochs_text(self._plan.length)}: {phase}: "
+            f"{_losses(metrics, IN_LINE, phase)}  "
             f"{self._rate:.2f} batches/s{left}"
         )
 
