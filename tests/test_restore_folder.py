@@ -148,6 +148,38 @@ def test_links_to_folders_are_left_out_and_said(source: Path, tmp_path: Path, ca
         assert words in said
 
 
+def test_what_lies_in_the_output_folder_is_left_out_and_said(source: Path, capsys: Capture) -> None:
+    """Its results from last time are no recordings; a recording there is one that nobody would miss in silence."""
+    out = source / "out"
+    line = ["restore", str(source), "-o", str(out), "--already-suppressed", "--strength", "0"]
+    for _ in range(2):
+        assert main(line) == 0
+        assert "left out" not in capsys.readouterr().err
+    for name in ("mine.wav", "yours.wav"):
+        write(out / name, voice(0.1))
+    assert main(line) == 0
+    assert (
+        f"warning: {out / 'mine.wav'} and 1 more: lies in the output folder, and was left out"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_folder_with_nothing_but_a_link_says_what_it_is(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "linked").symlink_to(tmp_path)
+    assert main(["restore", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert (
+        f"holds no sound file but behind links to folders, which are not followed ({tmp_path / 'in' / 'linked'})"
+        in said
+    )
+
+
+def test_paths_may_be_text(source: Path, tmp_path: Path) -> None:
+    summary = restore_path(str(source / "one.wav"), str(tmp_path / "out.wav"), UNTOUCHED)
+    assert [result.target for result in summary.done] == [tmp_path / "out.wav"]
+
+
 def test_what_is_closed_does_not_keep_the_others(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = tmp_path / "out" / "b"
     closed.mkdir(parents=True)
@@ -257,16 +289,17 @@ def run(long_folder: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[st
     process.communicate()
 
 
-@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGHUP, True)])
 def test_an_interrupted_run_leaves_whole_files_alone(
     run: tuple[subprocess.Popen[str], Path], number: int, group: bool
 ) -> None:
-    """Ctrl-C goes to every process of the terminal, a polite end to one."""
+    """Ctrl-C goes to every process of the terminal, and so does its end; a polite one to one."""
     process, out = run
     (os.killpg if group else os.kill)(process.pid, number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said == "interrupted; what was written by then is kept.\n"
+    if number != signal.SIGHUP:  # with the terminal, Python's own tracker of semaphores is gone, and nobody listens
+        assert said == "interrupted; what was written by then is kept.\n"
     assert files_in(out) == ["a.wav"]
     assert soundfile.info(out / "a.wav").frames == RATE
 

@@ -216,3 +216,9 @@ def test_hints_are_aligned_with_what_was_suppressed() -> None:
     assert np.array_equal(silent, ~hints.gains.any(axis=1))
     assert 18 <= silent.sum() <= 22
     assert dfn3("official").with_hints(noisy)[1] is None
+
+
+def test_a_name_is_enough() -> None:
+    assert load_suppressor("spectral_gate").build == load_suppressor(SuppressorSettings("spectral_gate")).build
+    with pytest.raises(SuppressorError, match="'df' is no known suppressor; expected one of 'dfn3'"):
+        load_suppressor("df")

@@ -274,6 +274,7 @@ int main(int argc, char **argv) {
     open_model(&model, env, argv[1]);
     float strength = argc > 5 ? strength_of(argv[5]) : model.strength;
     float *degraded = read_sound(argv[2], &count), *noisy = read_sound(argv[3], &noisy_count);
+    if (model.uses_noisy && noisy_count < count) fail(argv[3], "is shorter than DEGRADED: they begin and end together");
     float before[HOP], hop[HOP], heard[HOP], newest[HOP], overlap[HOP] = {0}, restored[HOP], residual[2 * BINS];
     FILE *out = fopen(argv[4], "wb");
     if (!out) fail(argv[4], "can't be written");

@@ -34,6 +34,8 @@ def usable_cores() -> int:
     return max(1, cores)
 
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else ()))
+"""Signals that ask a program to end: by Ctrl-C, politely, and by a terminal that is closed."""
 SPAWN: SpawnContext = multiprocessing.get_context("spawn")
 """How workers begin: no lock and no thread of the parent is copied half-way."""
 
@@ -49,9 +51,9 @@ def worker_pool(
 ) -> Iterator[ProcessPoolExecutor]:
     """Processes that each call `begin(*given)` first, and are gone when the block has ended, however it did.
 
-    They are deaf to Ctrl-C and SIGTERM, which the parent hears as well, and end with it. Where the block ends early,
-    they are killed; with an event `stop` (of `SPAWN`) it is set instead, and waited until they have brought in order
-    what they were at, unless a second Ctrl-C comes. `ended` is raised where one of them ended by itself.
+    They are deaf to the signals that end a program, which the parent hears as well, and end with it. Where the block
+    ends early, they are killed; with an event `stop` (of `SPAWN`) it is set instead, and waited until they have brought
+    in order what they were at, unless a second Ctrl-C comes. `ended` is raised where one of them ended by itself.
     """
     pool = ProcessPoolExecutor(workers, SPAWN, initializer=_begin, initargs=(os.getpid(), begin, given))
     finished = False
@@ -97,7 +99,7 @@ def _born_deaf() -> Iterator[None]:
 
 
 def _begin(parent: int, begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
     end_with(parent)
     if begin is not None:

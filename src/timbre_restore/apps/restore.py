@@ -17,7 +17,7 @@ from timbre_restore.apps.options import ConfigFile, ModelFile, Overrides, Streng
 from timbre_restore.apps.restore_progress import restore_progress
 from timbre_restore.apps.suppressing import settings_of
 from timbre_restore.errors import ConfigError
-from timbre_restore.processes import usable_cores
+from timbre_restore.processes import ENDINGS, usable_cores
 
 if TYPE_CHECKING:
     from timbre_restore.config import Config
@@ -143,7 +143,7 @@ def _raw(source: Path, name: str | None, rate: int | None, channels: int | None)
 
 @contextmanager
 def _interruptible(ask: Callable[[], None] | None) -> Iterator[None]:
-    """Take a polite end (SIGTERM) for Ctrl-C, so that nothing half-written stays. Both are for `ask` where it is given.
+    """Take other ends (`ENDINGS`) for Ctrl-C, so that nothing half-written stays. All are for `ask` where it is given.
 
     Whoever records from a pipe has no other way to say that the recording is over.
     """
@@ -153,7 +153,8 @@ def _interruptible(ask: Callable[[], None] | None) -> Iterator[None]:
             raise KeyboardInterrupt
         ask()
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
@@ -177,6 +178,12 @@ def _report(summary: RestoreSummary) -> None:
             note(f"warning: {name}: the sound ended within a sample, whose {result.dropped_bytes} bytes were dropped.")
     for link in summary.unfollowed:
         note(f"warning: {link}: is a link to a folder, and was left out; restore that folder by itself.")
+    for file in summary.in_output[:1]:
+        others = f" and {len(summary.in_output) - 1} more" if summary.in_output[1:] else ""
+        note(
+            f"warning: {file}{others}: lies in the output folder, and was left out; give an output folder outside of "
+            "the input's, or restore that one by itself."
+        )
     if summary.skipped:
         note(f"already there, and left: {summary.skipped}")
     for failure in summary.failed:

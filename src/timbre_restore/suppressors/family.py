@@ -29,12 +29,13 @@ SUPPRESSORS = tuple(_FAMILY)
 """Every name that `load_suppressor` knows."""
 
 
-def load_suppressor(settings: SuppressorSettings | None = None) -> Suppressor:
-    """The suppressor that `settings` name; DeepFilterNet3 without limit or post-filter by default.
+def load_suppressor(settings: SuppressorSettings | str | None = None) -> Suppressor:
+    """The suppressor that `settings` or a name ask for; DeepFilterNet3 without limit or post-filter by default.
 
     Raises `SuppressorError` when it is unknown, not installed, not the pinned build, or a value is out of range.
     """
-    settings = settings or SuppressorSettings()
+    if not isinstance(settings, SuppressorSettings):
+        settings = SuppressorSettings(name=settings) if settings else SuppressorSettings()
     return _member(settings.name).load(settings)
 
 

@@ -35,9 +35,18 @@ def plan_folder(source: Path, target: Path, wanted: Wanted, closed: list[str], u
         for file in sorted(_recordings(source, target, closed, unfollowed))
     ]
     if not jobs:
-        raise AudioFileError(next(iter(closed), f"{source}: holds no sound file; check the path."))
+        links = f" but behind links to folders, which are not followed ({unfollowed[0]})" if unfollowed else ""
+        raise AudioFileError(next(iter(closed), f"{source}: holds no sound file{links}; check the path."))
     _refuse_collisions(jobs)
     return jobs
+
+
+def strangers_in(target: Path, source: Path, jobs: list[Job]) -> list[Path]:
+    """Recordings in an output folder that lies below the input's, as far as no job writes them."""
+    if source.resolve() not in target.resolve().parents or not target.is_dir():
+        return []
+    results = {job.target.resolve() for job in jobs}
+    return [file for file in sorted(_recordings(target, None, [], [])) if file.resolve() not in results]
 
 
 def _refuse_collisions(jobs: list[Job]) -> None:
@@ -56,13 +65,13 @@ def _refuse_collisions(jobs: list[Job]) -> None:
         taken[place] = job.source
 
 
-def _recordings(folder: Path, leaving_out: Path, closed: list[str], unfollowed: list[Path]) -> Iterator[Path]:
+def _recordings(folder: Path, leaving_out: Path | None, closed: list[str], unfollowed: list[Path]) -> Iterator[Path]:
     """Every file below `folder` that is named like a sound.
 
     Links to folders are not followed, so a loop can't trap the walk. What is hidden is no recording: other systems'
     side files are named like sound, and so are the torn files of a killed run.
     """
-    own = leaving_out.resolve()
+    own = leaving_out and leaving_out.resolve()
 
     def refuse(exc: OSError) -> None:
         closed.append(f"{exc.filename}: can't be listed ({exc.strerror}); mend its permissions.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from timbre_restore import atomic
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files.crew import Outcome, restore_beside, restore_here
-from timbre_restore.runtime.files.folder import Job, plan_folder
+from timbre_restore.runtime.files.folder import Job, plan_folder, strangers_in
 from timbre_restore.runtime.files.formats import AS_IT_WAS, PIPE, Raw, Wanted, check_wanted, written_suffix
 from timbre_restore.runtime.files.one import FileResult, restore_file
 from timbre_restore.runtime.files.reading import Ending, check_source, seconds_of
@@ -28,6 +28,8 @@ class RestoreSummary:
     """Files that were there already, and were to be left."""
     unfollowed: list[Path] = field(default_factory=list)
     """Links to folders, whose files were left out."""
+    in_output: list[Path] = field(default_factory=list)
+    """Recordings in an output folder that lies in the input's, which were left out; results of this run are none."""
 
     @property
     def seconds(self) -> float:
@@ -49,8 +51,8 @@ Progress = Callable[[Standing], None]
 
 
 def restore_path(
-    source: Path,
-    target: Path,
+    source: Path | str,
+    target: Path | str,
     how: Treatment | Recipe,
     *,
     wanted: Wanted = AS_IT_WAS,
@@ -71,6 +73,7 @@ def restore_path(
     Raises `AudioFileError`, its `FormatError` for what is wanted and no source can be given; `ModelError` and
     `SuppressorError` when a recipe can't be loaded.
     """
+    source, target = Path(source), Path(target)
     check_wanted(wanted, target)
     if source != PIPE and source.is_dir():
         return _restore_folder(source, target, how, wanted, jobs, skip_existing, progress)
@@ -113,6 +116,7 @@ def _restore_folder(
         raise AudioFileError(f"{source}: is a folder, which does not go through a pipe; give a folder as output.")
     summary = RestoreSummary()
     jobs = plan_folder(source, target, wanted, summary.failed, summary.unfollowed)
+    summary.in_output += strangers_in(target, source, jobs)
     outcomes: dict[int, Outcome] = {}
     with ExitStack() as folders:
         if problem := _made(target, folders):
