@@ -313,6 +313,19 @@ def test_scan_takes_parent_folders_as_speakers(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_scan_says_what_it_does_not_read(tmp_path: Path) -> None:
+    touch(tmp_path, "p1/a.wav", "p1/b.mp3", "p2/c.MP3", "p2/d.ogg", "p2/notes.txt", "p2/.hidden.mp3")
+    said: list[str] = []
+    assert len(scan_source(0, SourceSpec(tmp_path), tmp_path / "out", said)) == 1
+    assert len(scan_sounds(tmp_path, tmp_path / "out", said)) == 1
+    assert said[0] == said[1]
+    assert said[0].startswith(f"{tmp_path}: files of other formats are left out (2 .mp3, 1 .ogg); bring them to wav or")
+    scan_source(0, SourceSpec(tmp_path, pattern="*.wav"), tmp_path / "out", none := [])
+    assert none == []
+    with pytest.raises(CorpusError, match=r"no wav or flac file; check data\.sources\.0\. .*: files of other formats"):
+        scan_source(0, SourceSpec(tmp_path / "p2"), tmp_path / "out")
+
+
 def test_scan_follows_the_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "p1/x_mic1.flac", "p1/x_mic2.flac", "p1/x_mic1.txt")
     found = scan_source(0, SourceSpec(tmp_path, pattern="*_mic1.flac"), tmp_path / "out")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -96,10 +96,12 @@ def take_key(recording: Recording, pass_index: int, part: int) -> str:
 
 def scan_and_plan(spec: CorpusSpec, root: Path, max_files: int | None) -> Plan:
     """What is to be made, from everything that is there."""
-    recordings = [r for index, source in enumerate(spec.sources) for r in scan_source(index, source, root)]
-    noises = [] if spec.noise_path is None else scan_sounds(spec.noise_path, root)
-    rooms = [] if spec.ir_path is None else scan_sounds(spec.ir_path, root)
-    return make_plan(spec, recordings, noises, rooms, max_files=max_files)
+    warnings: list[str] = []
+    recordings = [r for index, source in enumerate(spec.sources) for r in scan_source(index, source, root, warnings)]
+    noises = [] if spec.noise_path is None else scan_sounds(spec.noise_path, root, warnings)
+    rooms = [] if spec.ir_path is None else scan_sounds(spec.ir_path, root, warnings)
+    plan = make_plan(spec, recordings, noises, rooms, max_files=max_files)
+    return replace(plan, warnings=(*warnings, *plan.warnings))
 
 
 def make_plan(

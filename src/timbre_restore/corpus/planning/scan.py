@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from timbre_restore.errors import AudioFileError, CorpusError
 # Endings that tell apart channels of one measurement, or cuts of one clip.
 _CHANNEL = re.compile(r"(^|[._-])(ch(annel)?_?\d+|left|right|[lr])$|-[A-Z]$", re.IGNORECASE)
 _CLIP_LETTER = re.compile(r"-[A-Z]$")
+_OTHER_SOUNDS = (
+    ".aac", ".aif", ".aiff", ".au", ".caf", ".m4a", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wma",
+)  # fmt: skip
 _READERS = 8  # headers are waited for, not computed
 
 
@@ -63,12 +67,19 @@ def matches_any(names: Sequence[str], patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-def scan_source(index: int, source: SourceSpec, leave_out: Path) -> list[Recording]:
-    """Every recording of a source, sorted, with rate and length. Files in its root count as one speaker."""
-    names = _audio_files(source.path, source.pattern, leave_out)
+def scan_source(index: int, source: SourceSpec, leave_out: Path, warnings: list[str] | None = None) -> list[Recording]:
+    """Every recording of a source, sorted, with rate and length. Files in its root count as one speaker.
+
+    `warnings` gets a sentence about sounds of other formats, which are left out.
+    """
+    others: list[str] = []
+    names = _audio_files(source.path, source.pattern, leave_out, others)
     if not names:
         what = f"file that fits '{source.pattern}'" if source.pattern else "wav or flac file"
-        raise CorpusError(f"{source.path}: holds no {what}; check data.sources.{index}.")
+        seen = "".join(f" {said}." for said in others)
+        raise CorpusError(f"{source.path}: holds no {what}; check data.sources.{index}.{seen}")
+    if warnings is not None:
+        warnings += others
 
     def found(relative: str) -> Recording:
         rate, samples = _header(source.path / relative)
@@ -78,9 +89,9 @@ def scan_source(index: int, source: SourceSpec, leave_out: Path) -> list[Recordi
         return list(readers.map(found, names))
 
 
-def scan_sounds(folder: Path, leave_out: Path) -> list[Sound]:
-    """Every noise or room below `folder`, sorted."""
-    return [Sound(relative) for relative in _audio_files(folder, None, leave_out)]
+def scan_sounds(folder: Path, leave_out: Path, warnings: list[str] | None = None) -> list[Sound]:
+    """Every noise or room below `folder`, sorted; `warnings` as those of `scan_source`."""
+    return [Sound(relative) for relative in _audio_files(folder, None, leave_out, [] if warnings is None else warnings)]
 
 
 def _header(path: Path) -> tuple[int, int]:
@@ -91,18 +102,27 @@ def _header(path: Path) -> tuple[int, int]:
     return info.sample_rate_hz, info.samples
 
 
-def _audio_files(root: Path, pattern: str | None, leave_out: Path) -> list[str]:
-    """Paths below `root`, sorted by their text; hidden files and the corpus's own folder are left out."""
+def _audio_files(root: Path, pattern: str | None, leave_out: Path, warnings: list[str]) -> list[str]:
+    """Paths below `root`, sorted by their text; hidden files and the corpus's own folder are left out.
+
+    Sounds in a format that is not read, where no pattern says what is wanted, are worth a warning.
+    """
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder; create it or name another in the configuration.")
     excluded, top = os.path.realpath(leave_out), len(root.parts)
-    paths = []
+    paths, others = [], Counter[str]()
     for folder, names in _walk(str(root), excluded, set()):
         below = Path(folder).parts[top:]
         for name in names:
-            wanted = fnmatch.fnmatchcase(name, pattern) if pattern else name.lower().endswith(AUDIO_SUFFIXES)
-            if wanted and not name.startswith("."):
+            if name.startswith("."):
+                continue
+            if fnmatch.fnmatchcase(name, pattern) if pattern else name.lower().endswith(AUDIO_SUFFIXES):
                 paths.append("/".join((*below, name)))
+            elif not pattern and (suffix := Path(name).suffix.lower()) in _OTHER_SOUNDS:
+                others[suffix] += 1
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        warnings.append(f"{root}: files of other formats are left out ({kinds}); bring them to wav or flac to use them")
     return sorted(paths)
 
 
