@@ -362,8 +362,10 @@ def test_a_metric_that_is_best_at_zero_is_better_when_it_comes_nearer(new: Path,
         for values in content["systems"][name]["items"].values():
             values["gain_0_4"] = value
     assert main(["compare", str(write(new, content)), "--system", "restored", "--against", "degraded"]) == 0
-    (row,) = [line for line in words(capsys).splitlines() if "level, 0–4 kHz" in line]
+    said = words(capsys)
+    (row,) = [line for line in said.splitlines() if "level, 0–4 kHz" in line]
     assert "better" in row and "→ 0" in row
+    assert "the difference is that of the distances to zero" in said
 
 
 def margin_told(new: Path, speakers: int) -> Any:

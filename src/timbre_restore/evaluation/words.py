@@ -15,6 +15,7 @@ WORSE = (
     f"{100 * summary.WORSE_OSR:.0f} point against the suppressor alone."
 )
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0"}
+TO_ZERO = "→ 0: best at zero, and the difference is that of the distances to zero."
 HEADLINE = ("osr", "osr_hf", "resid", "resid_hf", "lsd", "sisdr", "pesq", "estoi")
 """What a sentence speaks of."""
 DEAF = "Metrics marked 'at 16 kHz' or 'at 10 kHz' hear nothing above 8 kHz."

@@ -13,7 +13,7 @@ from rich.text import Text
 from timbre_restore.evaluation.gate.judge import Change, Side, Verdict
 from timbre_restore.evaluation.gate.margins import Margin
 from timbre_restore.evaluation.gate.rules import Files
-from timbre_restore.evaluation.words import ARROWS, NOT_AVAILABLE, SPACE, number, title
+from timbre_restore.evaluation.words import ARROWS, NOT_AVAILABLE, SPACE, TO_ZERO, number, title
 from timbre_restore.metrics import Metric
 
 OK, FAIL = "ok", "FAIL"
@@ -71,6 +71,8 @@ def change_table(changes: Sequence[Change], *, system: str, against: str, new: s
             Text(name), *(Text(value) for value in values), Text(_difference(change)), Text(_direction(change)),
             f"{change.items}{left_out}",
         )  # fmt: skip
+    if any(change.metric is not None and change.metric.better == "zero" for change in changes):
+        table.caption, table.caption_justify = TO_ZERO, "left"
     return table
 
 

@@ -29,6 +29,8 @@ def means(evaluation: Evaluation) -> str:
         f"Mean of {count} items, where every system has the value; ↓ lower is better, ↑ higher is "
         "better. Differences are paired, with a 95 % bootstrap interval."
     )
+    if any(metric.better == "zero" for metric in evaluation.metrics):
+        note += f" {words.TO_ZERO}"
     if not evaluation.has_references:
         return f"<h2>Means</h2>\n{table(columns, rows)}<p><small>{note} {words.DEAF}</small></p>\n"
     return (
