@@ -100,3 +100,16 @@ def test_a_number_that_is_none_fails_the_proof(tmp_path: Path) -> None:
     with pytest.raises(ExportError):
         export_generator(net, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make a file")
+def test_a_place_that_can_not_be_written_is_said_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place, said in (
+        ("/proc/voice.onnx", "error: --output /proc/voice.onnx: its folder can't be written to ("),
+        (str(tmp_path / "voice.txt"), "voice.txt: expected a name that ends in .onnx"),
+    ):
+        assert main(["export", str(tmp_path / "no run"), "-o", place]) == 2
+        assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

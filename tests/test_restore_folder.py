@@ -175,6 +175,15 @@ def test_a_folder_with_nothing_but_a_link_says_what_it_is(tmp_path: Path, capsys
     )
 
 
+def test_what_would_be_misunderstood_is_refused(source: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["restore", str(source), "-o", str(tmp_path / "out.wav")]) == 1
+    assert "out.wav: is a file's name, and the input is a folder; give a folder" in capsys.readouterr().err
+    assert not (tmp_path / "out.wav").exists()
+    assert main(["restore", str(source), "-o", str(tmp_path / "out"), "--set", "model.size=base"]) == 2
+    said = "--set model.size: says nothing to restore, which reads suppressor.… alone; a voice is chosen by --model."
+    assert said in capsys.readouterr().err
+
+
 def test_paths_may_be_text(source: Path, tmp_path: Path) -> None:
     summary = restore_path(str(source / "one.wav"), str(tmp_path / "out.wav"), UNTOUCHED)
     assert [result.target for result in summary.done] == [tmp_path / "out.wav"]

@@ -219,6 +219,9 @@ def test_odd_but_allowed_settings_are_said(tmp_path: Path) -> None:
         assert part in text
     assert summary.steps == 1
     assert find_checkpoint(tmp_path / "run", "best").content["epoch"] == 1
+    fresh_state()
+    summary = train(settings(corpus, tmp_path / "run", epochs=1, gan_start_epoch=1))
+    assert "GAN" not in " ".join(summary.warnings)  # which is how a run without it is written
 
 
 @pytest.mark.parametrize("slow", [True, False])

@@ -49,6 +49,17 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def refused(folder: Path) -> str:
+    """Why no file can be made in a folder, in the system's words; nothing where one can."""
+    trial = folder / _temporary_name("trial", "")
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    return ""
+
+
 def blocked(path: Path) -> bool:
     """Whether a folder, pipe, device or socket is there, in whose place a rename may not put a file."""
     return path.exists() and not path.is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from timbre_restore.apps.console import STDOUT
-from timbre_restore.atomic import blocked
+from timbre_restore.atomic import blocked, refused
 from timbre_restore.config import Config, load_config
 from timbre_restore.errors import ConfigError
 
@@ -72,7 +71,10 @@ def builtin_config(name: str) -> Path:
 
 
 def check_targets(targets: dict[str, Path | None]) -> None:
-    """Make the folders of the files to be written: what can't be written is said before an hour of work."""
+    """Make the folders of the files to be written: what can't be written is said before an hour of work.
+
+    Rights alone don't tell: who has all of them can't write into `/proc`, nor onto a disk that is read-only.
+    """
     problems = []
     places: dict[Path, str] = {}
     for option, path in targets.items():
@@ -89,7 +91,7 @@ def check_targets(targets: dict[str, Path | None]) -> None:
             problems.append(f"{option} {path}: is a folder; give the name of a file.")
         elif blocked(path):
             problems.append(f"{option} {path}: is a pipe or a device; give the name of a file.")
-        elif not os.access(path.parent, os.W_OK):
-            problems.append(f"{option} {path}: its folder can't be written to; give another place.")
+        elif reason := refused(path.parent):
+            problems.append(f"{option} {path}: its folder can't be written to ({reason}); give another place.")
     if problems:
         raise ConfigError(problems)

@@ -74,6 +74,7 @@ def restore(
     if attenuation_limit is not None:
         overrides = [*(overrides or ()), f"suppressor.attenuation_limit_db={attenuation_limit}"]
     settings = configure(config, overrides)
+    _refuse_deaf(overrides or [])
     if already_suppressed:
         _refuse_suppressor(overrides or [])
     if already_suppressed and model is None:
@@ -111,6 +112,16 @@ def _refuse_suppressor(overrides: list[str]) -> None:
         raise ConfigError(
             ["--attenuation-limit and --set suppressor.… are out of use with --already-suppressed; drop one."]
         )
+
+
+def _refuse_deaf(overrides: list[str]) -> None:
+    """Raise `ConfigError` for what nobody here would listen to."""
+    for word in overrides:
+        key = word.partition("=")[0]
+        if not key.startswith("suppressor"):
+            raise ConfigError(
+                [f"--set {key}: says nothing to restore, which reads suppressor.… alone; a voice is chosen by --model."]
+            )
 
 
 def _path(word: str) -> Path:

@@ -113,6 +113,9 @@ def export(
     settings = configure(config, overrides)
     if which not in ("best", "last"):
         raise ConfigError([f"--which {which}: expected best or last."])
+    if output.suffix.lower() != ".onnx":
+        raise ConfigError([f"--output {output}: expected a name that ends in .onnx, by which others know what it is."])
+    check_targets({"--output": output})
     need_torch("export")
     from timbre_restore.export import export_generator
     from timbre_restore.training import find_checkpoint, load_generator

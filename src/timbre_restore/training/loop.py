@@ -341,7 +341,7 @@ def _warnings(settings: TrainSettings, plan: Plan, data: RunData, device: torch.
             f"training.epochs is {settings.epochs}, fewer than training.scheduler.warmup_epochs "
             f"{settings.warmup_epochs}: the warm-up is cut to the run."
         )
-    if settings.gan_start_epoch >= settings.epochs:
+    if settings.gan_start_epoch > settings.epochs:  # as many: that is how a run without a game is written
         found.append(
             f"training.gan_start_epoch is {settings.gan_start_epoch} and the run has {settings.epochs} epochs: the GAN "
             "never starts."

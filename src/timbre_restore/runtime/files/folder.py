@@ -28,6 +28,8 @@ def plan_folder(source: Path, target: Path, wanted: Wanted, closed: list[str], u
     """
     if target.is_file():
         raise AudioFileError(f"{target}: is a file, and the input is a folder; give a folder as output.")
+    if target.suffix.lower() in SUFFIXES and not target.exists():
+        raise AudioFileError(f"{target}: is a file's name, and the input is a folder; give a folder as output.")
     if source.resolve() == target.resolve():
         raise AudioFileError(f"{target}: is the input folder itself; give another, so that nothing is overwritten.")
     jobs = [
