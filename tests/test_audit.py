@@ -377,7 +377,11 @@ def test_a_trial_predicts_hours(made: Path) -> None:
     """8 items in steps of 4, 3 epochs: 2 without and 4 with the GAN, one batch of validation each."""
     run = Run(batch_size=4, epochs=3, gan_epochs=2)
     trial = Timing((0.5, 0.5, 0.5), (1.0, 3.0), (0.0, 0.0, 0.1), (1.0, 0.0), 2.0, "cpu", 10**9)
-    facts = as_json(audit(made, run=run, trial=lambda: trial))["facts"]["prediction"]
+    report = audit(made, run=run, trial=lambda: trial)
+    facts = as_json(report)["facts"]["prediction"]
+    told = {fact.name: fact.text for fact in report.facts if fact.section == "prediction"}
+    assert told["batches/s before the GAN"] == "2 batches/s (from too few steps for an interval)"
+    assert told["3 epochs of 2 steps"].startswith("0.25 minutes (95 %: ")
     assert facts["batches/s before the GAN"] == {"value": 2.0, "low": 2.0, "high": 2.0, "unit": "batches/s"}
     assert facts["3 epochs of 2 steps"]["value"] * 3600 == pytest.approx(2 * 0.5 + 4 * 2.0 + 3 * 2.0)
     assert facts["3 epochs of 2 steps"]["low"] * 3600 == pytest.approx(2 * 0.5 + 4 * 1.0 + 3 * 2.0)

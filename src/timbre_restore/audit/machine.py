@@ -182,10 +182,13 @@ def _means(seconds: Sequence[float], rng: np.random.Generator) -> NDArray[np.flo
 def _say_interval(report: Report, name: str, values: NDArray[np.float64], unit: str) -> None:
     low, high = np.quantile(values[1:], (0.025, 0.975)).tolist()
     value = float(values[0])
+    # Facts are in hours; who reads of less than one reads minutes.
+    factor, shown = (60.0, "minutes") if unit == "hours" and value < 1.0 else (1.0, unit)
+    between = f"95 %: {low * factor:.3g} to {high * factor:.3g}" if low < high else "from too few steps for an interval"
     report.fact(
         "prediction",
         name,
-        f"{value:.3g} {unit} (95 %: {low:.3g} to {high:.3g})",
+        f"{value * factor:.3g} {shown} ({between})",
         {"value": value, "low": low, "high": high, "unit": unit},
     )
 
