@@ -20,6 +20,10 @@ from typing import Any
 
 from timbre_restore.errors import TimbreRestoreError
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else ()))
+"""Signals that ask a program to end: by Ctrl-C, politely, and by a terminal that is closed."""
+SPAWN: SpawnContext = multiprocessing.get_context("spawn")
+"""How workers begin: no lock and no thread of the parent is copied half-way."""
 _PR_SET_PDEATHSIG = 1
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """A container's own: microseconds of processors in a period, and the period (Linux, cgroup v2)."""
@@ -32,12 +36,6 @@ def usable_cores() -> int:
         quota, period = _QUOTA.read_text(encoding="ascii").split()
         cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is no number, and no limit
     return max(1, cores)
-
-
-ENDINGS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else ()))
-"""Signals that ask a program to end: by Ctrl-C, politely, and by a terminal that is closed."""
-SPAWN: SpawnContext = multiprocessing.get_context("spawn")
-"""How workers begin: no lock and no thread of the parent is copied half-way."""
 
 
 @contextmanager
@@ -59,7 +57,8 @@ def worker_pool(
     finished = False
     try:
         with _born_deaf():
-            pool.submit(os.getpid)  # which makes all of them
+            for _ in range(workers):  # each makes one, as long as none of them is idle
+                pool.submit(os.getpid)
         yield pool
         finished = True
     except BrokenProcessPool as exc:

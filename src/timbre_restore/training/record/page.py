@@ -135,11 +135,8 @@ def _commands(account: Account) -> str:
         go_on = f"{door} --config {word(str(run / 'config.yaml'))} --resume auto{place}"
         planned = account.plan("epochs")
         if planned is None or account.is_done:
-            parts.append(
-                _command(
-                    "Train for as long again", f"{go_on} {_twice_as_long(account, planned or account.epochs_done)}"
-                )
-            )
+            longer = _twice_as_long(account, planned or account.epochs_done)
+            parts.append(_command("Train for as long again", f"{go_on} {longer}"))
         else:
             parts.append(_command(f"Continue at step {account.last.get('step')}", go_on))
     if account.last:
