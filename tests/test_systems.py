@@ -443,7 +443,7 @@ def test_the_verb_judges_everything_at_once(pairs: Path, tmp_path: Path, capsys:
 def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:
     first = Restoring.of("restored", None, None, None)
     assert first.strength is not None and first.identity == Restoring.of("x", None, first.strength, None).identity
-    assert first.identity != Restoring.of("restored", None, 0.9, None).identity
+    assert first.identity != Restoring.of("restored", None, 0.35, None).identity
     assert first.identity != Restoring.of("restored", None, None, FULL).identity
 
 

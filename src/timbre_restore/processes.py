@@ -18,8 +18,6 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
-from timbre_restore.errors import TimbreRestoreError
-
 ENDINGS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else ()))
 """Signals that ask a program to end: by Ctrl-C, politely, and by a terminal that is closed."""
 SPAWN: SpawnContext = multiprocessing.get_context("spawn")
@@ -45,7 +43,7 @@ def worker_pool(
     given: tuple[Any, ...] = (),
     *,
     stop: Any = None,
-    ended: TimbreRestoreError,
+    ended: Exception,
 ) -> Iterator[ProcessPoolExecutor]:
     """Processes that each call `begin(*given)` first, and are gone when the block has ended, however it did.
 

@@ -38,14 +38,17 @@ def demo(
     model, page = out / "model.onnx", out / "listen.html"
     pairs = out / "sounds" / "pairs"
     first = sorted((pairs / "noisy").iterdir())[0]
-    common = ["--config", str(own), *(word for override in overrides or () for word in ("--set", override))]
+    common, heard = (
+        ["--config", str(own), *(word for key in overrides or () if key.startswith(section) for word in ("--set", key))]
+        for section in ("", "suppressor")  # restore reads no other, and refuses the rest
+    )
     for line in (
         ["prepare", "--skip-existing", *common],
         ["train", *common],
         ["export", str(settings.training.output_dir), "--output", str(model), *common],
         ["evaluate", "--pairs", str(pairs), "--model", str(model), "--limits", "24",
          "--json", str(out / "scores.json"), "--html", str(page), *common],
-        ["restore", str(first), "--output", str(out / "restored.wav"), "--model", str(model), *common],
+        ["restore", str(first), "--output", str(out / "restored.wav"), "--model", str(model), *heard],
     ):  # fmt: skip
         status = _run(line)
         if status:
