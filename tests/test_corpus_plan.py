@@ -10,7 +10,7 @@ import pytest
 from timbre_restore.atomic import write_text
 from timbre_restore.corpus import CorpusSpec, SourceSpec
 from timbre_restore.corpus.planning.draw import Variation, keeps_silent_item
-from timbre_restore.corpus.planning.plan import Plan, make_plan, read_plan
+from timbre_restore.corpus.planning.plan import Plan, make_plan, read_plan, scan_and_plan
 from timbre_restore.corpus.planning.scan import Recording, Sound, scan_sounds, scan_source
 from timbre_restore.corpus.planning.split import split_sounds
 from timbre_restore.corpus.rendering.made_noise import is_made
@@ -324,6 +324,13 @@ def test_scan_says_what_it_does_not_read(tmp_path: Path) -> None:
     assert none == []
     with pytest.raises(CorpusError, match=r"no wav or flac file; check data\.sources\.0\. .*: files of other formats"):
         scan_source(0, SourceSpec(tmp_path / "p2"), tmp_path / "out")
+
+
+def test_a_plan_warns_of_what_was_not_read(tmp_path: Path) -> None:
+    touch(tmp_path, "speech/p1/a.wav", "speech/p1/b.mp3", "noise/n.wav", "noise/n.ogg", "rooms/r.wav", "rooms/r.aiff")
+    spec = CorpusSpec((SourceSpec(tmp_path / "speech"),), noise_path=tmp_path / "noise", ir_path=tmp_path / "rooms")
+    said = [warning for warning in scan_and_plan(spec, tmp_path / "out", None).warnings if "other formats" in warning]
+    assert [line.partition(": ")[0] for line in said] == [str(tmp_path / name) for name in ("speech", "noise", "rooms")]
 
 
 def test_scan_follows_the_pattern(tmp_path: Path) -> None:

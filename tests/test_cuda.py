@@ -171,7 +171,7 @@ def test_a_run_is_interrupted_and_goes_on(
     train(settings(corpus, tmp_path / "cut", **changes), resume="auto")
     whole, cut = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
     worst = max(far(cut[name], whole[name]) for name in whole)
-    assert worst < (1e-3 if precision == "no" else 0.1)
+    assert worst < (1e-3 if precision == "no" else 3e-2)
     last = [lines(tmp_path / name, "epoch")[-1] for name in ("whole", "cut")]
     assert last[1]["val_multi_stft"] == pytest.approx(last[0]["val_multi_stft"], rel=1e-3)
 

@@ -38,10 +38,8 @@ def demo(
     model, page = out / "model.onnx", out / "listen.html"
     pairs = out / "sounds" / "pairs"
     first = sorted((pairs / "noisy").iterdir())[0]
-    common, heard = (
-        ["--config", str(own), *(word for key in overrides or () if key.startswith(section) for word in ("--set", key))]
-        for section in ("", "suppressor")  # restore reads no other, and refuses the rest
-    )
+    common = _told(own, overrides or [])
+    heard = _told(own, [key for key in overrides or [] if key.startswith("suppressor")])  # restore refuses the rest
     for line in (
         ["prepare", "--skip-existing", *common],
         ["train", *common],
@@ -57,6 +55,11 @@ def demo(
     say(f"done in {time.monotonic() - started:.0f} s; open {page.resolve()} and listen.")
     say(WARNING)
     return 0
+
+
+def _told(config: Path, overrides: list[str]) -> list[str]:
+    """What every verb is given."""
+    return ["--config", str(config), *(word for override in overrides for word in ("--set", override))]
 
 
 def _run(line: list[str]) -> int:
