@@ -16,9 +16,10 @@ import pytest
 from typer.main import get_command
 
 from tests.voices import RATE, noise, voice
+from timbre_restore import atomic
 from timbre_restore.apps import cli, entry
 from timbre_restore.apps.cli import VERBS, build_app, main
-from timbre_restore.apps.console import note, say
+from timbre_restore.apps.console import give_results, note, say
 from timbre_restore.audio import read_audio, read_mono, rms, write_audio
 from timbre_restore.errors import LockedError, TrainingStopped
 
@@ -401,3 +402,17 @@ def test_bench_gives_json_alone_on_stdout(small_model: Path, capsys: Capture) ->
     for cost in (restorer, suppressor):
         assert 0 < cost["p50_ms"] <= cost["p99_ms"]
     assert report["p50_ratio"] == pytest.approx(restorer["p50_ms"] / suppressor["p50_ms"], abs=1e-3)
+
+
+@pytest.mark.parametrize("lost", ["json", "page"])
+def test_a_result_that_cannot_be_written_takes_no_other_with_it(lost: str, tmp_path: Path) -> None:
+    places = {"json": tmp_path / "scores.json", "page": tmp_path / "page.html"}
+    places[lost].mkdir()  # there since the command had looked
+    with pytest.raises(OSError, match="is there and no file"):
+        give_results(
+            lambda: {"osr": 0.5},
+            places["json"],
+            lambda place: atomic.write_text(place, "<html>"),
+            places["page"],
+        )
+    assert [name for name, place in places.items() if place.is_file()] == [{"json": "page", "page": "json"}[lost]]

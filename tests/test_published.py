@@ -134,13 +134,14 @@ def test_a_table_of_commas_may_quote(tmp_path: Path) -> None:
         ("stem\tx\na\t1\na\t2\n", "line 3: 'a' has a row already"),
         ("name\tx\na\t1\n", "the first column must be 'stem', got 'name'"),
         ("stem\tx\tx\na\t1\t1\n", "the column 'x' occurs twice"),
-        ("stem\tx\nc\t1\n", "names 'c', which is not there"),
+        ("stem\tx\nc\t1\n", "'c' is the name of no item"),
         ("", "the first column must be 'stem', got ''"),
     ],
 )
 def test_bad_rows_are_named(table: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError) as caught:
         items_from_pairs(pairs(tmp_path, table))
+    assert str(caught.value).startswith(f"{tmp_path}: what its table of items says can't be taken: ")
     assert said in str(caught.value)
 
 

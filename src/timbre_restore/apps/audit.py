@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, say
+from timbre_restore.apps.console import STDOUT, give_results, note, progress_bar, say
 from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure
 from timbre_restore.apps.prepare import corpus_spec
 from timbre_restore.apps.train import need_torch, train_settings
@@ -55,10 +55,7 @@ def audit(
             progress=progress,
         )
     (note if json == STDOUT else say)(str(report))
-    if json is not None:
-        give_json(as_json(report), json)
-    if html is not None:
-        write_page(report, html)
+    give_results(lambda: as_json(report), json, lambda place: write_page(report, place), html)
     return 0 if report.ready else 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,6 +39,15 @@ def give_json(content: Any, path: Path) -> None:
         say(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False))
     else:
         atomic.write_json(path, content)
+
+
+def give_results(content: Callable[[], Any], json: Path | None, page: Callable[[Path], None], html: Path | None) -> None:
+    """What was asked for, as JSON and as a page: where one of them can't be written, the other is there all the same."""
+    with ExitStack() as both:
+        if html is not None:
+            both.callback(page, html)
+        if json is not None:
+            both.callback(give_json, content(), json)
 
 
 def show(renderable: RenderableType, *, aside: bool = False) -> None:

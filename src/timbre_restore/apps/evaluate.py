@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, show
+from timbre_restore.apps.console import STDOUT, give_results, note, progress_bar, show
 from timbre_restore.apps.options import ConfigFile, Overrides, Strength, check_targets, configure, named_folder
 from timbre_restore.apps.suppressing import settings_of
 from timbre_restore.errors import ConfigError, MissingExtraError, extra_command
@@ -100,10 +100,7 @@ def evaluate(
             progress=progress,
         )
     show(summary_table(evaluation), aside=json == STDOUT)
-    if json is not None:
-        give_json(as_json(evaluation), json)
-    if html is not None:
-        write_page(evaluation, html)
+    give_results(lambda: as_json(evaluation), json, lambda place: write_page(evaluation, place), html)
     return _ended(evaluation)
 
 

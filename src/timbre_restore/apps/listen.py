@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from timbre_restore.apps.console import STDOUT, give_json, note, progress_bar, say, show
+from timbre_restore.apps.console import STDOUT, give_results, note, progress_bar, say, show
 from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure, named_folder
 
 TestFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the test.")]
@@ -115,7 +115,4 @@ def analyse(
 
     result = analysed(folder, baseline=baseline, use_incomplete=use_incomplete)
     show(result_table(result), aside=json == STDOUT)
-    if json is not None:
-        give_json(as_json(result), json)
-    if html is not None:
-        write_page(result, html)
+    give_results(lambda: as_json(result), json, lambda place: write_page(result, place), html)

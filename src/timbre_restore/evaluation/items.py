@@ -29,6 +29,7 @@ from timbre_restore.evaluation.facts import Facts, corpus_facts, facts_beside
 from timbre_restore.evaluation.published import dns_facts, partner_names, published_facts, sides_of
 
 SHOWN_PROBLEMS = 10
+BAD_TABLE = "what its table of items says can't be taken"
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,9 @@ def items_from_pairs(folder: Path) -> list[Item]:
         if partner in clean
     ]
     problems += [problem for item in items if (problem := _mismatch(item))]
-    problems += bad_rows + [
-        f"the table of items names '{stem}', which is not there" for stem in sorted(told.keys() - noisy)
-    ]
     _raise(f"{folder}: {named} must hold files of equal names, rates and lengths", problems)
+    bad_rows += [f"'{stem}' is the name of no item" for stem in sorted(told.keys() - noisy)]
+    _raise(f"{folder}: {BAD_TABLE}", bad_rows)
     return items
 
 
@@ -125,7 +125,7 @@ def items_from_recordings(folder: Path) -> list[Item]:
     if not found:
         raise CorpusError(f"{folder}: holds no sound file; put {' or '.join(AUDIO_SUFFIXES)} files into it.")
     told, problems = facts_beside(folder)
-    _raise(f"{folder}: its table of what is known can't be read", problems)
+    _raise(f"{folder}: {BAD_TABLE}", problems)
     empty = [f"{path}: holds no samples" for path in found.values() if read_info(path).samples == 0]
     _raise(f"{folder}: every recording must hold sound", empty)
     return [Item(stem, path, None, facts={**dns_facts(stem), **told.get(stem, {})}) for stem, path in found.items()]
