@@ -38,10 +38,11 @@ h3 { font-size: 1.05rem; margin: 0 0 .75rem; overflow-wrap: anywhere; }
 small { color: var(--soft); font-size: .82rem; font-weight: normal; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: .35rem .55rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child { text-align: left; padding-left: 0; }
 thead th { white-space: normal; color: var(--soft); font-weight: 600; font-size: .85rem; vertical-align: bottom; }
 tbody th { font-weight: 500; }
+.verdict { white-space: normal; text-align: left; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warm { color: var(--warm); } .even { color: var(--soft); }
 article { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.1rem;
   margin: 1rem 0; }

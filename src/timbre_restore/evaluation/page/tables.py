@@ -46,7 +46,7 @@ def _row(evaluation: Evaluation, name: str, metric: Metric) -> list[str]:
     said = words.verdict(metric, found) if found else ""
     mark = {"better": "good", "worse": "bad"}.get(said, "even")
     title = f"{escape(words.title(metric))} <small>{words.ARROWS[metric.better]}</small>"
-    return [title, *values, f'{words.change(metric, found)}</td><td class="{mark}">{said}']
+    return [title, *values, f'{words.change(metric, found)}</td><td class="verdict {mark}">{said}']
 
 
 def operating_curve(evaluation: Evaluation) -> str:
