@@ -41,8 +41,10 @@ def give_json(content: Any, path: Path) -> None:
         atomic.write_json(path, content)
 
 
-def give_results(content: Callable[[], Any], json: Path | None, page: Callable[[Path], None], html: Path | None) -> None:
-    """What was asked for, as JSON and as a page: where one of them can't be written, the other is there all the same."""
+def give_results(
+    content: Callable[[], Any], json: Path | None, page: Callable[[Path], None], html: Path | None
+) -> None:
+    """What was asked for, JSON and a page: where one can't be written, the other is there all the same."""
     with ExitStack() as both:
         if html is not None:
             both.callback(page, html)

@@ -1,0 +1,100 @@
+"""What a gate could give back if it knew the clean voice: the ceiling of what the generator's first term can do.
+
+    python benchmarks/oracle.py PAIRS OUT
+
+For each pair of PAIRS (folders noisy/ and clean/, as `evaluate --pairs` takes them) D + g · (N − D) is written, D the
+suppressor's spectrum, N noisy's, C the clean one's, with the gate g in [0, 1] per frame and band that the clean
+recording asks for. Three of them, a folder each, to be scored by `evaluate --system NAME=OUT/NAME`:
+
+    nearest        least squares of C, per band of the generator (single bins to 4 kHz, 250 Hz above)
+    nearest-bins   the same, per bin
+    level          the band's power nearest to C's in dB, which is what OSR and residual look at
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timbre_restore.audio import HOP_SAMPLES, FloatArray, read_mono, write_audio
+from timbre_restore.audio.frames import ComplexArray, analyse, synthesise
+from timbre_restore.models import GeneratorSettings
+from timbre_restore.models.spectral import Spectral
+from timbre_restore.suppressors import load_suppressor
+
+STEPS = np.linspace(0.0, 1.0, 41)
+SILENT = 1e-14
+"""Power of a band, -140 dB of full scale, at which there is nothing to give back."""
+Power = NDArray[np.float64]
+
+
+def main(pairs: Path, out: Path) -> None:
+    suppressor = load_suppressor()
+    for path in sorted((pairs / "noisy").glob("*.wav")):
+        noisy, clean = read_mono(path), read_mono(pairs / "clean" / path.name)
+        noisy_frames, degraded, target = (spectra(x) for x in (noisy, suppressor(noisy), clean))
+        taken = noisy_frames - degraded
+        for name, gate in GATES.items():
+            restored = degraded + gate(target, degraded, taken) * taken
+            samples = synthesise(restored.astype(np.complex64), np.zeros(HOP_SAMPLES, np.float32))[0].reshape(-1)
+            # A frame ends with its hop, so its first sound comes out a hop later.
+            write_audio(out / name / path.name, samples[HOP_SAMPLES:][: len(noisy)], 48_000)
+
+
+def spectra(x: FloatArray) -> ComplexArray:
+    """Frames `[N, 481]` of `[T]`, with one more hop, so that the last sample has both of its frames."""
+    hops = np.pad(x, (0, -len(x) % HOP_SAMPLES + HOP_SAMPLES)).reshape(-1, HOP_SAMPLES)
+    return analyse(hops, np.zeros(HOP_SAMPLES, np.float32))
+
+
+def nearest(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray) -> Power:
+    return _on_bins(_least_squares(*(_in_bands(x) for x in _products(target - degraded, taken))))
+
+
+def nearest_bins(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray) -> Power:
+    return _least_squares(*_products(target - degraded, taken))
+
+
+def level(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray) -> Power:
+    along, taken_power = (_in_bands(x) for x in _products(degraded, taken))
+    left, wanted = (_in_bands(np.abs(x).astype(float) ** 2) for x in (degraded, target))
+    powers = left + 2.0 * STEPS[:, None, None] * along + STEPS[:, None, None] ** 2 * taken_power
+    off = np.abs(np.log(np.maximum(powers, SILENT)) - np.log(np.maximum(wanted, SILENT)))
+    return _on_bins(STEPS[off.argmin(axis=0)])
+
+
+GATES: dict[str, Callable[[ComplexArray, ComplexArray, ComplexArray], Power]] = {
+    "nearest": nearest,
+    "nearest-bins": nearest_bins,
+    "level": level,
+}
+
+
+def _products(x: ComplexArray, taken: ComplexArray) -> tuple[Power, Power]:
+    """Re(x · conj(taken)) and |taken|² of each bin."""
+    return (x * taken.conj()).real.astype(float), np.abs(taken).astype(float) ** 2
+
+
+def _least_squares(along: Power, power: Power) -> Power:
+    return np.clip(along / np.maximum(power, SILENT), 0.0, 1.0)
+
+
+BAND_OF_BIN = Spectral(GeneratorSettings()).band_of_bin.numpy()
+FIRST_BINS = np.unique(BAND_OF_BIN, return_index=True)[1]
+
+
+def _in_bands(x: Power) -> Power:
+    """Sums `[N, 160]` of bins `[N, 481]`."""
+    return np.add.reduceat(x, FIRST_BINS, axis=1)
+
+
+def _on_bins(gate: Power) -> Power:
+    return gate[:, BAND_OF_BIN]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
