@@ -26,6 +26,7 @@ EVERY_JUDGE = DiscriminatorSettings(names=("mpd", "mrd", "msd"), periods=(2, 3),
 WEIGHTS = {
     "l1": 3.0, "multi_stft": 3.0, "adversarial": 1.0, "feature_matching": 2.0,
     "compressed": 1.0, "over_attenuation": 1.0, "silence": 1.0, "mel": 1.0, "perceptual": 1.0,
+    "cells": 1.0,
 }  # fmt: skip
 
 

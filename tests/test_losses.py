@@ -10,6 +10,7 @@ import torch
 
 from tests.voices import noise, voice
 from timbre_restore.losses import (
+    Cells,
     CompressedSpectrum,
     MultiResolutionSTFT,
     MultiScaleMel,
@@ -134,6 +135,62 @@ def test_mel_costs_a_change_of_level_its_bels_and_hears_where() -> None:
     t = torch.arange(9600) / 48_000
     low, near, far = (torch.sin(2 * math.pi * hz * t)[None, None] for hz in (1000.0, 1030.0, 6000.0))
     assert 0 < loss(near, low).item() < loss(far, low).item() / 2
+
+
+def slow_cells(x: torch.Tensor) -> np.ndarray:
+    """Power of each bin and frame `[bins, N]`, Hann 1536, hop 480."""
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1536) / 1536)
+    samples = x.double().numpy()
+    starts = range(0, len(samples) - 1535, 480)
+    return np.stack([np.abs(np.fft.rfft(samples[at : at + 1536] * window)) ** 2 for at in starts], axis=1)
+
+
+def test_cells_equals_its_written_out_definition() -> None:
+    estimate, reference = waves(2, 24_000, 1), waves(2, 24_000, 2)
+    estimate[0, :, 12_000:] *= 0.05
+    reference[1, :, :6_000] *= 1e-5
+    found = Cells()(estimate, reference)
+    hz = np.arange(1, 641) * 31.25
+    erb = 21.4 * np.log10(1 + 0.00437 * hz)
+    band = np.minimum((48 * (erb - erb[0]) / (erb[-1] - erb[0])).astype(int), 47)
+    bins = [1 + np.flatnonzero(band == b) for b in np.unique(band)]
+    for item in range(2):
+        e, r = (np.stack([slow_cells(x[item, 0])[own].sum(axis=0) for own in bins]) for x in (estimate, reference))
+        floor = 10**-8.5 * 0.375 * 1536 * np.array([[len(own)] for own in bins])
+        active = (r >= r.max(axis=1, keepdims=True) * 10**-2.5) & (r > floor)
+        off = np.maximum(np.abs(10 * np.log10((e + floor) / (r + floor))) - 5, 0) / 10
+        assert active.sum() > 200
+        assert found[item].item() == pytest.approx(off[active].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("gain_db", [-25.0, -4.0, 0.0, 4.0, 25.0])
+def test_cells_costs_a_change_of_level_what_lies_beyond_five_decibels(gain_db: float) -> None:
+    reference = waves(1, 24_000)
+    value = Cells()(10 ** (gain_db / 20) * reference, reference)
+    assert value.item() == pytest.approx(max(abs(gain_db) - 5, 0) / 10, abs=0.01)
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+def test_cells_hears_the_upper_octaves_however_faint_they_are(slope: float) -> None:
+    spectrum = torch.fft.rfft(waves(1, 48_000))
+    hz = torch.linspace(0, 24_000, spectrum.shape[-1])
+    falling = spectrum / hz.clamp_min(100.0) ** slope
+    reference, dull = (torch.fft.irfft(x) for x in (falling, torch.where(hz > 8_000, 0.03 * falling, falling)))
+    gain = 0.1 / reference.square().mean().sqrt()
+    upper, whole = (Cells()(gain * x, gain * reference).item() for x in (dull, 0.03 * reference))
+    assert upper / whole == pytest.approx(9 / 48, abs=0.025)  # of the bands lie up there
+
+
+def test_cells_has_a_gradient_in_silence_and_minds_no_pause() -> None:
+    loss, silence = Cells(), torch.zeros(1, 1, 9600, requires_grad=True)
+    value = loss(silence, torch.zeros(1, 1, 9600))
+    value.sum().backward()
+    assert value.item() == 0.0 and silence.grad is not None and torch.isfinite(silence.grad).all()
+    spoken = torch.cat([waves(1, 48_000), torch.zeros(1, 1, 48_000)], dim=-1)
+    noisy_pause = spoken + torch.cat([torch.zeros(1, 1, 49_536), waves(1, 46_464, seed=3)], dim=-1)
+    assert loss(noisy_pause, spoken).item() < 1e-6
+    loss(silence, waves(1, 9600)).sum().backward()
+    assert torch.isfinite(silence.grad).all()
 
 
 def test_objective_gives_each_loss_that_has_a_weight_by_its_name() -> None:

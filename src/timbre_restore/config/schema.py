@@ -210,6 +210,8 @@ class LossWeights(_Section):
     """On mel bands at seven resolutions."""
     perceptual: Annotated[float, Field(ge=0)] = 0.0
     """On loudness up to 8 kHz, as PESQ hears it: what was added counts more than what is missing."""
+    cells: Annotated[float, Field(ge=0)] = 0.0
+    """On the level of each ERB band in each 10 ms where there is a voice, all of them alike up to 20 kHz."""
 
     @model_validator(mode="after")
     def _something_before_the_gan(self) -> LossWeights:

@@ -10,6 +10,7 @@ from timbre_restore.losses.adversarial import (
     feature_matching,
     generator_adversarial,
 )
+from timbre_restore.losses.cells import Cells
 from timbre_restore.losses.compressed import CompressedSpectrum
 from timbre_restore.losses.mel import MultiScaleMel
 from timbre_restore.losses.objective import RECONSTRUCTION, Objective
@@ -19,6 +20,7 @@ from timbre_restore.losses.sound import Sound
 
 __all__ = [
     "RECONSTRUCTION",
+    "Cells",
     "CompressedSpectrum",
     "MultiResolutionSTFT",
     "MultiScaleMel",

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from timbre_restore.losses import compressed
+from timbre_restore.losses.cells import Cells
 from timbre_restore.losses.compressed import CompressedSpectrum
 from timbre_restore.losses.mel import MultiScaleMel
 from timbre_restore.losses.perceptual import Perceptual
 from timbre_restore.losses.reconstruction import MultiResolutionSTFT, l1
 from timbre_restore.losses.sound import Sound
 
-RECONSTRUCTION = ("l1", "multi_stft", "mel", "perceptual", *compressed.NAMES)
+RECONSTRUCTION = ("l1", "multi_stft", "mel", "perceptual", "cells", *compressed.NAMES)
 """Every loss that compares waveforms; the game's are `adversarial` and `feature_matching`."""
 
 
@@ -32,6 +33,8 @@ class Objective(nn.Module):
             self.mel = MultiScaleMel()
         if "perceptual" in self._names:
             self.perceptual = Perceptual()
+        if "cells" in self._names:
+            self.cells = Cells()
         if self._compressed:
             self.compressed = CompressedSpectrum()
 
@@ -42,6 +45,7 @@ class Objective(nn.Module):
             "multi_stft": lambda: self.multi_stft(estimate, reference),
             "mel": lambda: self.mel(estimate, reference),
             "perceptual": lambda: self.perceptual(estimate, reference),
+            "cells": lambda: self.cells(estimate, reference),
         }
         values = {name: own[name]() for name in self._names if name in own}
         if self._compressed:

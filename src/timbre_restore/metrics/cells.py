@@ -26,16 +26,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ, FloatArray
+from timbre_restore.audio import HOP_SAMPLES, FloatArray
+from timbre_restore.audio.cells import ACTIVE_RANGE_DB, CELL_WINDOW, band_layout
 from timbre_restore.metrics.base import is_silent
 from timbre_restore.metrics.frames import power_blocks
 from timbre_restore.metrics.sharing import NotComputableError, once_per_pair
 
-WINDOW_SAMPLES = 1536
-BAND_STEPS = 48
-TOP_HZ = 20_000.0
 HIGH_HZ = 8_000.0
-ACTIVE_RANGE_DB = 25.0
 MARGIN_DB = 10.0
 # A reference that came from a lower rate holds only its resampler's rounding above its own Nyquist, 120 dB and more
 # below its loudest band; dither of 16 bits stays above that and counts. Rounding is no voice that could be lost.
@@ -53,31 +50,11 @@ class CellRates:
     active: int
 
 
-def erb_rate(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ERB-rate of frequencies, in ERB units."""
-    return np.asarray(21.4 * np.log10(1.0 + 0.00437 * frequency_hz))
-
-
-def band_layout() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """First bin of each band that has bins, the bin after its last, and its centre in hertz: `[B]` each."""
-    bin_hz = SAMPLE_RATE_HZ / WINDOW_SAMPLES
-    bins = np.arange(1, int(TOP_HZ // bin_hz) + 1)
-    lowest, highest = erb_rate(np.array([bin_hz, TOP_HZ]))
-    edges = np.linspace(lowest, highest, BAND_STEPS + 1)
-    band = np.digitize(erb_rate(bins.astype(np.float64) * bin_hz), edges) - 1
-    band = np.minimum(band, BAND_STEPS - 1)  # 20 kHz itself belongs to the last band
-    present, first = np.unique(band, return_index=True)
-    start = bins[first]
-    stop = np.append(start[1:], bins[-1] + 1)
-    centre_hz = (10.0 ** ((edges[present] + edges[present + 1]) / 2.0 / 21.4) - 1.0) / 0.00437
-    return start, stop, centre_hz
-
-
 @once_per_pair
 def band_cells(samples: FloatArray) -> Cells:
     """Power `[B, N]` (bands, frames) of `[T]`; a signal shorter than one window counts as one frame."""
     start, stop, _ = band_layout()
-    blocks = power_blocks(samples, WINDOW_SAMPLES, HOP_SAMPLES)
+    blocks = power_blocks(samples, CELL_WINDOW, HOP_SAMPLES)
     return np.concatenate([np.add.reduceat(power[: stop[-1]], start, axis=0) for power in blocks], axis=1)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray
+from timbre_restore.audio.cells import ACTIVE_RANGE_DB
 from timbre_restore.metrics.base import is_silent
-from timbre_restore.metrics.cells import ACTIVE_RANGE_DB, EMPTY_BAND_DB
+from timbre_restore.metrics.cells import EMPTY_BAND_DB
 from timbre_restore.metrics.frames import power_blocks
 from timbre_restore.metrics.mel import mel_filters
 from timbre_restore.metrics.sharing import NotComputableError, once_per_pair

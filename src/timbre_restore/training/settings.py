@@ -33,6 +33,7 @@ class TrainSettings:
             "silence": 0.0,
             "mel": 0.0,
             "perceptual": 0.0,
+            "cells": 0.0,
         }
     )
     seed: int = 0
