@@ -416,8 +416,8 @@ def test_unknown_discriminator_is_refused() -> None:
 def test_spans_one_after_another_are_the_whole(name: str) -> None:
     """A long segment in spans, each from the memory that the one before left, is the segment in one."""
     hints = "+hints" if name == "spectral" else ""
-    net = make_generator(GeneratorSettings(name, "tiny", f"degraded+noisy{hints}"))
     torch.manual_seed(1)
+    net = make_generator(GeneratorSettings(name, "tiny", f"degraded+noisy{hints}"))
     with torch.no_grad():
         for weight in net.parameters():
             weight.add_(0.05 * torch.randn_like(weight))  # an open gate, so that a wrong state would be heard
@@ -430,4 +430,24 @@ def test_spans_one_after_another_are_the_whole(name: str) -> None:
             part, memory = net(degraded, noisy, known, span=span, memory=memory)
             parts.append(part)
     assert (whole - degraded).abs().max() > 1e-3
-    assert torch.allclose(torch.cat(parts, dim=-1), whole, atol=1e-6)
+    # Such weights make a loud sound, whose rounding grows with it.
+    assert (torch.cat(parts, dim=-1) - whole).abs().max() < 1e-6 * whole.abs().max().clamp_min(1.0)
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_a_correction_is_made_where_it_may_be_and_learning_opens_no_more(conditioning: str) -> None:
+    net = network(conditioning=conditioning).requires_grad_(True)
+    chunk = chunk_of(net, 6)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    for _ in range(2):
+        out, _ = net.stream(chunk, net.initial_state(chunk["degraded"]))
+        optimizer.zero_grad()
+        out["residual"].square().sum().backward()
+        optimizer.step()
+    out, _ = net.stream(chunk, net.initial_state(chunk["degraded"]))
+    degraded = chunk["degraded"][:, :, 2:]
+    # A stream's noisy frames are two later than the degraded ones beside them.
+    taken = chunk["noisy"][:, :, :-2] - degraded if net.uses_noisy else 3.0 * degraded
+    size = (out["residual"] - out["gate"] * F.pad(taken, (0, 0, 2, 0)))[:, :, 2:].abs().amax(dim=(0, 1, 2))
+    assert size[160:].min() > 1e-6
+    assert (size[:160].max() < 1e-8) == net.uses_noisy

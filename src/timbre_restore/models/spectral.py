@@ -4,7 +4,8 @@
 
 The gate is in [0, 1]: what was taken comes back or does not. The second term is small, bounded by the voice's running
 level, and complex: it turns what came back into place, and puts something where noise covers the voice. With the gate
-shut and no correction the suppressor's output passes untouched; with it open the noisy input comes back.
+shut and no correction the suppressor's output passes untouched; with it open the noisy input comes back. Below 8 kHz a
+voice with noisy beside it starts without a correction and so stays: there it costs PESQ and brings nothing.
 
 The body is a U-Net over frequency with weights shared by all bands, one recurrence per band and one over all; below
 4 kHz, where a band is a bin and harmonics come and go, another one per bin. It sees levels relative to the voice's
@@ -30,8 +31,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timbre_restore.audio import HOP_SAMPLES
-from timbre_restore.audio.frames import BINS, ERB_BANDS, NEUTRAL_SNR_DB
+from timbre_restore.audio import HOP_SAMPLES, SAMPLE_RATE_HZ
+from timbre_restore.audio.frames import BINS, ERB_BANDS, NEUTRAL_SNR_DB, WINDOW
 from timbre_restore.models.generator import LOOKAHEAD_SAMPLES, GeneratorSettings, Span, State
 from timbre_restore.models.spectrum import Frames
 from timbre_restore.models.streaming import (
@@ -54,6 +55,8 @@ PHASE_FLOOR = 1e-5  # of the voice's running power per bin
 HEAD_SCALE = 10.0  # as in `unet`: so that a gate can move within some dozen steps of Adam
 CORRECTION = 0.3  # of the voice's running level, along and across the noisy bin each, times what a band has learned
 DEGRADED_BOOST = 3.0  # without noisy, what may come back is so many times what is left: 12 dB
+CORRECTED_HZ = 8_000.0
+SHUT = -60.0  # log of a reach that is none, and has no gradient
 HEADS = 3  # gate, real and imaginary part of the correction
 
 
@@ -111,7 +114,7 @@ class Spectral(nn.Module):
         self.up = nn.ModuleList(nn.Linear(coarse, 2 * fine, bias=False) for fine, coarse in reversed(levels))
         self.fine = BandGRU(one, one // 2, bands=SINGLE_BINS)
         self.heads = nn.Linear(one, HEADS)
-        self.reach = nn.Parameter(_reach())
+        self.reach = nn.Parameter(_reach(CORRECTED_HZ if self.uses_noisy else 0.0))
         self.register_buffer("hint_rows", _hint_rows(self.frames.band_of_bin), persistent=False)
         self.register_buffer("band_of_bin", _band_of_bin(), persistent=False)
         # i · (a + ib) = −b + ia: the imaginary part of the correction meets the parts of noisy in turn.
@@ -295,9 +298,13 @@ def _neutral_hints(like: Tensor) -> Tensor:
     return neutral
 
 
-def _reach() -> Tensor:
-    """`[160]`: log of how far a band's correction may reach at first: a voice falls by some 40 dB up to 20 kHz."""
+def _reach(from_hz: float) -> Tensor:
+    """`[160]`: log of how far a band's correction may reach at first: a voice falls by some 40 dB up to 20 kHz.
+
+    Bands below `from_hz` have none.
+    """
     first = torch.cat(
         [torch.arange(SINGLE_BINS).float(), torch.arange(SINGLE_BINS, BINS - 1, GROUPED_BINS).float() + 2.0]
     )
-    return torch.log(0.01 + 1.0 / (1.0 + (first / 20.0) ** 2))
+    reach = torch.log(0.01 + 1.0 / (1.0 + (first / 20.0) ** 2))
+    return reach.where(first * (SAMPLE_RATE_HZ / WINDOW) >= from_hz, torch.tensor(SHUT))
