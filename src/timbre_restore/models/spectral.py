@@ -4,8 +4,8 @@
 
 The gate is in [0, 1]: what was taken comes back or does not. The second term is small, bounded by the voice's running
 level, and complex: it turns what came back into place, and puts something where noise covers the voice. With the gate
-shut and no correction the suppressor's output passes untouched; with it open the noisy input comes back. Below 8 kHz a
-voice with noisy beside it starts without a correction and so stays: there it costs PESQ and brings nothing.
+shut and no correction the suppressor's output passes untouched; with it open the noisy input comes back. Where there
+is noisy, no correction is made below 8 kHz: there it costs PESQ and brings nothing.
 
 The body is a U-Net over frequency with weights shared by all bands, one recurrence per band and one over all; below
 4 kHz, where a band is a bin and harmonics come and go, another one per bin. It sees levels relative to the voice's
@@ -56,7 +56,6 @@ HEAD_SCALE = 10.0  # as in `unet`: so that a gate can move within some dozen ste
 CORRECTION = 0.3  # of the voice's running level, along and across the noisy bin each, times what a band has learned
 DEGRADED_BOOST = 3.0  # without noisy, what may come back is so many times what is left: 12 dB
 CORRECTED_HZ = 8_000.0
-SHUT = -60.0  # log of a reach that is none, and has no gradient
 HEADS = 3  # gate, real and imaginary part of the correction
 
 
@@ -89,6 +88,7 @@ class Spectral(nn.Module):
     """Behind a black box; in one process with the suppressor it is 0."""
     domain = "spectrum"
     takes_hints = True
+    corrected: Tensor
     hint_rows: Tensor
     band_of_bin: Tensor
     head_rows: Tensor
@@ -114,7 +114,8 @@ class Spectral(nn.Module):
         self.up = nn.ModuleList(nn.Linear(coarse, 2 * fine, bias=False) for fine, coarse in reversed(levels))
         self.fine = BandGRU(one, one // 2, bands=SINGLE_BINS)
         self.heads = nn.Linear(one, HEADS)
-        self.reach = nn.Parameter(_reach(CORRECTED_HZ if self.uses_noisy else 0.0))
+        self.reach = nn.Parameter(_reach())
+        self.register_buffer("corrected", _corrected(self.uses_noisy), persistent=False)
         self.register_buffer("hint_rows", _hint_rows(self.frames.band_of_bin), persistent=False)
         self.register_buffer("band_of_bin", _band_of_bin(), persistent=False)
         # i · (a + ib) = −b + ia: the imaginary part of the correction meets the parts of noisy in turn.
@@ -228,7 +229,7 @@ class Spectral(nn.Module):
         heads = self._body(power, level, chunk.get("hints"), state)  # [B, 4, N, 481]
         gate, amounts = torch.split(heads, [1, len(self.head_signs)], dim=1)
         gate = torch.sigmoid(gate)
-        reach = CORRECTION * torch.exp(self.reach)[self.band_of_bin] * self.head_signs
+        reach = CORRECTION * (self.corrected * torch.exp(self.reach))[self.band_of_bin] * self.head_signs
         along, across = torch.split(reach * torch.tanh(amounts), [1, 2], dim=1)
         correction = along * own + across * own[:, self.other_part]
         taken = own - degraded if self.uses_noisy else DEGRADED_BOOST * degraded
@@ -298,13 +299,18 @@ def _neutral_hints(like: Tensor) -> Tensor:
     return neutral
 
 
-def _reach(from_hz: float) -> Tensor:
-    """`[160]`: log of how far a band's correction may reach at first: a voice falls by some 40 dB up to 20 kHz.
-
-    Bands below `from_hz` have none.
-    """
-    first = torch.cat(
+def _centres() -> Tensor:
+    """`[160]`: the bin in the middle of each band."""
+    return torch.cat(
         [torch.arange(SINGLE_BINS).float(), torch.arange(SINGLE_BINS, BINS - 1, GROUPED_BINS).float() + 2.0]
     )
-    reach = torch.log(0.01 + 1.0 / (1.0 + (first / 20.0) ** 2))
-    return reach.where(first * (SAMPLE_RATE_HZ / WINDOW) >= from_hz, torch.tensor(SHUT))
+
+
+def _reach() -> Tensor:
+    """`[160]`: log of how far a band's correction may reach at first: a voice falls by some 40 dB up to 20 kHz."""
+    return torch.log(0.01 + 1.0 / (1.0 + (_centres() / 20.0) ** 2))
+
+
+def _corrected(uses_noisy: bool) -> Tensor:
+    """`[160]`: 1 where a band is corrected, else 0."""
+    return (_centres() * (SAMPLE_RATE_HZ / WINDOW) >= (CORRECTED_HZ if uses_noisy else 0.0)).float()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from timbre_restore.training.settings import TrainSettings
     from timbre_restore.training.state import TrainState
 
-FORMAT = 7
+FORMAT = 8
 KEYS = {"epoch", "batch", "step", "best", "tally", "order", "settings", "sha256"}
 """What its description holds besides format, model and metrics."""
 KEPT = 2
