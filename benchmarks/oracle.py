@@ -4,17 +4,20 @@
 
 For each pair of PAIRS (folders noisy/ and clean/, as `evaluate --pairs` takes them) D + g · (N − D) is written, D the
 suppressor's spectrum, N noisy's, C the clean one's, with the gate g in [0, 1] per frame and band that the clean
-recording asks for. Three of them, a folder each, to be scored by `evaluate --system NAME=OUT/NAME`:
+recording asks for. A folder for each kind of gate, to be scored by `evaluate --system NAME=OUT/NAME`:
 
     nearest        least squares of C, per band of the generator (single bins to 4 kHz, 250 Hz above)
     nearest-bins   the same, per bin
     level          the band's power nearest to C's in dB, which is what OSR and residual look at
+    levels-50ms    what it is with the powers of voice and noise per band alone, as means over so long a time around
+                   each frame: brings N nearest to Wiener's rule; also levels-150ms and levels-410ms
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +70,28 @@ def level(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray) -> 
     return _on_bins(STEPS[off.argmin(axis=0)])
 
 
+def levels(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray, *, frames: int) -> Power:
+    noise = degraded + taken - target
+    voice_power, noise_power = (_around(_in_bands(np.abs(x).astype(float) ** 2), frames) for x in (target, noise))
+    wanted = _on_bins(voice_power / np.maximum(voice_power + noise_power, SILENT)) * (degraded + taken)
+    return nearest(wanted, degraded, taken)
+
+
+def _around(power: Power, frames: int) -> Power:
+    """Means `[N, B]` over an odd number of frames around each, weighted by a Hann window; the ends are held."""
+    weights = np.hanning(frames + 2)[1:-1]
+    held = np.pad(power, ((frames // 2, frames // 2), (0, 0)), mode="edge")
+    means: Power = np.lib.stride_tricks.sliding_window_view(held, frames, axis=0) @ (weights / weights.sum())
+    return means
+
+
 GATES: dict[str, Callable[[ComplexArray, ComplexArray, ComplexArray], Power]] = {
     "nearest": nearest,
     "nearest-bins": nearest_bins,
     "level": level,
+    "levels-50ms": partial(levels, frames=5),
+    "levels-150ms": partial(levels, frames=15),
+    "levels-410ms": partial(levels, frames=41),
 }
 
 

@@ -34,7 +34,7 @@ def frames(seed: int) -> NDArray[np.complex64]:
 @pytest.mark.parametrize("open_share", [0.0, 0.3, 1.0])
 def test_a_gate_that_was_there_is_found(oracle: ModuleType, open_share: float) -> None:
     degraded, taken = frames(1), frames(2)
-    for gate in oracle.GATES.values():
+    for gate in (oracle.nearest, oracle.nearest_bins, oracle.level):
         found = gate(degraded + open_share * taken, degraded, taken)
         np.testing.assert_allclose(found, np.full((4, 481), open_share), atol=0.0126)  # half a step
 
@@ -55,6 +55,15 @@ def test_files_are_aligned_with_the_clean_ones_and_better_than_either_input(orac
     inputs = max(si_sdr(x, clean) for x in (noisy, load_suppressor()(noisy)))
     outputs = [read_mono(tmp_path / "out" / name / "a.wav") for name in oracle.GATES]
     assert all(len(x) == len(clean) for x in outputs)
-    nearest, by_bin, level = (si_sdr(x, clean) for x in outputs)
+    nearest, by_bin, level, *levels = (si_sdr(x, clean) for x in outputs)
     assert by_bin >= nearest > inputs + 3.0
     assert level > inputs
+    assert nearest > levels[0] > levels[1] > levels[2] > inputs, "the longer levels are averaged, the less is known"
+
+
+def test_levels_alone_open_where_there_is_voice_and_shut_where_there_is_noise(oracle: ModuleType) -> None:
+    voice_frames, noise_frames, nothing = frames(1), frames(2), np.zeros((4, 481), np.complex64)
+    np.testing.assert_allclose(oracle.levels(voice_frames, nothing, voice_frames, frames=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(oracle.levels(nothing, nothing, noise_frames, frames=1), 0.0, atol=1e-6)
+    equal = oracle.levels(voice_frames, nothing, 2.0 * voice_frames, frames=3)  # as much noise as voice
+    np.testing.assert_allclose(equal, 0.5, atol=1e-6)
