@@ -9,8 +9,8 @@ recording asks for. A folder for each kind of gate, to be scored by `evaluate --
     nearest        least squares of C, per band of the generator (single bins to 4 kHz, 250 Hz above)
     nearest-bins   the same, per bin
     level          the band's power nearest to C's in dB, which is what OSR and residual look at
-    levels-50ms    what it is with the powers of voice and noise per band alone, as means over so long a time around
-                   each frame: brings N nearest to Wiener's rule; also levels-150ms and levels-410ms
+    levels-50ms    a gate that knows only the powers of voice and noise per band, as means over so long a time around
+                   each frame: it brings N nearest to what Wiener's rule makes of them; also -150ms and -410ms
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def nearest_bins(target: ComplexArray, degraded: ComplexArray, taken: ComplexArr
 
 def level(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray) -> Power:
     along, taken_power = (_in_bands(x) for x in _products(degraded, taken))
-    left, wanted = (_in_bands(np.abs(x).astype(float) ** 2) for x in (degraded, target))
+    left, wanted = (_band_powers(x) for x in (degraded, target))
     powers = left + 2.0 * STEPS[:, None, None] * along + STEPS[:, None, None] ** 2 * taken_power
     off = np.abs(np.log(np.maximum(powers, SILENT)) - np.log(np.maximum(wanted, SILENT)))
     return _on_bins(STEPS[off.argmin(axis=0)])
@@ -72,7 +72,7 @@ def level(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray) -> 
 
 def levels(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray, *, frames: int) -> Power:
     noise = degraded + taken - target
-    voice_power, noise_power = (_around(_in_bands(np.abs(x).astype(float) ** 2), frames) for x in (target, noise))
+    voice_power, noise_power = (_around(_band_powers(x), frames) for x in (target, noise))
     wanted = _on_bins(voice_power / np.maximum(voice_power + noise_power, SILENT)) * (degraded + taken)
     return nearest(wanted, degraded, taken)
 
@@ -111,6 +111,10 @@ FIRST_BINS = np.unique(BAND_OF_BIN, return_index=True)[1]
 def _in_bands(x: Power) -> Power:
     """Sums `[N, 160]` of bins `[N, 481]`."""
     return np.add.reduceat(x, FIRST_BINS, axis=1)
+
+
+def _band_powers(x: ComplexArray) -> Power:
+    return _in_bands(np.abs(x).astype(float) ** 2)
 
 
 def _on_bins(gate: Power) -> Power:

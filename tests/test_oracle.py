@@ -67,3 +67,6 @@ def test_levels_alone_open_where_there_is_voice_and_shut_where_there_is_noise(or
     np.testing.assert_allclose(oracle.levels(nothing, nothing, noise_frames, frames=1), 0.0, atol=1e-6)
     equal = oracle.levels(voice_frames, nothing, 2.0 * voice_frames, frames=3)  # as much noise as voice
     np.testing.assert_allclose(equal, 0.5, atol=1e-6)
+    one_frame_of_voice = voice_frames * (np.arange(4) == 2)[:, None]
+    spread = oracle.levels(one_frame_of_voice, nothing, one_frame_of_voice + noise_frames, frames=3)
+    assert np.all(spread[0] == 0.0) and np.all(spread[1:].max(axis=1) > 0.0), "a mean reaches one frame to either side"
