@@ -83,7 +83,10 @@ def test_what_changes_nothing_here_or_is_said_elsewhere_is_not_said(key: str, va
     assert told(key, value) == []
 
 
-@pytest.mark.parametrize(("key", "value"), [("data.segment", 9600), ("training.best_metric", "val_l1")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data.segment", 9600), ("training.best_metric", "val_l1"), ("training.optimizer", "muon")],
+)
 def test_what_can_not_change_is_refused_in_one_sentence(key: str, value: Any) -> None:
     with pytest.raises(CheckpointError, match=rf"another {key} is {value!r} and was .*--set") as caught:
         told(key, value)

@@ -61,17 +61,19 @@ def test_a_run_leaves_what_it_promises(corpus: Path, tmp_path: Path) -> None:
     assert {path.name for path in (run / "checkpoints").glob("step-*")} == kept
 
 
-def test_losses_fall_on_a_corpus_that_can_be_learned(corpus: Path, tmp_path: Path) -> None:
-    changes = {"epochs": 15, "gan_start_epoch": 99, "learning_rate": 3e-3}
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 3e-3), ("muon", 1e-2)])
+def test_losses_fall_on_a_corpus_that_can_be_learned(corpus: Path, tmp_path: Path, optimizer: str, rate: float) -> None:
+    changes = {"epochs": 15, "gan_start_epoch": 99, "optimizer": optimizer, "learning_rate": rate}
     train(settings(corpus, tmp_path / "run", **changes))
     epochs = lines(tmp_path / "run", "epoch")
     assert epochs[-1]["multi_stft"] < 0.9 * epochs[0]["multi_stft"]
     assert epochs[-1]["l1"] < epochs[0]["l1"]
 
 
-def test_resume_equals_an_uninterrupted_run(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resume_equals_an_uninterrupted_run(corpus: Path, tmp_path: Path, optimizer: str) -> None:
     """Stopped after an epoch and continued: bit-equal weights, equal log, with pictures and sounds on the way."""
-    watched = {"trackers": ("tensorboard",)}
+    watched = {"trackers": ("tensorboard",), "optimizer": optimizer}
     train(settings(corpus, tmp_path / "whole", **watched))
 
     def stop(text: str) -> None:

@@ -185,6 +185,7 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
         start_from=training.start_from,
         warmup_epochs=training.scheduler.warmup_epochs,
         final_factor=training.scheduler.final_factor,
+        optimizer=training.optimizer,
         learning_rate=training.learning_rate,
         discriminator_learning_rate=training.discriminator_learning_rate,
         betas=training.betas,

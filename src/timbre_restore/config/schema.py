@@ -256,6 +256,8 @@ class Training(_Section):
     gan_start_epoch: Annotated[int, Field(ge=0)] = 15
     gan_ramp_epochs: Annotated[float, Field(ge=0)] = 1.0
     """In so many epochs the weights of the adversarial losses rise to their values; 0 begins with all of them."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """What moves the generator: `muon` moves its matrices by orthogonal steps; the discriminators have AdamW."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     discriminator_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     betas: tuple[Momentum, Momentum] = (0.8, 0.99)

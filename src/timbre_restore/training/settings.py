@@ -53,6 +53,7 @@ class TrainSettings:
     start_from: Path | None = None
     warmup_epochs: int = 5
     final_factor: float = 0.02
+    optimizer: str = "adamw"
     learning_rate: float = 5e-4
     discriminator_learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.8, 0.99)

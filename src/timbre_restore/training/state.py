@@ -14,6 +14,7 @@ from torch import nn
 from timbre_restore.errors import ConfigError
 from timbre_restore.losses import Objective
 from timbre_restore.models import Discriminators, make_generator
+from timbre_restore.training.optimizers import make_optimizer
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.tally import Tally
 
@@ -51,12 +52,13 @@ def create_state(settings: TrainSettings) -> TrainState:
         discriminators.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = copy.deepcopy(generator).requires_grad_(False).eval()
     _freeze(generator, settings.freeze)
+    shared: Any = {"betas": settings.betas, "weight_decay": settings.weight_decay}
     return TrainState(
         generator=generator,
         discriminators=discriminators,
         ema=ema,
-        generator_optimizer=_adamw(generator, settings.learning_rate, settings),
-        discriminator_optimizer=_adamw(discriminators, settings.discriminator_learning_rate, settings),
+        generator_optimizer=make_optimizer(settings.optimizer, generator, settings.learning_rate, **shared),
+        discriminator_optimizer=make_optimizer("adamw", discriminators, settings.discriminator_learning_rate, **shared),
         objective=Objective(settings.loss_weights),
     )
 
@@ -76,11 +78,6 @@ def _freeze(generator: nn.Module, patterns: Sequence[str]) -> None:
         raise ConfigError(problems)
     for name, tensor in generator.named_parameters():
         tensor.requires_grad_(name not in frozen)
-
-
-def _adamw(module: nn.Module, learning_rate: float, settings: TrainSettings) -> torch.optim.AdamW:
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.AdamW(trainable, lr=learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
 
 
 def place_state(state: TrainState, accelerator: Any) -> None:

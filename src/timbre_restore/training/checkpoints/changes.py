@@ -15,6 +15,7 @@ from timbre_restore.training.checkpoints.checkpoint import Checkpoint
 REFUSED = {
     "data.segment": "its items have another length",
     "training.best_metric": "what was the best so far was measured by the other",
+    "training.optimizer": "it has another memory of the steps before",
     "training.freeze": "the optimiser knows the tensors that moved until now",
 }
 """Key, and why not."""

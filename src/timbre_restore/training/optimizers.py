@@ -1,0 +1,101 @@
+"""What moves the weights: AdamW, or Muon for the generator's matrices and AdamW for the rest."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+ADAM_RMS = 0.2
+"""Root mean square of an AdamW step per rate (Liu et al. 2025, "Muon is Scalable for LLM Training", §2.2): a step of
+Muon is made as large, so that rate and decay mean the same for both."""
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""a, b, c of X ← aX + (bA + cA²)X with A = XXᵀ: five rounds bring singular values near 1 (Jordan et al. 2024, "Muon: An
+optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon)."""
+ROUNDS = 5
+FEWEST_ROWS = 4
+"""A layer of fewer outputs, such as the heads, has next to nothing to make orthogonal."""
+GATES = 3
+
+
+def make_optimizer(
+    kind: str, module: nn.Module, learning_rate: float, *, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.Optimizer:
+    """`adamw`, or `muon`, of what is trainable in the module."""
+    if kind == "muon":
+        return Muon(module, learning_rate, betas=betas, weight_decay=weight_decay)
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trainable, lr=learning_rate, betas=betas, weight_decay=weight_decay)
+
+
+class Muon(torch.optim.Optimizer):
+    """Moves a matrix by its momentum made orthogonal: in all directions alike, however little a gradient has of some.
+
+        M ← 0.95 M + 0.05 G        U Σ Vᵀ = 0.95 M + 0.05 G
+        W ← (1 − rate · decay) W − rate · 0.2 √max(rows, columns) U Vᵀ
+
+    A convolution is a matrix of outputs by everything else, a recurrence has one per gate (`torch.optim.Muon`, which
+    takes no convolution, has one for all gates; docs/lab-log.md has what that costs). What is no matrix moves as with
+    AdamW, at the same rate.
+    """
+
+    def __init__(
+        self, module: nn.Module, learning_rate: float, *, betas: tuple[float, float], weight_decay: float
+    ) -> None:
+        gated = {id(p) for part in module.modules() if isinstance(part, nn.GRU) for p in part.parameters()}
+        kinds: dict[int, list[nn.Parameter]] = {0: [], 1: [], GATES: []}
+        for p in module.parameters():
+            if p.requires_grad:
+                matrix = p.ndim >= 2 and len(p) >= FEWEST_ROWS
+                kinds[0 if not matrix else GATES if id(p) in gated else 1].append(p)
+        groups = [{"params": params, "matrices": matrices} for matrices, params in kinds.items() if params]
+        super().__init__(groups, {"lr": learning_rate, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of everything that has a gradient; there is no use for a closure."""
+        for group in self.param_groups:
+            moving = [p for p in group["params"] if p.grad is not None]
+            if not group["matrices"]:
+                self._step_of_adamw(group, moving)
+                continue
+            for p in moving:
+                self._step_of_matrices(group, p)
+
+    def _step_of_adamw(self, group: dict[str, Any], moving: list[Tensor]) -> None:
+        for p in moving:
+            if not self.state[p]:
+                self.state[p] |= {"step": torch.tensor(0.0), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+        means, squares, steps = ([self.state[p][name] for p in moving] for name in ("mean", "square", "step"))
+        beta1, beta2 = group["betas"]
+        adamw(
+            moving, [p.grad for p in moving if p.grad is not None], means, squares, [], steps,
+            amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
+            eps=1e-8, maximize=False,
+        )  # fmt: skip
+
+    def _step_of_matrices(self, group: dict[str, Any], p: Tensor) -> None:
+        assert p.grad is not None
+        if not self.state[p]:
+            self.state[p]["momentum"] = torch.zeros_like(p)
+        momentum = self.state[p]["momentum"].lerp_(p.grad, 1.0 - MOMENTUM)
+        matrices = p.grad.lerp(momentum, MOMENTUM).reshape(group["matrices"], len(p) // group["matrices"], -1)
+        size = ADAM_RMS * math.sqrt(max(matrices.shape[1:]))
+        p.mul_(1.0 - group["lr"] * group["weight_decay"])
+        p.add_(orthogonal(matrices).reshape(p.shape), alpha=-group["lr"] * size)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """UVᵀ of each matrix UΣVᵀ `[N, rows, columns]`, its singular values about 1; zeros stay zeros."""
+    a, b, c = NEWTON_SCHULZ
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(ROUNDS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
