@@ -107,6 +107,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     corpus = make_corpus(folder / "corpus", train_items=ITEMS)
     done = two(folder, corpus, "whole", 0)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "Warning" not in done.stderr
     done = two(folder, corpus, "killed", 3)
     seconds = time.time() - float((folder / "killed.killed").read_text())
     return Runs(corpus, folder / "whole", folder / "killed", done.stderr, done.returncode, seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,9 +83,12 @@ def _freeze(generator: nn.Module, patterns: Sequence[str]) -> None:
 
 def place_state(state: TrainState, accelerator: Any) -> None:
     """Bring it to the accelerator's device, wrapped for several processes where there are."""
-    prepared = accelerator.prepare(
-        state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer
-    )
+    with warnings.catch_warnings():
+        # accelerate 1.15 knows no other name of this option, and torch 2.13 none yet that does the same.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        prepared = accelerator.prepare(
+            state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer
+        )
     state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer = prepared
     for module in (state.ema, state.objective):
         module.to(accelerator.device)
