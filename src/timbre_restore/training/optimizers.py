@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
 
     A convolution is a matrix of outputs by everything else, a recurrence has one per gate (`torch.optim.Muon`, which
     takes no convolution, has one for all gates; docs/lab-log.md has what that costs). What is no matrix moves as with
-    AdamW, at the same rate.
+    AdamW, at the same rate, and does not decay.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Muon(torch.optim.Optimizer):
         beta1, beta2 = group["betas"]
         adamw(
             moving, [p.grad for p in moving if p.grad is not None], means, squares, [], steps,
-            amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
+            amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=0.0,
             eps=1e-8, maximize=False,
         )  # fmt: skip
 
