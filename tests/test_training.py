@@ -215,15 +215,18 @@ def test_no_checkpoint_at_a_named_path(corpus: Path, tmp_path: Path) -> None:
 
 def test_odd_but_allowed_settings_are_said(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", train_items=2, val_items=0)
-    summary = train(settings(corpus, tmp_path / "run", epochs=1, warmup_epochs=5, gan_start_epoch=15, batch_size=16))
+    odd = {"warmup_epochs": 5, "gan_start_epoch": 15, "batch_size": 16, "optimizer": "muon"}
+    summary = train(settings(corpus, tmp_path / "run", epochs=1, **odd))
     text = " ".join(summary.warnings)
-    for part in ("warm-up is cut", "GAN never starts", "one short batch", "validation list is empty"):
+    for part in ("warm-up is cut", "GAN never starts", "one short batch", "validation list is empty", "matrices grow"):
         assert part in text
     assert summary.steps == 1
     assert find_checkpoint(tmp_path / "run", "best").content["epoch"] == 1
     fresh_state()
-    summary = train(settings(corpus, tmp_path / "run", epochs=1, gan_start_epoch=1))
-    assert "GAN" not in " ".join(summary.warnings)  # which is how a run without it is written
+    usual = {"gan_start_epoch": 1, "optimizer": "muon", "weight_decay": 0.2}
+    text = " ".join(train(settings(corpus, tmp_path / "run", epochs=1, **usual)).warnings)
+    assert "GAN" not in text  # which is how a run without it is written
+    assert "matrices" not in text
 
 
 @pytest.mark.parametrize("slow", [True, False])

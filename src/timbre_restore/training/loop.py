@@ -27,6 +27,7 @@ from timbre_restore.training.interrupt import Ending, agreed, listening
 from timbre_restore.training.length import Length, length_of
 from timbre_restore.training.monitors import Local, is_out_of_memory, reason_of
 from timbre_restore.training.monitors.guard import Guard, OnAnomaly, RolledBack
+from timbre_restore.training.optimizers import LEAST_DECAY_OF_MUON
 from timbre_restore.training.record.clock import Clock
 from timbre_restore.training.record.journal import Journal
 from timbre_restore.training.record.progress import Progress
@@ -345,6 +346,11 @@ def _warnings(settings: TrainSettings, plan: Plan, data: RunData, device: torch.
         found.append(
             f"training.gan_start_epoch is {settings.gan_start_epoch} and the run has {settings.epochs} epochs: the GAN "
             "never starts."
+        )
+    if settings.optimizer == "muon" and settings.weight_decay < LEAST_DECAY_OF_MUON:
+        found.append(
+            f"training.weight_decay is {settings.weight_decay:g} and training.optimizer muon: matrices grow until they "
+            "learn nothing any more; give --set training.weight_decay=0.2."
         )
     if data.batches.length < data.batches.joined:
         found.append(

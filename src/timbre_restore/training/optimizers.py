@@ -20,6 +20,9 @@ ROUNDS = 5
 FEWEST_ROWS = 4
 """A layer of fewer outputs, such as the heads, has next to nothing to make orthogonal."""
 GATES = 3
+LEAST_DECAY_OF_MUON = 0.05
+"""Nothing draws an orthogonal step back but decay: with 0.01 matrices grew for thousands of steps, with 0.2 they
+learned on (docs/lab-log.md). Nothing between was tried."""
 
 
 def make_optimizer(
