@@ -22,6 +22,7 @@ from timbre_restore.training.monitors import Monitor, is_out_of_memory, machine
 from timbre_restore.training.monitors.findings import Finding
 from timbre_restore.training.monitors.look import Machine, Still
 from timbre_restore.training.monitors.weights import Movement
+from timbre_restore.training.optimizers import Muon
 from timbre_restore.training.schedule import plan_of
 
 HEALTHY = {"l1": 0.03, "multi_stft": 0.6, "gradient_norm": 4.0, "clipped": 0.4}
@@ -231,6 +232,24 @@ def test_a_tensor_is_known_to_move_or_not() -> None:
     optimizer.state.clear()
     assert look(gradient=0.0) == Still(3, (), only_decayed=True)
     assert look(gradient=None, rate=1e-9) == Still(0, ())  # too small a step to be seen
+
+
+def test_orthogonal_steps_without_a_gradient_only_decay() -> None:
+    """The matrices shrink, and what is no matrix stays: of such a network nothing learns."""
+    net = torch.nn.Linear(8, 8)
+    optimizer, movement = Muon(net, 0.01, betas=(0.9, 0.99), weight_decay=0.2), Movement()
+
+    def look(gradient: float) -> Still | None:
+        for p in net.parameters():
+            p.grad = torch.full_like(p, gradient)
+        for _ in range(10):
+            optimizer.step()
+        return movement.look("generator", net, optimizer, 10)
+
+    assert look(1.0) is None
+    assert look(1.0) == Still(2, ())
+    optimizer.state.clear()
+    assert look(0.0) == Still(2, ("bias",), only_decayed=True)
 
 
 # Planted in real runs.

@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
         W ← (1 − rate · decay) W − rate · 0.2 √max(rows, columns) U Vᵀ
 
     A convolution is a matrix of outputs by everything else, a recurrence has one per gate (`torch.optim.Muon`, which
-    takes no convolution, has one for all gates; docs/lab-log.md has what that costs). What is no matrix moves as with
+    takes no convolution, has one for all gates; docs/lab-log.md has what both cost). What is no matrix moves as with
     AdamW, at the same rate, and does not decay.
     """
 
@@ -55,8 +55,12 @@ class Muon(torch.optim.Optimizer):
             if p.requires_grad:
                 matrix = p.ndim >= 2 and len(p) >= FEWEST_ROWS
                 kinds[0 if not matrix else GATES if id(p) in gated else 1].append(p)
-        groups = [{"params": params, "matrices": matrices} for matrices, params in kinds.items() if params]
-        super().__init__(groups, {"lr": learning_rate, "betas": betas, "weight_decay": weight_decay})
+        groups = [
+            {"params": params, "matrices": matrices, "weight_decay": weight_decay if matrices else 0.0}
+            for matrices, params in kinds.items()
+            if params
+        ]
+        super().__init__(groups, {"lr": learning_rate, "betas": betas})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -77,7 +81,7 @@ class Muon(torch.optim.Optimizer):
         beta1, beta2 = group["betas"]
         adamw(
             moving, [p.grad for p in moving if p.grad is not None], means, squares, [], steps,
-            amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=0.0,
+            amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
             eps=1e-8, maximize=False,
         )  # fmt: skip
 

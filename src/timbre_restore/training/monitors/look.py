@@ -29,7 +29,7 @@ class Still:
     names: tuple[str, ...]
     """Tensors that are, bit for bit, what they were, and could have moved at this learning rate."""
     only_decayed: bool = False
-    """Every tensor shrank by the weight decay, and none moved otherwise: no gradient came."""
+    """Tensors shrank by the weight decay, and none moved otherwise: no gradient came."""
 
 
 @dataclass(frozen=True)

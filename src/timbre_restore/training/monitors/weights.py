@@ -55,8 +55,9 @@ class Movement:
         decay = max(group.get("weight_decay", 0.0) for group in optimizer.param_groups) * rate * steps
         judged = [i for i in range(len(names)) if now.size[i] > 0.0 and rate >= LEAST_RATE * now.largest[i]]
         still = tuple(names[i] for i in judged if now.bits[i] == before.bits[i])
-        only_decayed = bool(judged) and all(_decayed(before.size[i], now.size[i], decay) for i in judged)
-        return Still(len(judged), still, only_decayed and not still)
+        # Muon has no decay for what is no matrix, which then stays where the matrices shrink.
+        shrunk = [i for i in judged if _decayed(before.size[i], now.size[i], decay)]
+        return Still(len(judged), still, bool(shrunk) and len(shrunk) + len(still) == len(judged))
 
 
 def _print(tensors: list[Tensor]) -> _Print:
