@@ -43,6 +43,7 @@ class Given:
     function: Suppress
     identity: str = ""
     limit_db: float = 100.0
+    name: str = "dfn3"
 
     def open(self) -> Suppress:
         return self.function
@@ -59,7 +60,7 @@ class Made:
     identity: str = ""
 
     def open(self) -> Run:
-        return lambda _stem, noisy, degraded: self.function(degraded, noisy)
+        return lambda given: self.function(given.degraded, given.noisy)
 
 
 def score(

@@ -67,6 +67,12 @@ def gate(rule: str, new: Path, *more: str) -> int:
     return main(["compare", str(new), *more, "--fail-if", rule])
 
 
+def test_word_errors_may_pass_one(new: Path) -> None:
+    """More words can be put in than were spoken: such a rule can fail, and dividing it by 100 would be another one."""
+    changed(new, lambda systems: [values.update(wer=2.0) for values in systems["restored"]["items"].values()])
+    assert gate("wer > 1.5", new) == 1 and gate("wer > 2.5", new) == 0
+
+
 @pytest.mark.parametrize(
     ("rule", "status"),
     [

@@ -202,6 +202,23 @@ def test_a_foreign_delay_is_recorded_and_taken_out(pairs: Path, lag: int) -> Non
     assert aligned == pytest.approx(original, abs=2.0)  # the samples beyond the end are lost
 
 
+def test_a_foreign_output_that_is_inverted_or_keeps_what_was_lost_stays_where_it_is(pairs: Path) -> None:
+    """Its lag is sought behind what it heard, with either sign: not behind what another suppressor left."""
+    lost = noise(5.0, level=0.001, seed=9)
+    items = items_from_pairs(pairs)
+    foreign = {"inverted": lambda noisy, _degraded: -noisy, "kept": lambda noisy, _degraded: noisy}
+    found = score(items, lambda noisy: lost[: len(noisy)], halfway, metrics=QUICK, extra_systems=foreign)
+    for item in found.items:
+        assert item.systems["inverted"].lag_samples == item.systems["kept"].lag_samples == 0
+        assert item.value("inverted", "sisdr") == pytest.approx(item.value("kept", "sisdr"), abs=1e-3)
+
+
+def test_an_output_that_was_moved_is_said(pairs: Path) -> None:
+    late = {"late": lambda noisy, _degraded: np.roll(noisy, 480), "ours": lambda noisy, _degraded: noisy}
+    said = " ".join(words.unclaimed(score(items_from_pairs(pairs), dull, halfway, metrics=QUICK, extra_systems=late)))
+    assert "3 outputs of late lay 480 samples behind their input" in said and "ours" not in said
+
+
 def test_an_unusable_output_is_counted_with_its_reason(pairs: Path) -> None:
     def broken(degraded: FloatArray, noisy: FloatArray) -> FloatArray:
         return degraded[:-1] if len(calls) == 1 else degraded * np.float32(np.nan) if len(calls) == 2 else degraded

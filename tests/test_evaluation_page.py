@@ -18,11 +18,19 @@ import soundfile
 from tests.evaluations import QUICK, dull, halfway, make_pair, score
 from tests.voices import RATE, voice
 from timbre_restore.apps.cli import main
+from timbre_restore.audio import rms
 from timbre_restore.errors import MissingExtraError
-from timbre_restore.evaluation import files_beside, items_from_pairs, load_item, words, write_page
+from timbre_restore.evaluation import (
+    files_beside,
+    items_from_pairs,
+    items_from_recordings,
+    load_item,
+    words,
+    write_page,
+)
 from timbre_restore.evaluation.page import articles, tables
 from timbre_restore.evaluation.page.pictures import difference_png, power_of, spectrogram_png
-from timbre_restore.metrics import item_gain
+from timbre_restore.metrics import Metric, item_gain
 
 
 @pytest.fixture
@@ -100,6 +108,16 @@ def test_the_page_lets_its_own_script_run_and_no_other(pairs: Path, tmp_path: Pa
         f"script-src 'sha256-{digest}'",
     ]  # fmt: skip
     assert not re.search(r"\son\w+=", text.replace(inside, "")), "no handler that the policy would forbid"
+
+
+def test_what_can_not_be_heard_is_not_offered(pairs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    level = Metric("level", "level", "", "zero", RATE, lambda output: float(rms(output)), needs_reference=False)
+    for items, names in ((items_from_pairs(pairs), 4), (items_from_recordings(pairs / "noisy"), 3)):
+        write_page(score(items, dull, halfway, metrics=[level], with_clips=True), tmp_path / "page.html")
+        text = (tmp_path / "page.html").read_text(encoding="utf-8")
+        choices = re.findall("<option>(.*?)</option>", text)
+        assert len(choices) == 2 * names and set(choices) == set(re.findall('<audio .*?data-system="(.*?)"', text))
 
 
 def test_the_page_shows_the_worst_first_and_what_does_not_fit_lies_beside_it(

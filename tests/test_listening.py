@@ -254,6 +254,22 @@ def test_a_silent_first_channel_is_not_what_people_hear(sources: Path, tmp_path:
     assert sounds[0] == sounds[1]
 
 
+def test_people_hear_the_channel_of_the_reference(sources: Path, tmp_path: Path) -> None:
+    """Noise on the left of a system's files, where the reference has its voice on the right."""
+    for name, left in (("clean", 0.0), ("quokka", 1.0)):
+        for path in (sources / name).iterdir():
+            sound = read_mono(path)
+            write_audio(tmp_path / name / path.name, np.stack([left * sound[::-1], sound]), RATE)
+    made = {
+        place: make_test(Wanted(place / "clean", [("quokka", place / "quokka")]), tmp_path / f"t{place.name}")
+        for place in (sources, tmp_path)
+    }
+    sounds = [
+        sorted(p.read_bytes() for p in (tmp_path / f"t{place.name}" / "stimuli").rglob("*.wav")) for place in made
+    ]
+    assert sounds[0] == sounds[1]
+
+
 def test_too_many_systems_and_pairs_of_one(sources: Path, tmp_path: Path) -> None:
     many = [(f"s{number}", sources / "quokka") for number in range(8)]
     with pytest.raises(ListeningError, match="8 systems make 10 sounds to rate on a page; expected at most 9"):

@@ -41,8 +41,8 @@ from timbre_restore.evaluation import (
 )
 from timbre_restore.evaluation.curve import LIMITS_DB, STRENGTHS
 from timbre_restore.evaluation.results import DEGRADED, NOISY
-from timbre_restore.evaluation.systems import Run
-from timbre_restore.metrics import Metric, cell_rates, item_gain
+from timbre_restore.evaluation.systems import Inputs, Run
+from timbre_restore.metrics import Metric, cell_rates, item_gain, si_sdr
 from timbre_restore.metrics.sharing import NotComputableError, PassingError
 from timbre_restore.runtime import Restorer
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
@@ -62,7 +62,7 @@ def pairs(tmp_path: Path) -> Path:
 def test_a_limit_is_what_the_suppressor_does_with_it(limit_db: float, floor_db: float) -> None:
     noisy = voice(1.5) + noise(1.5, level=0.03)
     degraded = load_suppressor(replace(FULL, attenuation_limit_db=floor_db))(noisy)
-    limited = Limited(limit_db, floor_db).open()("", noisy, degraded)
+    limited = Limited(limit_db, floor_db).open()(Inputs(noisy, degraded))
     expected = load_suppressor(replace(FULL, attenuation_limit_db=limit_db))(noisy)
     assert np.abs(limited - expected).max() < 1e-5 < np.abs(degraded - expected).max()
 
@@ -105,8 +105,23 @@ def test_a_silent_first_channel_is_not_what_is_judged(pairs: Path, tmp_path: Pat
         write_audio(tmp_path / "theirs" / "talk0.wav", np.stack([0 * sound, sound]), RATE)
     plain, stereo = (load_item(items_from_pairs(folder)[0]) for folder in (pairs, tmp_path / "stereo"))
     assert np.array_equal(plain.noisy, stereo.noisy) and np.array_equal(plain.clean, stereo.clean)
-    output = Folder.of("theirs", tmp_path / "theirs", ["talk0"]).open()("talk0", plain.noisy, plain.noisy)
+    output = Folder.of("theirs", tmp_path / "theirs", ["talk0"]).open()(Inputs(plain.noisy, plain.noisy, "talk0"))
     assert np.array_equal(output, plain.noisy)
+
+
+def test_all_files_of_an_item_are_judged_on_the_channel_of_its_clean_one(pairs: Path, tmp_path: Path) -> None:
+    """Noise on both sides, the voice on the right alone: the left one of the noisy file is no voice in noise."""
+    clean, noisy = (read_mono(pairs / side / "talk0.wav") for side in ("clean", "noisy"))
+    stereo = {"clean": [0 * clean, clean], "noisy": [noisy - clean, noisy], "theirs": [noisy - clean, clean]}
+    for side, channels in stereo.items():
+        write_audio(tmp_path / "stereo" / side / "talk0.wav", np.stack(channels), RATE, subtype="FLOAT")
+    item = items_from_pairs(tmp_path / "stereo")[0]
+    assert np.array_equal(load_item(item).noisy, noisy)
+    theirs = Folder.of("theirs", tmp_path / "stereo" / "theirs", ["talk0"])
+    found = evaluate([item], Given(dull), [theirs], metrics=QUICK).items[0]
+    assert found.value("noisy", "sisdr") == pytest.approx(si_sdr(noisy, clean), abs=0.1)
+    judged = found.value("theirs", "sisdr")
+    assert judged is not None and judged > 60.0
 
 
 def test_a_foreign_file_that_can_not_be_read_costs_only_itself(pairs: Path, tmp_path: Path) -> None:
@@ -219,7 +234,7 @@ def test_the_curve_is_what_each_strength_and_limit_would_score(pairs: Path) -> N
         assert curve[strength].resid == pytest.approx(expected.residual, abs=2e-3)
     assert curve[0.5].osr == found.items[1].value("restored", "osr"), "the curve goes through the table's value"
     limits = {point.amount: point for point in found.items[1].systems["degraded"].curve}
-    expected = cell_rates(from_pcm(to_pcm(Limited(12.0).open()("", noisy, degraded))) * gain, clean * gain)
+    expected = cell_rates(from_pcm(to_pcm(Limited(12.0).open()(Inputs(noisy, degraded)))) * gain, clean * gain)
     assert tuple(limits) == LIMITS_DB and limits[12.0].osr == pytest.approx(expected.oversuppressed, abs=2e-3)
     assert mean_curve(found, "noisy") == []
     assert mean_curve(found, "restored")[0].osr == pytest.approx(mean(found, "degraded", "osr"), abs=2e-3)
@@ -230,7 +245,7 @@ def test_limits_of_the_curve_are_those_below_the_suppressors_own(given: bool, pa
     """Also of a corpus, whose degraded files were made by the same configuration."""
     (item,) = items_from_pairs(pairs)[:1]
     noisy, clean = read_mono(item.noisy), read_mono(item.clean)
-    degraded = Limited(12.0).open()("", noisy, dull(noisy))
+    degraded = Limited(12.0).open()(Inputs(noisy, dull(noisy)))
     write_audio(tmp_path / "degraded.wav", degraded, RATE)
     item = replace(item, degraded=tmp_path / "degraded.wav" if given else None)
     source = Given(lambda _noisy: degraded, limit_db=12.0)
@@ -239,7 +254,7 @@ def test_limits_of_the_curve_are_those_below_the_suppressors_own(given: bool, pa
     assert tuple(curve) == (6.0, 9.0)
     assert curve[6.0].osr == pytest.approx(found.value("limit6", "osr"), abs=2e-3)
     gain = np.float32(item_gain(clean))
-    expected = cell_rates(from_pcm(to_pcm(Limited(6.0).open()("", noisy, dull(noisy)))) * gain, clean * gain)
+    expected = cell_rates(from_pcm(to_pcm(Limited(6.0).open()(Inputs(noisy, dull(noisy))))) * gain, clean * gain)
     assert curve[6.0].osr == pytest.approx(expected.oversuppressed, abs=2e-3)
 
 
@@ -520,8 +535,52 @@ def test_limits_are_of_the_limit_that_each_item_has(pairs: Path, tmp_path: Path)
     values = [item.systems["limit6"].scores["lsd"] for item in found]
     assert values[0].value == pytest.approx(values[1].value, abs=1e-3) and values[0].value is not None
     assert values[2].reason == "the output can't be made, since degraded has a limit of 3 dB already"
-    assert values[3].reason == "the output can't be made, since degraded is of another suppressor already"
+    assert values[3].reason == "the output can't be made, since degraded is of another suppressor"
     assert [bool(item.systems[DEGRADED].curve) for item in found] == [True, True, False, False]
+
+
+def test_the_sentence_counts_the_items_that_it_is_about(pairs: Path) -> None:
+    items = items_from_pairs(pairs)
+    items += [replace(item, stem=f"{item.stem}b") for item in items]
+    few = Folder.of("theirs", pairs / "clean", [item.stem for item in items])
+    restored = Made("restored", halfway)
+    told = words.sentence(evaluate(items, Given(dull), [restored, few], metrics=QUICK))
+    assert told.startswith("On 4 of 8 items, restored")
+    assert words.sentence(evaluate(items, Given(dull), [restored], metrics=QUICK)).startswith("On these 8 items")
+
+
+def test_a_limit_that_does_not_exist_breaks_no_contract_and_is_said(pairs: Path) -> None:
+    items = [replace(item, facts={}) for item in items_from_pairs(pairs)]
+    found = evaluate(items, Given(dull, name="rnnoise"), [Limited(6.0)], metrics=QUICK)
+    assert not found.failures and not any(item.systems[DEGRADED].curve for item in found.items)
+    assert "limit6 has no output of 4 items" in " ".join(words.unclaimed(found))
+
+
+def test_limits_are_made_again_once_a_table_says_that_there_are_some(pairs: Path, tmp_path: Path) -> None:
+    """What a score follows from is what it is kept by: the suppressor's name is part of that."""
+    noisy = items_from_pairs(pairs)[0].noisy
+    write_audio(tmp_path / "dull.wav", dull(read_mono(noisy)), RATE, subtype="FLOAT")
+
+    def limited(name: str) -> float | None:
+        item = Item("a", noisy, noisy, tmp_path / "dull.wav", facts={"suppressor": name})
+        found = evaluate([item], Given(dull, "dull"), [Limited(6.0)], metrics=QUICK, cache=Cache(tmp_path / "kept"))
+        return found.items[0].value("limit6", "lsd")
+
+    assert limited("rnnoise") is None and limited("dfn3") is not None and limited("rnnoise") is None
+
+
+def test_curves_are_over_the_items_that_have_them_all(pairs: Path, tmp_path: Path) -> None:
+    """A model has one on every item, limits on those of one suppressor: an advantage over others would be of items."""
+    items = []
+    for item, name in zip(items_from_pairs(pairs), ("dfn3", "dfn3", "rnnoise", "dfn3"), strict=True):
+        degraded = tmp_path / f"{item.stem}.wav"
+        write_audio(degraded, dull(read_mono(item.noisy)), RATE, subtype="FLOAT")
+        items.append(replace(item, degraded=degraded, facts={"suppressor": name}))
+    restored = Made("restored", halfway, strength=0.5)
+    found = evaluate(items, Given(dull, "dull"), [restored], metrics=QUICK)
+    part = evaluate([*items[:2], items[3]], Given(dull, "dull"), [restored], metrics=QUICK)
+    for name in ("restored", DEGRADED):
+        assert mean_curve(found, name) == mean_curve(part, name) != []
 
 
 def test_a_system_without_one_usable_output_does_not_hide_the_others(pairs: Path) -> None:
@@ -572,10 +631,10 @@ def test_a_voice_of_another_suppressor_works_behind_this_one(pairs: Path, capsys
     assert behind.inside is None
     words = ["--pairs", str(pairs), "--set", "suppressor.name=spectral_gate", "--model", "t=tiny", "--metric", "osr"]
     assert main(["evaluate", *words, "--jobs", "1", "--no-cache", "--json", "-"]) == 0
-    assert (
-        "note: t was trained for another suppressor than spectral_gate, so it works behind it"
-        in capsys.readouterr().err
-    )
+    said = capsys.readouterr()
+    assert "note: t was trained for another suppressor than spectral_gate, so it works behind it" in said.err
+    assert "note: spectral_gate has no attenuation limit, so none stands beside it." in said.err
+    assert set(json.loads(said.out)["systems"]) == {"noisy", "degraded", "t"}
     noisy = read_mono(pairs / "noisy" / "talk0.wav")
     degraded = load_suppressor(gate)(noisy)
-    assert np.array_equal(behind.open()("talk0", noisy, degraded), Restorer.load("tiny")(degraded, noisy))
+    assert np.array_equal(behind.open()(Inputs(noisy, degraded)), Restorer.load("tiny")(degraded, noisy))

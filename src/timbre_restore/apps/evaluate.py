@@ -85,7 +85,7 @@ def evaluate(
     inside = settings if all(item.degraded is None for item in items) else None
     systems = [
         *_restoring(model, strength, inside),
-        *_limited(limits, settings.attenuation_limit_db),
+        *_limited(limits, settings.attenuation_limit_db, inside),
         *_folders(system, items),
     ]
     with progress_bar("items") as progress:
@@ -176,9 +176,13 @@ def _named(text: str) -> tuple[str, str]:
     return (name, place) if equals and not Path(text).exists() else ("", text)
 
 
-def _limited(text: str, floor_db: float) -> list[System]:
+def _limited(text: str, floor_db: float, inside: SuppressorSettings | None) -> list[System]:
     """Limits to stand beside; of a suppressor with a limit of its own those that are lower."""
-    from timbre_restore.evaluation import Limited
+    from timbre_restore.evaluation import DFN3, Limited
+
+    if text and inside is not None and inside.name != DFN3:
+        note(f"note: {inside.name} has no attenuation limit, so none stands beside it.")
+        return []
 
     found: list[System] = []
     for word in filter(None, (part.strip() for part in text.split(","))):

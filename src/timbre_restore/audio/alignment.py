@@ -1,4 +1,4 @@
-"""Where one signal lies in time against another. It verifies an alignment; it never decides one."""
+"""Where one signal lies in time against another."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ def lag_samples(signal: FloatArray, reference: FloatArray, *, max_lag: int = 480
     return lag_and_share(signal, reference, max_lag=max_lag)[0]
 
 
-def lag_and_share(signal: FloatArray, reference: FloatArray, *, max_lag: int = 4800) -> tuple[int, float]:
+def lag_and_share(
+    signal: FloatArray, reference: FloatArray, *, max_lag: int = 4800, either_sign: bool = False
+) -> tuple[int, float]:
     """That lag, and how much of the reference is in the signal there: the factor that fits best, 0 when one is silent.
 
-    Where next to nothing of it is, the lag is that of a filter's tail or of chance.
+    Where next to nothing of it is, the lag is that of a filter's tail or of chance. With `either_sign` a signal may be
+    inverted, too: the factor is negative then.
     """
     ahead = np.pad(reference, (max_lag, max_lag + max(0, len(signal) - len(reference))))
     correlation = np.zeros(2 * max_lag + 1)
@@ -36,5 +39,5 @@ def lag_and_share(signal: FloatArray, reference: FloatArray, *, max_lag: int = 4
         correlation += np.fft.irfft(spectrum, size)[: 2 * max_lag + 1]
     if not np.any(correlation):
         return 0, 0.0
-    place = int(np.argmax(correlation))
+    place = int(np.argmax(np.abs(correlation) if either_sign else correlation))
     return max_lag - place, float(correlation[place] / np.sum(reference.astype(np.float64) ** 2))

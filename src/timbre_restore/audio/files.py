@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -79,15 +80,34 @@ def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatAr
     return np.ascontiguousarray(samples.T), rate
 
 
-def read_channel(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatArray, int]:
-    """Read the one channel that stands for all, `[T]`, and the rate in hertz; else like `read_audio`."""
+class Channel(NamedTuple):
+    """A channel by its number from 0, and of how many."""
+
+    number: int
+    channels: int
+
+    @classmethod
+    def of(cls, samples: FloatArray) -> Channel:
+        """The one that stands for all of `[C, T]` (`sounding_channel`)."""
+        return cls(sounding_channel(samples), len(samples))
+
+
+def read_channel(
+    path: Path, *, start: int = 0, length: int = -1, channel: Channel | None = None
+) -> tuple[FloatArray, int]:
+    """Read the one channel that stands for all, `[T]`, and the rate in hertz; else like `read_audio`.
+
+    Where the file has as many channels as `channel` tells, that one is read: files that belong together are heard on
+    one side, whatever else sounds on the others.
+    """
     samples, rate = read_audio(path, start=start, length=length)
-    return samples[sounding_channel(samples)], rate
+    own = Channel.of(samples) if channel is None or channel.channels != len(samples) else channel
+    return samples[own.number], rate
 
 
-def read_mono(path: Path, rate_hz: int = SAMPLE_RATE_HZ) -> FloatArray:
-    """Read the one channel that stands for all as `[T]` at `rate_hz`."""
-    return resample(*read_channel(path), rate_hz)
+def read_mono(path: Path, rate_hz: int = SAMPLE_RATE_HZ, *, channel: Channel | None = None) -> FloatArray:
+    """Read the one channel that stands for all as `[T]` at `rate_hz`; `channel` as in `read_channel`."""
+    return resample(*read_channel(path, channel=channel), rate_hz)
 
 
 def sounding_channel(samples: FloatArray) -> int:

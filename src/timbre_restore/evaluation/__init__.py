@@ -10,10 +10,11 @@ from timbre_restore.evaluation.report import as_json, write_report
 from timbre_restore.evaluation.results import Clip, Evaluation, Failure, ItemResult, Point, SystemResult
 from timbre_restore.evaluation.statistics import interval
 from timbre_restore.evaluation.summary import Difference, Worse, difference, mean, missing, worse
-from timbre_restore.evaluation.systems import Folder, Limited, Restoring, Source, Suppressing, System
+from timbre_restore.evaluation.systems import DFN3, Folder, Limited, Restoring, Source, Suppressing, System
 from timbre_restore.evaluation.table import summary_table
 
 __all__ = [
+    "DFN3",
     "Cache",
     "Clip",
     "Difference",

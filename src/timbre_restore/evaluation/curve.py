@@ -15,9 +15,9 @@ from timbre_restore.audio import FloatArray, from_db
 from timbre_restore.evaluation.results import Evaluation, Point
 from timbre_restore.evaluation.summary import comparable
 from timbre_restore.metrics.cells import band_cells, rates_of
+from timbre_restore.suppressors import NO_LIMIT_DB
 
 STRENGTHS = tuple(round(0.1 * step, 1) for step in range(11))
-NO_LIMIT_DB = 100.0
 AtLevel = Callable[[FloatArray], FloatArray]
 """What is done to an output `[T]` before it is measured against a reference that has been through the same."""
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 30.0, 36.0, 48.0)
@@ -62,9 +62,14 @@ def _points(
 
 
 def mean_curve(evaluation: Evaluation, system: str) -> list[Point]:
-    """The curve of a system over the items of the table that have one; limits of the suppressor with `degraded`."""
+    """The curve of a system over the items of the table; limits of the suppressor with `degraded`.
+
+    Curves stand beside one another, so all are over the items that have them all.
+    """
     among = comparable(evaluation, "osr")
-    curves = [{p.amount: p for p in curve} for item in among if (curve := item.systems[system].curve)]
+    drawn = [name for name in evaluation.systems if any(item.systems[name].curve for item in among)]
+    whole = [item for item in among if all(item.systems[name].curve for name in drawn)]
+    curves = [{p.amount: p for p in item.systems[system].curve} for item in whole]
     amounts = [amount for amount in curves[0] if all(amount in curve for curve in curves)] if curves else []
     return [
         Point(

@@ -10,6 +10,7 @@ from pathlib import Path
 from timbre_restore.audio import (
     AUDIO_SUFFIXES,
     SAMPLE_RATE_HZ,
+    Channel,
     FloatArray,
     Pair,
     is_16_bit,
@@ -17,7 +18,7 @@ from timbre_restore.audio import (
     locate_packed,
     packed_segment,
     parse_list,
-    read_channel,
+    read_audio,
     read_info,
     read_mono,
     read_stored,
@@ -54,6 +55,8 @@ class ItemAudio:
     degraded: FloatArray | None
     native_rate_hz: int
     is_16_bit: bool
+    channel: Channel | None = None
+    """Which one of that file stands for all, and so of all files of the item that have as many."""
 
 
 def items_from_pairs(folder: Path) -> list[Item]:
@@ -132,19 +135,21 @@ def items_from_recordings(folder: Path) -> list[Item]:
 
 
 def load_item(item: Item) -> ItemAudio:
-    """Read an item's files as 48 kHz mono, one channel of each (`read_channel`). A corpus item's noisy tail is cut off.
+    """Read an item's files as 48 kHz mono, the same channel of each. A corpus item's noisy tail is cut off.
 
     Raises `AudioFileError` for what can't be read, `CorpusError` when the lengths differ all the same.
     """
     if item.clean and item.degraded and (samples := packed_segment(item.degraded, item.clean)):
         stored = [read_stored(path, samples) for path in (item.noisy, item.clean, item.degraded)]
         return ItemAudio(stored[0], stored[1], stored[2], SAMPLE_RATE_HZ, is_16_bit=True)
-    own, rate_hz = read_channel(item.clean or item.noisy)
+    channels, rate_hz = read_audio(item.clean or item.noisy)
+    channel = Channel.of(channels)
+    own = channels[channel.number]
     first, with_16_bits = resample(own, rate_hz, SAMPLE_RATE_HZ), is_16_bit(own)
     if item.clean is None:
-        return ItemAudio(first, None, None, rate_hz, with_16_bits)
-    clean, noisy = first, read_mono(item.noisy)
-    degraded = read_mono(item.degraded) if item.degraded else None
+        return ItemAudio(first, None, None, rate_hz, with_16_bits, channel)
+    clean, noisy = first, read_mono(item.noisy, channel=channel)
+    degraded = read_mono(item.degraded, channel=channel) if item.degraded else None
     if degraded is not None:
         noisy = noisy[: len(clean)]
     for path, signal in ((item.noisy, noisy), (item.degraded, degraded)):
@@ -153,7 +158,7 @@ def load_item(item: Item) -> ItemAudio:
                 f"{path}: holds {len(signal)} samples at {SAMPLE_RATE_HZ} Hz and {item.clean} holds {len(clean)}; "
                 "the files of an item must start and end together."
             )
-    return ItemAudio(noisy, clean, degraded, rate_hz, with_16_bits)
+    return ItemAudio(noisy, clean, degraded, rate_hz, with_16_bits, channel)
 
 
 def _audio_by_stem(side: Path, expected: str) -> dict[str, Path]:

@@ -8,8 +8,9 @@ that runs in here, whose output is finer, would "lack" the rounding noise that s
 low-pass, and one whose outputs come as files would not.
 
 Time: every output must start with its input. The lag of `degraded` is measured against `noisy`, that of a system
-against `degraded`; any other than 0 is a failure of ours and stays in the scores. A foreign system may be late: its
-lag is recorded and taken out. A silent signal has no lag.
+against `degraded`; any other than 0 is a failure of ours and stays in the scores. A foreign system may be late, or
+inverted, and may keep what `degraded` lost: its lag behind `noisy` is recorded and taken out. A silent signal has no
+lag.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ import numpy as np
 from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, bandwidth_hz, encoded, from_pcm, lag_and_share, to_pcm
 from timbre_restore.errors import AudioFileError, SuppressorError
 from timbre_restore.evaluation.cache import Cache
-from timbre_restore.evaluation.curve import NO_LIMIT_DB, of_limits, of_strengths
+from timbre_restore.evaluation.curve import of_limits, of_strengths
 from timbre_restore.evaluation.facts import LIMIT_FACT, SUPPRESSOR_FACT
 from timbre_restore.evaluation.items import Item, ItemAudio, load_item
 from timbre_restore.evaluation.results import CLEAN, DEGRADED, NOISY, Clip, ItemResult, Judged, Point, SystemResult
-from timbre_restore.evaluation.systems import Limited, MissingOutputError, Run, Source, Suppress, System
+from timbre_restore.evaluation.systems import DFN3, Inputs, Limited, MissingOutputError, Run, Source, Suppress, System
 from timbre_restore.metrics import Metric, Score, is_silent, item_gain, score_alone, score_pair
 from timbre_restore.metrics.sharing import sharing
+from timbre_restore.suppressors import NO_LIMIT_DB
 
 CLIP_SECONDS = 5.0
 CLIP_GAIN = np.float32(0.25)
 """Room for the peaks of a voice at the item's level, which a file of 16 bits would cut."""
 SHARED_SECONDS = 60
-DFN3 = "dfn3"
 LEAST_SHARE = 0.01
 """Of an input in its output, for a lag that means something. A part that was left as it was has its energy's
 ratio to the whole: an output that lies 20 dB lower."""
@@ -74,11 +75,11 @@ class Judge:
             self._suppress = self.desk.source.open()
         return self._suppress(noisy)
 
-    def output(self, system: System, stem: str, noisy: FloatArray, degraded: FloatArray) -> FloatArray:
+    def output(self, system: System, given: Inputs) -> FloatArray:
         key = f"{system.name} {system.identity}"
         if key not in self._open:
             self._open[key] = system.open()
-        return self._open[key](stem, noisy, degraded)
+        return self._open[key](given)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class _Case:
         if system and system.foreign:  # whose output is found by the item's name
             identity = identity and f"{identity} {self.item.stem}"
         keep = self.desk.cache if identity and (self.audio.degraded is not None or self._source_is_known) else None
-        key = f"{self.content} {self.audio.is_16_bit} {identity} {self.start} {self._floor_db:g}"
+        key = f"{self.content} {self.audio.is_16_bit} {identity} {self.start} {self._floor_db:g} {self._is_dfn3}"
         kept = keep.get(key) if keep else None
         wanted = [m for m in self.desk.metrics if kept is None or m.key not in kept.result.scores]
         if kept and not wanted and (kept.sound or not self.desk.with_clips or not kept.usable):
@@ -183,7 +184,9 @@ class _Case:
     @property
     def _is_dfn3(self) -> bool:
         """Whether a lower limit can be made of `degraded`: other suppressors have none."""
-        return self.audio.degraded is None or self.item.facts.get(SUPPRESSOR_FACT, DFN3) == DFN3
+        if self.audio.degraded is None:
+            return self.desk.source is not None and self.desk.source.name == DFN3
+        return self.item.facts.get(SUPPRESSOR_FACT, DFN3) == DFN3
 
     def _run(self, name: str, system: System | None) -> _Output:
         noisy = self.audio.noisy
@@ -192,18 +195,17 @@ class _Case:
         if system is None:
             return _checked(self.degraded, noisy)
         if isinstance(system, Limited) and (system.limit_db >= system.floor_db or not self._is_dfn3):
-            has = f"has a limit of {system.floor_db:g} dB" if self._is_dfn3 else "is of another suppressor"
-            return _Output(None, problem=f"can't be made, since degraded {has} already")
+            has = f"has a limit of {system.floor_db:g} dB already" if self._is_dfn3 else "is of another suppressor"
+            return _Output(None, problem=f"can't be made, since degraded {has}", missing=True)
         try:
-            made = self.judge.output(system, self.item.stem, noisy, self.degraded)
+            made = self.judge.output(system, Inputs(noisy, self.degraded, self.item.stem, self.audio.channel))
         except MissingOutputError:
             return _Output(None, problem="is missing", missing=True)
         except AudioFileError as exc:
             if not system.foreign:
                 raise
             return _Output(None, problem=f"can't be read ({exc})")
-        output = _checked(made, self.degraded)
-        return _aligned(output) if system.foreign else output
+        return _aligned(_checked(made, noisy, either_sign=True)) if system.foreign else _checked(made, self.degraded)
 
     def _judgeable(self, name: str, samples: FloatArray) -> FloatArray:
         """See `_at_level`; of noisy and degraded the same array each time, so that what they come to is shared."""
@@ -254,7 +256,7 @@ def _only(result: SystemResult, metrics: Sequence[Metric]) -> SystemResult:
     return SystemResult(scores, result.lag_samples, result.problem, result.missing, result.curve)
 
 
-def _checked(samples: FloatArray, source: FloatArray) -> _Output:
+def _checked(samples: FloatArray, source: FloatArray, *, either_sign: bool = False) -> _Output:
     if samples.shape != source.shape:
         expected = list(source.shape)
         return _Output(None, problem=f"has the shape {list(samples.shape)} where {expected} was expected")
@@ -262,8 +264,8 @@ def _checked(samples: FloatArray, source: FloatArray) -> _Output:
         return _Output(None, problem="holds NaN or infinite samples")
     if is_silent(samples) or is_silent(source):
         return _Output(samples)
-    lag, share = lag_and_share(samples, source)
-    if share < LEAST_SHARE:
+    lag, share = lag_and_share(samples, source, either_sign=either_sign)
+    if abs(share) < LEAST_SHARE:
         return _Output(samples)
     side = "behind" if lag > 0 else "ahead of"
     return _Output(samples, lag, f"lies {abs(lag)} samples {side} its input" if lag else "")

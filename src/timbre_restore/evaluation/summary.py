@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from timbre_restore.evaluation.results import DEGRADED, NOISY, Evaluation, ItemResult
+from timbre_restore.evaluation.results import DEGRADED, NOISY, Evaluation, ItemResult, SystemResult
 from timbre_restore.evaluation.statistics import interval
 
 WORSE_PESQ = 0.1
@@ -70,6 +70,19 @@ def common(evaluation: Evaluation) -> list[ItemResult]:
 
 def _usable(item: ItemResult, system: str) -> bool:
     return any(score.value is not None for score in item.systems[system].scores.values())
+
+
+def moved(evaluation: Evaluation) -> dict[str, list[int]]:
+    """The lags in samples, other than 0, that were taken out, by system; one that stays is a failure."""
+    found = {
+        name: [lag for item in evaluation.items if (lag := _taken_out(item.systems[name]))]
+        for name in evaluation.systems
+    }
+    return {name: lags for name, lags in found.items() if lags}
+
+
+def _taken_out(result: SystemResult) -> int:
+    return 0 if result.problem else result.lag_samples or 0
 
 
 def absent(evaluation: Evaluation) -> dict[str, list[str]]:

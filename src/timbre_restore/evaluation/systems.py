@@ -13,24 +13,41 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from timbre_restore.audio import FloatArray, read_mono, sounds_in
+from timbre_restore.audio import Channel, FloatArray, read_mono, sounds_in
 from timbre_restore.errors import CorpusError
-from timbre_restore.evaluation.curve import NO_LIMIT_DB, mixed_in
+from timbre_restore.evaluation.curve import mixed_in
 from timbre_restore.runtime import Chain, Restorer
-from timbre_restore.suppressors import SuppressorSettings, describe_suppressor, load_suppressor
+from timbre_restore.suppressors import NO_LIMIT_DB, SuppressorSettings, describe_suppressor, load_suppressor
 
 Suppress = Callable[[FloatArray], FloatArray]
 """Noisy float32 `[T]` at 48 kHz to degraded `[T]`, delay removed."""
-Run = Callable[[str, FloatArray, FloatArray], FloatArray]
-"""(stem, noisy, degraded), float32 `[T]` at 48 kHz, sample n of both the same instant, to an output `[T]`."""
+
+
+class Inputs(NamedTuple):
+    """What a system is given of an item: float32 `[T]` at 48 kHz, sample n of both the same instant."""
+
+    noisy: FloatArray
+    degraded: FloatArray
+    stem: str = ""
+    channel: Channel | None = None
+    """The one that these are of, where the item's files have several."""
+
+
+Run = Callable[[Inputs], FloatArray]
+"""To an output `[T]`."""
 
 
 class Source(Protocol):
     """What makes the degraded side of items that have none."""
+
+    @property
+    def name(self) -> str:
+        """The suppressor's."""
+        ...
 
     @property
     def identity(self) -> str: ...
@@ -81,6 +98,10 @@ class Suppressing:
     settings: SuppressorSettings
 
     @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
     def identity(self) -> str:
         return described(self.settings)
 
@@ -93,6 +114,8 @@ class Suppressing:
 
 
 LIMIT = "limit"
+DFN3 = "dfn3"
+"""The one suppressor that has such limits."""
 
 
 def is_limit(name: str) -> bool:
@@ -122,7 +145,7 @@ class Limited:
 
     def open(self) -> Run:
         part = np.float32(mixed_in(self.limit_db, self.floor_db))
-        return lambda _stem, noisy, degraded: part * noisy + (np.float32(1.0) - part) * degraded
+        return lambda given: part * given.noisy + (np.float32(1.0) - part) * given.degraded
 
 
 @dataclass(frozen=True)
@@ -161,9 +184,9 @@ class Restoring:
     def open(self) -> Run:
         restorer, amount = Restorer.load(self.model), self.strength
         if self.inside is None:
-            return lambda _stem, noisy, degraded: restorer(degraded, noisy, strength=amount)
+            return lambda given: restorer(given.degraded, given.noisy, strength=amount)
         chain = Chain(load_suppressor(self.inside), restorer)
-        return lambda _stem, noisy, _degraded: chain(noisy, strength=amount)
+        return lambda given: chain(given.noisy, strength=amount)
 
 
 @dataclass(frozen=True)
@@ -205,10 +228,10 @@ class Folder:
     def open(self) -> Run:
         files = {file.stem: file for file in sounds_in(self.folder)}
 
-        def output(stem: str, _noisy: FloatArray, _degraded: FloatArray) -> FloatArray:
-            if stem not in files:
+        def output(given: Inputs) -> FloatArray:
+            if given.stem not in files:
                 raise MissingOutputError
-            return read_mono(files[stem])
+            return read_mono(files[given.stem], channel=given.channel)
 
         return output
 

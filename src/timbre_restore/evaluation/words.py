@@ -76,19 +76,28 @@ def sentence(evaluation: Evaluation) -> str:
     name = evaluation.restored
     by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
     voices: int | None = None
+    judged: set[int] = set()
     for metric in (m for m in evaluation.metrics if m.key in HEADLINE):
         found = summary.difference(evaluation, name, metric.key)
         if found is not None and found.low is not None:
             by_verdict[verdict(metric, found)].append(_phrase(evaluation, metric))
             voices = found.speakers
-    count = len(evaluation.items)
-    start = f"On {'this item' if count == 1 else f'these {count} items'}, {name} against the suppressor alone"
+            judged.add(found.items)
+    start = f"On {_these(len(evaluation.items), judged)}, {name} against the suppressor alone"
     if not any(by_verdict.values()):
         few = "speakers" if summary.speakers(evaluation.items) else "items"
         return start + f": too few {few} for an interval, so no difference is claimed."
     described = [f"{said}: {', '.join(phrases)}" for said, phrases in by_verdict.items() if phrases]
     over = f" over {voices} speakers" if voices else ""
     return f"{start} (95{SPACE}% interval{over}). {_capital('; '.join(described))}."
+
+
+def _these(items: int, judged: set[int]) -> str:
+    """'these 96 items', '66 of 96 items', or 'this item', by how many the differences are over."""
+    if not judged or judged == {items}:
+        return "this item" if items == 1 else f"these {items} items"
+    over = " to ".join(f"{count}" for count in sorted({min(judged), max(judged)}))
+    return f"{over} of {items} items"
 
 
 def unclaimed(evaluation: Evaluation) -> list[str]:
@@ -114,6 +123,12 @@ def unclaimed(evaluation: Evaluation) -> list[str]:
         found.append(
             f"{len(fuller)} of {len(evaluation.items)} references end below what an output holds (first: "
             f"{fuller[0].stem}: {fuller[0].remarks[0]}): what comes back above is judged against nothing."
+        )
+    for name, lags in summary.moved(evaluation).items():
+        far = f"{min(lags)} to {max(lags)}" if len(set(lags)) > 1 else f"{lags[0]}"
+        found.append(
+            f"{len(lags)} outputs of {name} lay {far} samples behind their input (below 0: ahead of it) and were moved "
+            "to it before they were judged."
         )
     for name, stems in summary.absent(evaluation).items():
         shown = ", ".join(stems[:5]) + (", …" if len(stems) > 5 else "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre_restore import atomic
-from timbre_restore.audio import FloatArray, read_channel, write_audio
+from timbre_restore.audio import Channel, FloatArray, read_audio, read_channel, write_audio
 from timbre_restore.errors import ListeningError
 from timbre_restore.listening import plan, sources
 from timbre_restore.listening.excerpts import ANCHOR_HZ, busiest_start, faded, levelled, low_pass
@@ -91,8 +91,9 @@ def _baseline(wanted: Wanted, systems: Mapping[str, Path]) -> str:
 def _signals(
     files: Mapping[str, Path], seconds: float, rate_hz: int, *, mid_anchor: bool
 ) -> tuple[dict[str, FloatArray], Excerpt]:
-    """What the roles of an item sound like: cut alike, at one gain. One channel of each file (`read_channel`)."""
-    whole = {role: read_channel(path)[0] for role, path in files.items()}
+    """What the roles of an item sound like: cut alike, at one gain. The reference's channel of each file."""
+    channel = Channel.of(read_audio(files[REFERENCE])[0])
+    whole = {role: read_channel(path, channel=channel)[0] for role, path in files.items()}
     reference = whole[REFERENCE]
     if is_silent(reference):
         raise ListeningError(

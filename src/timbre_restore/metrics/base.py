@@ -30,7 +30,8 @@ class Metric:
     `better` says where the best value lies: at the top, at the bottom, or at zero for a signed one. `rate_hz` is the
     rate at which the metric listens: it hears nothing above half of it. `needs_rate_hz` is the lowest rate of a
     recording that holds what the metric looks at. `cost_s` is a rough number of CPU seconds for 10 s of audio on one
-    core, once the package is loaded; metrics of one `group` come from one computation and cost that together.
+    core, once the package is loaded; metrics of one `group` come from one computation and cost that together. Values in
+    % are fractions from 0 to 1, but for those that may pass one.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Metric:
     needs_reference: bool = True
     cost_s: float = 0.0
     group: str = ""
+    passes_one: bool = False
 
     @property
     def remark(self) -> str:

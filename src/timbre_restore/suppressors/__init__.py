@@ -1,12 +1,13 @@
 """What took the timbre: noise suppressors behind one Protocol, free of torch."""
 
-from timbre_restore.suppressors.base import Hints, Suppressor, SuppressorSettings
+from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, Suppressor, SuppressorSettings
 from timbre_restore.suppressors.dfn3 import DFN3_ARCHIVE_SHA256, DFN3_LATENCY_SAMPLES
 from timbre_restore.suppressors.family import SUPPRESSORS, describe_suppressor, load_suppressor
 
 __all__ = [
     "DFN3_ARCHIVE_SHA256",
     "DFN3_LATENCY_SAMPLES",
+    "NO_LIMIT_DB",
     "SUPPRESSORS",
     "Hints",
     "Suppressor",

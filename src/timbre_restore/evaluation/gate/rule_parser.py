@@ -205,7 +205,13 @@ def _check_scale(found: Comparison, files: Files) -> None:
     """Rates are fractions: a rate above 1 never happens, and a gate that can't close must not look like one."""
     for rate, limit, above in ((found.left, found.right, ">"), (found.right, found.left, "<")):
         metric = unit_of(rate, files)
-        if metric is None or metric.unit != "%" or not isinstance(limit, Number) or _is_scaled(rate):
+        if (
+            metric is None
+            or metric.unit != "%"
+            or metric.passes_one
+            or not isinstance(limit, Number)
+            or _is_scaled(rate)
+        ):
             continue
         if abs(limit.value) > 1.0 or (limit.value == 1.0 and found.operator == above):
             raise ScoresError(

@@ -67,9 +67,10 @@ def _from_both_ends(ordered: list[ItemResult]) -> list[ItemResult]:
 
 
 def _systems(evaluation: Evaluation) -> list[str]:
-    """What is worth its bytes: of the limits only the one that suppresses most, which people use."""
+    """What can be heard and is worth its bytes: of the limits only the one that suppresses most, which people use."""
+    heard = {name for item in evaluation.items if item.clip for name in item.clip.sounds}
     limits = sorted(filter(is_limit, evaluation.systems), key=lambda name: float(name.removeprefix(LIMIT)))
-    return [name for name in evaluation.systems if name not in limits[:-1]] + [CLEAN]
+    return [name for name in (*evaluation.systems, CLEAN) if name in heard and name not in limits[:-1]]
 
 
 def _blind_panel(systems: list[str]) -> str:

@@ -27,7 +27,7 @@ def means(evaluation: Evaluation) -> str:
     count = len(summary.common(evaluation))
     note = (
         f"Mean of {count} items, where every system has the value; ↓ lower is better, ↑ higher is "
-        "better. Differences are paired, with a 95 % bootstrap interval."
+        "better. Differences are paired, with a 95 % interval."
     )
     if any(metric.better == "zero" for metric in evaluation.metrics):
         note += f" {words.TO_ZERO}"
