@@ -42,8 +42,16 @@ def test_a_proof_on_nothing_is_refused(samples: int, tmp_path: Path, capsys: pyt
     write_audio(tmp_path / "proof.wav", np.zeros(samples, np.float32), 48_000)
     words = [str(packaged_weights()["small"]), "--which", "last", "-o", str(tmp_path / "m.onnx")]
     assert main(["export", *words, "--proof", str(tmp_path / "proof.wav")]) == 2
-    assert "proof.wav: is shorter than 0.1 s or silent" in capsys.readouterr().err
+    assert "proof.wav: is shorter than 0.1 s, or silent in its first 30 s" in capsys.readouterr().err
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_long_proof_is_made_on_its_beginning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of an hour at once would take tens of GB."""
+    write_audio(tmp_path / "proof.wav", np.tile(voice(4.0), 9), 48_000)
+    words = [str(packaged_weights()["small"]), "--which", "last", "-o", str(tmp_path / "m.onnx")]
+    assert main(["export", *words, "--proof", str(tmp_path / "proof.wav")]) == 0
+    assert "over 3000 hops" in capsys.readouterr().out.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

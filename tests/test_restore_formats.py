@@ -8,6 +8,8 @@ import shutil
 import signal
 import stat
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +23,11 @@ from numpy.typing import NDArray
 from tests.voices import voice
 from timbre_restore.audio import rms
 from timbre_restore.errors import AudioFileError, FormatError
-from timbre_restore.runtime import PIPE, Treatment, Wanted, restore_path
+from timbre_restore.runtime import PIPE, Restorer, Treatment, Wanted, restore_path
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.finish import REACH_S, Finish, Limiter, Rounding
 from timbre_restore.runtime.files.formats import written_suffix
+from timbre_restore.runtime.files.one import restore_file
 
 FloatArray = NDArray[np.float32]
 RATE = 48_000
@@ -43,6 +46,8 @@ class Straight:
 
 class Untouched:
     """A treatment that changes nothing: these tests are about what stands before and behind it."""
+
+    streams = True
 
     def way(self, rate_hz: int) -> Straight:
         return Straight()
@@ -273,9 +278,64 @@ def test_a_wav_that_would_pass_4_gib_is_rf64(
     restore_path(source, tmp_path / "out.wav", untouched)
     assert (tmp_path / "out.wav").read_bytes()[:4] == b"RF64"
     assert np.array_equal(soundfile.read(source)[0], soundfile.read(tmp_path / "out.wav")[0])
+
+    class Broken(Untouched):
+        def way(self, rate_hz: int) -> Straight:
+            raise AssertionError("an hour of work for a file that can't be")
+
     with pytest.raises(AudioFileError, match="would pass 4 GiB, which AIFF can't; give a wav file"):
-        restore_path(source, tmp_path / "out.aiff", untouched)
+        restore_path(source, tmp_path / "out.aiff", Broken())
     assert left_in(tmp_path) == ["in.wav", "out.wav"]
+
+
+@pytest.mark.parametrize("subtype", ["ima_adpcm", "ms_adpcm", "gsm610", "g721_32"])
+def test_what_only_a_plain_wav_holds_goes_into_one(untouched: Treatment, tmp_path: Path, subtype: str) -> None:
+    """WAVEX is what wavs of 24 bits or several channels often are."""
+    for container in ("WAVEX", "RF64", "WAV"):
+        soundfile.write(tmp_path / "in.wav", voice(0.3), RATE, "PCM_24", format=container)
+        restore_path(tmp_path / "in.wav", tmp_path / "out.wav", untouched, wanted=Wanted(None, subtype))
+        info = soundfile.info(tmp_path / "out.wav")
+        assert (info.format, info.subtype) == ("WAV", subtype.upper())
+
+
+def test_a_minute_at_once_is_written_as_vorbis(tmp_path: Path) -> None:
+    """In a process of its own: libvorbis lays what it is given at once on the stack, and would end it."""
+    write(tmp_path / "in.wav", np.tile(voice(1.0), 60))
+    script = (
+        "import sys; from pathlib import Path; from timbre_restore.runtime import Restorer, Treatment, restore_path; "
+        "treatment = Treatment(Restorer.load('tiny'), lambda noisy: noisy, strength=0.0); "
+        "restore_path(Path(sys.argv[1]), Path(sys.argv[2]), treatment)"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path / "in.wav"), str(tmp_path / "out.ogg")]
+    assert subprocess.run(words, check=False).returncode == 0
+    assert soundfile.info(tmp_path / "out.ogg").frames == 60 * RATE
+
+
+def test_work_that_is_done_at_the_end_is_told_at_the_end(tmp_path: Path) -> None:
+    """Else a bar would stand at its end for minutes, and a wish to stop would wait for all channels."""
+    write(tmp_path / "in.wav", np.stack([voice(12.0)] * 2, axis=1))
+    told: list[tuple[float, bool]] = []
+    worked: list[int] = []
+
+    def suppress(noisy: FloatArray) -> FloatArray:
+        worked.append(len(noisy))
+        return noisy
+
+    def heard(seconds: float) -> None:
+        told.append((seconds, len(worked) > 0))
+        if len(worked) == 1 and seconds:
+            raise KeyboardInterrupt
+
+    treatment = Treatment(Restorer.load("tiny"), suppress, strength=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        restore_file(tmp_path / "in.wav", tmp_path / "out.wav", treatment, Wanted(), heard=heard)
+    assert [seconds for seconds, done in told if done] == [6.0] and not sum(s for s, done in told if not done)
+    assert len(worked) == 1 and left_in(tmp_path) == ["in.wav"]
+
+
+def test_64_bits_beyond_32_are_no_sound() -> None:
+    """And no warning of numpy's with a line of code in it, which is an error here."""
+    assert np.isinf(wav.decode(np.array([1e300]).tobytes(), wav.Header(RATE, 1, "DOUBLE", None)))
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -288,7 +348,7 @@ def test_a_length_that_is_not_known_before(
     at = content.index(b"data") + 4
     content[at : at + 4] = struct.pack("<I", 0xFFFF_FFFF)
     (tmp_path / "in.wav").write_bytes(content)
-    monkeypatch.setattr("timbre_restore.runtime.files.reading._opened", lambda path: None)
+    monkeypatch.setattr("timbre_restore.runtime.files.reading._opened", lambda path, stack: (None, {}))
     if large:
         monkeypatch.setattr(wav, "LARGEST_SIZE", 10_000)
     restore_path(tmp_path / "in.wav", tmp_path / "out.wav", untouched)
@@ -315,6 +375,23 @@ def test_a_file_that_is_cut_off(
         restore_path(tmp_path / name, tmp_path / f"out-{name}", untouched)
     assert "\n" not in str(caught.value)
     assert left_in(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_streams_one_behind_the_other_are_not_shortened_to_the_first(
+    untouched: Treatment, tmp_path: Path, subtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `cat a.ogg b.ogg` makes: libsndfile reads the first one, as if there was no more."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # no ffmpeg, which reads both
+    for name, seconds in (("a", 2.0), ("b", 1.0)):
+        soundfile.write(tmp_path / f"{name}.ogg", voice(seconds), RATE, subtype, format="OGG")
+        restore_path(tmp_path / f"{name}.ogg", tmp_path / f"{name}.wav", untouched)
+    content = {name: (tmp_path / f"{name}.ogg").read_bytes() for name in "ab"}
+    for names in ("ab", "ba", "aa"):
+        (tmp_path / "in.ogg").write_bytes(b"".join(content[name] for name in names))
+        with pytest.raises(AudioFileError, match=r"in\.ogg: holds several streams, .*; install ffmpeg"):
+            restore_path(tmp_path / "in.ogg", tmp_path / "out.ogg", untouched)
+    assert left_in(tmp_path) == ["a.ogg", "a.wav", "b.ogg", "b.wav", "in.ogg"]
 
 
 def test_an_ogg_without_its_last_page(untouched: Treatment, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class FileResult:
 
 
 Heard = Callable[[float], None]
-"""Takes the seconds of sound that were taken in since it was last called; may raise to end the work."""
+"""Takes the seconds of sound that were worked on since it was last called; may raise to end the work."""
 
 
 def restore_file(
@@ -67,8 +67,12 @@ def _through(sound: Sound, treatment: Treatment, finish: Finish, writer: Target,
     for block in sound.blocks:
         taken += len(block)
         writer.write(finish.push(_pushed(ways, block)))
-        heard(len(block) / sound.sample_rate_hz)
-    writer.write(finish.push(_joined([way.flush() for way in ways])))
+        heard(len(block) / sound.sample_rate_hz if treatment.streams else 0.0)
+    rest = []
+    for way in ways:
+        rest.append(way.flush())
+        heard(0.0 if treatment.streams else taken / sound.sample_rate_hz / sound.channels)
+    writer.write(finish.push(_joined(rest)))
     writer.write(finish.flush())
     return taken
 

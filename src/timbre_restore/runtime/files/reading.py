@@ -5,11 +5,12 @@ A block is some seconds at the most, so memory does not grow with the length.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.ffmpeg import FfmpegError, decoding, ffmpeg_program
 from timbre_restore.runtime.files.formats import BY_FFMPEG, CHANNELS, PIPE, RATES_HZ, WAVS, Raw
-from timbre_restore.runtime.files.whole import check_whole
+from timbre_restore.runtime.files.mpeg import Told, frames_of
+from timbre_restore.runtime.files.whole import check_whole, is_chained
 
 BLOCK_S = 5.0
 LARGEST_BLOCK = 1 << 22
@@ -110,24 +112,23 @@ def open_sound(path: Path, raw: Raw | None = None, ending: Ending | None = None)
         return
     check_source(path)
     check_whole(path)
-    try:
-        file = _opened(path)
-    except _UnknownError as exc:
-        program = ffmpeg_program()
-        if program is None or path.stat().st_size == 0:
-            raise
-        with decoding(path, program) as stream:
-            header = _ffmpeg_header(stream, path, exc)
-            yield _wav_sound(stream, header, str(path), "")
-        return
-    if file is None:
-        with path.open("rb", buffering=0) as stream:
-            yield _wav_sound(stream, wav.read_header(stream, str(path)), str(path), "WAV")
-        return
-    with file:
+    with ExitStack() as stack:
+        try:
+            file, tags = _opened(path, stack)
+        except _UnknownError as exc:
+            program = ffmpeg_program()
+            if program is None or path.stat().st_size == 0:
+                raise
+            stream = stack.enter_context(decoding(path, program))
+            yield _wav_sound(stream, _ffmpeg_header(stream, path, exc), str(path), "")
+            return
+        if file is None:
+            plain = stack.enter_context(path.open("rb", buffering=0))
+            yield _wav_sound(plain, wav.read_header(plain, str(path)), str(path), "WAV")
+            return
         check_shape(str(path), file.samplerate, file.channels)
-        subtype, tags = str(file.subtype), _readable(file.copy_metadata())
-        yield Sound(file.samplerate, file.channels, file.format, subtype, file.frames, _file_blocks(file, path), tags)
+        blocks = _file_blocks(file, path)
+        yield Sound(file.samplerate, file.channels, file.format, str(file.subtype), file.frames, blocks, tags)
 
 
 def check_source(path: Path) -> None:
@@ -161,22 +162,40 @@ def seconds_of(path: Path) -> float | None:
     return float(info.duration) if info.frames < NO_LENGTH else None
 
 
-def _opened(path: Path) -> soundfile.SoundFile | None:
-    """The file by libsndfile; None for a WAV that does not say how long it is. Raises `AudioFileError`."""
+def _opened(path: Path, stack: ExitStack) -> tuple[soundfile.SoundFile | None, dict[str, str]]:
+    """The file by libsndfile, open as long as the stack, and its tags; None for a WAV that does not say how long it is.
+
+    Raises `AudioFileError`.
+    """
     try:
-        file = soundfile.SoundFile(name_for_libsndfile(path))
+        file = stack.enter_context(soundfile.SoundFile(name_for_libsndfile(path)))
+        tags = _readable(file.copy_metadata())
         if file.format in WAVS and file.frames == 0:
-            file.close()
-            return None
+            return None, tags
         if file.frames >= NO_LENGTH:
-            file.close()
             raise _UnknownError(f"{path}: does not say how long it is, which only ffmpeg can read; install ffmpeg.")
+        if file.format == "OGG" and is_chained(path):
+            raise _UnknownError(
+                f"{path}: holds several streams, one behind the other, of which all but the first only ffmpeg can "
+                "read; install ffmpeg."
+            )
+        return (_all_of_mpeg(path, file, stack) if file.format == "MP3" else file), tags
     except (soundfile.LibsndfileError, OSError, TypeError) as exc:
         remedy = "expected a sound file"
         if path.suffix.lower() in BY_FFMPEG and ffmpeg_program() is None:
             remedy = "install ffmpeg, which can read such files"
         raise _UnknownError(f"{path}: can't be read as audio ({reason_of(exc)}); {remedy}.") from exc
-    return file
+
+
+def _all_of_mpeg(path: Path, file: soundfile.SoundFile, stack: ExitStack) -> soundfile.SoundFile:
+    """The file itself, where it says how long it is; else one that does (see `mpeg`)."""
+    frames = frames_of(path)
+    if frames is None or frames.tells or frames.count * frames.samples == file.frames:
+        return file
+    if frames.layer < 3:
+        raise _UnknownError(f"{path}: does not say how long it is, which only ffmpeg can read; install ffmpeg.")
+    told = stack.enter_context(Told(path, frames))
+    return stack.enter_context(soundfile.SoundFile(io.BufferedReader(told)))
 
 
 def _largest(rate_hz: int, channels: int) -> int:

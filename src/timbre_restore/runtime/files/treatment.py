@@ -47,6 +47,11 @@ class Treatment:
     suppress: Chain | Suppress | None
     strength: float | None = None
 
+    @property
+    def streams(self) -> bool:
+        """Whether sound comes out while it goes in; else all work is done when a channel has ended."""
+        return self.suppress is None or (isinstance(self.suppress, Chain) and self.suppress.streams)
+
     def way(self, rate_hz: int) -> Way:
         """A fresh way for a channel at `rate_hz`. Its memory is flat where the suppressor can be streamed."""
         own_hz = self.restorer.sample_rate_hz

@@ -14,7 +14,8 @@ from typing import BinaryIO
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files.wav import LARGEST_LONG, LEAST_UNKNOWN
 
-_OGG_PAGE, _OGG_END = 27, 4  # bytes of a page's head; the flag of a stream's last page
+_OGG_PAGE = 27  # bytes of a page's head
+_OGG_BEGIN, _OGG_END = 2, 4  # flags of a stream's first and last page
 _OGG_LARGEST_PAGE = 65_307
 _HEAD = 40  # bytes, of which most containers can be told
 _AVR_HEAD, _NIST_LARGEST = 128, 1 << 16
@@ -115,6 +116,19 @@ def _nist_end(stream: BinaryIO) -> int:
     if b"embedded" in text[:start] or b"sample_count" not in said:
         return 0
     return start + said[b"sample_count"] * said.get(b"channel_count", 1) * said.get(b"sample_n_bytes", 1)
+
+
+def is_chained(path: Path) -> bool:
+    """Whether an Ogg file holds streams one behind the other (RFC 3533 §4): a first page behind one that is none."""
+    begun, at = False, 0
+    with path.open("rb") as stream:
+        while (head := stream.read(_OGG_PAGE)).startswith(b"OggS") and len(head) == _OGG_PAGE:
+            if head[5] & _OGG_BEGIN and begun:
+                return True
+            begun = begun or not head[5] & _OGG_BEGIN
+            at += _OGG_PAGE + head[26] + sum(stream.read(head[26]))
+            stream.seek(at)
+    return False
 
 
 def _ogg_ends(tail: bytes) -> bool:

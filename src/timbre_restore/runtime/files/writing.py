@@ -37,6 +37,8 @@ from timbre_restore.runtime.files.reading import Sound
 _SMALL = ("AIFF", "AU")
 """Containers whose sizes are 32-bit numbers; WAV has RF64 beyond."""
 _BYTES = {**{subtype: bits // 8 for subtype, bits in BITS.items()}, "FLOAT": 4, "DOUBLE": 8}
+_PART = 1 << 16
+"""Samples that libsndfile is given at once: libvorbis lays a copy of them on the stack, where 2.2 million end it."""
 _ASCII_TAGS = ("MP3",)
 """Containers in which libsndfile garbles what is not ASCII."""
 
@@ -144,13 +146,20 @@ def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
     subtype = subtype_of(path, container, wanted, sound.container, sound.subtype)
     check_fits(path, container, subtype, sound.sample_rate_hz, sound.channels)
     frame_bytes = sound.channels * _BYTES.get(subtype, 0)
+    if container in _SMALL and (sound.samples or 0) * frame_bytes > wav.LARGEST_SIZE:
+        raise _too_large(path, container)
     if container != "WAV":
         return _Form(container, subtype, frame_bytes)
     if frame_bytes and sound.samples is None:
         return _Form("RF64", subtype, frame_bytes, plain_if_small=True)
     if frame_bytes and sound.samples is not None and sound.samples * frame_bytes > wav.LARGEST_SIZE:
         return _Form("RF64", subtype, frame_bytes)
-    return _Form(sound.container if sound.container in WAVS else "WAV", subtype, frame_bytes)
+    kept = sound.container in WAVS and subtype in soundfile.available_subtypes(sound.container)
+    return _Form(sound.container if kept else "WAV", subtype, frame_bytes)
+
+
+def _too_large(path: Path, container: str) -> AudioFileError:
+    return AudioFileError(f"{path}: would pass 4 GiB, which {container} can't; give a wav file.")
 
 
 class _File:
@@ -164,11 +173,10 @@ class _File:
     def write(self, block: Finished) -> None:
         self._written += len(block)
         if self._form.container in _SMALL and self._written * self._form.frame_bytes > wav.LARGEST_SIZE:
-            raise AudioFileError(
-                f"{self._path}: would pass 4 GiB, which {self._form.container} can't; give a wav file."
-            )
+            raise _too_large(self._path, self._form.container)
         with self._saying():
-            self._file.write(block)
+            for at in range(0, len(block), _PART):
+                self._file.write(block[at : at + _PART])
 
 
 def _set_tags(file: soundfile.SoundFile, tags: dict[str, str], container: str) -> None:
