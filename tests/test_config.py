@@ -177,6 +177,8 @@ def test_unknown_key_far_from_any_lists_what_is_known() -> None:
         ("training.betas=[0.9, 1.0]", "training.betas.1: input should be less than 1"),
         ("training.loss_weights={l1: 0, multi_stft: 0}", "l1, multi_stft, compressed and mel are all 0"),
         ("model={name: unet, conditioning: degraded+noisy+hints}", "model.conditioning: hints are taken by"),
+        ("model.name=unet", "model.conditioning: hints are taken by"),
+        ("training.long_segments.window_s=0.01", "window_s: input should be greater than or equal to 0.5"),
         ("discriminators.channels=6", "discriminators.channels: input should be a multiple of 4"),
         ("discriminators.windows=[513]", "discriminators.windows.0: input should be a multiple of 2"),
         (

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +384,29 @@ def test_an_item_that_holds_no_number(corpus: Path, tmp_path: Path, monkeypatch:
     assert (event["rule"], event["step"]) == ("nan", 20)
     assert "audit the corpus" in text
     assert find_checkpoint(tmp_path / "run").content["step"] == 14
+
+
+def test_it_goes_back_to_the_item_that_it_came_from(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of seven items were seen one by one; in pairs, the first of which is spoiled, three pairs are left."""
+    run = settings(corpus, tmp_path / "run", epochs=1, batch_size=1, checkpoint_minutes=1e-9)
+    plain = loop.whole_step
+
+    def ended(state: Any, *words: Any, **more: Any) -> Any:
+        if state.step == 3:
+            raise KeyboardInterrupt
+        return plain(state, *words, **more)
+
+    monkeypatch.setattr(loop, "whole_step", ended)
+    with pytest.raises(KeyboardInterrupt):
+        train(run)
+    monkeypatch.undo()
+    fresh_state()
+    spoil(monkeypatch, [1])
+    pairs = replace(run, batch_size=2, checkpoint_minutes=0.0)
+    assert train(pairs, resume="auto", on_anomaly="rollback").steps == 3 + 3
+    assert [event["back_to"] for event in events(tmp_path / "run")] == [3]
 
 
 def test_it_goes_back_and_on_at_half_the_rate(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

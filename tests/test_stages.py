@@ -17,10 +17,19 @@ from tests.runs import SEGMENT, fresh_state, lines, make_corpus, settings, weigh
 from timbre_restore import runtime, training
 from timbre_restore.apps.cli import main
 from timbre_restore.config.schema import Config, Discriminators, Model
-from timbre_restore.errors import CheckpointError, ConfigError, CorpusError
+from timbre_restore.errors import CheckpointError, ConfigError, CorpusError, TrainingStopped
 from timbre_restore.loading import EpochBatches, Loader, RandomGain, TimbreRestoreDataset
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
-from timbre_restore.training import Checkpoint, StepTimes, TrainSettings, TrainSummary, find_checkpoint, loop, train
+from timbre_restore.training import (
+    Checkpoint,
+    StepTimes,
+    TrainSettings,
+    TrainSummary,
+    find_checkpoint,
+    loop,
+    time_steps,
+    train,
+)
 from timbre_restore.training.length import epochs_in, length_of
 from timbre_restore.training.schedule import learning_rate_factor, plan_of, set_learning_rates
 from timbre_restore.training.state import TrainState, create_state
@@ -212,6 +221,39 @@ def test_the_last_epochs_take_long_segments_and_resume_exactly(corpus: Path, tmp
 def test_segments_longer_than_the_corpus_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"lists 7 items and training\.long_segments\.seconds takes 8"):
         train(settings(corpus, tmp_path / "run", epochs=1, long_epochs=1, long_run=8))
+    fresh_state()
+    with pytest.raises(CorpusError, match=r"lists 7 items and training\.long_segments\.seconds takes 8"):
+        train(settings(corpus, tmp_path / "run", epochs=3, long_epochs=1, long_run=8))
+    assert not (tmp_path / "run").exists(), "said before the epochs that come first"
+
+
+def test_memory_that_runs_out_while_hours_are_measured_is_told(corpus: Path, tmp_path: Path) -> None:
+    def measure(*_: Any) -> StepTimes:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    run = settings(corpus, tmp_path / "run", hours=1.0)
+    with pytest.raises(TrainingStopped, match=r"memory ran out .*halve training\.batch_size"):
+        length_of(run, None, epoch_steps=5, validation_batches=2, talk=lambda _: None, measure=measure)
+
+
+def test_a_run_without_discriminators_is_measured_without_them(corpus: Path, tmp_path: Path) -> None:
+    plain = settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=2, hours=1.0)
+    times = time_steps(plain, 1)
+    assert len(times.plain_s) == 1 and times.gan_s == ()
+    said: list[str] = []
+    length_of(plain, None, epoch_steps=5, validation_batches=2, talk=said.append, measure=lambda *_: times)
+    assert "s a step." in said[0] and "GAN" not in said[0]
+    fresh_state()
+    assert len(time_steps(replace(plain, gan_start_epoch=1), 1).gan_s) == 1
+
+
+def test_an_item_alone_is_learned_from_whole(corpus: Path, tmp_path: Path) -> None:
+    """Windows are of segments that are joined from items."""
+    for name, window in (("whole", 0), ("windows", SEGMENT // 2)):
+        train(settings(corpus, tmp_path / name, epochs=1, window=window))
+        fresh_state()
+    one, two = (find_checkpoint(tmp_path / name).folder / "ema.safetensors" for name in ("whole", "windows"))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_frozen_parts_stay_and_the_rest_moves(corpus: Path, tmp_path: Path) -> None:
@@ -283,6 +325,11 @@ def test_init_takes_weights_and_both_networks_settings(
         assert told.generator == GeneratorSettings("spectral", "tiny", "degraded+noisy")
         assert told.discriminators == judges
         assert (told.start_from, told.freeze) == (named, ("enter*", "down*"))
+    (tmp_path / "mine.yaml").write_text("discriminators: {loss: lsgan, every: 2, precision: bf16, channels: 16}\n")
+    assert main([*line, "--init", "small", "--config", str(tmp_path / "mine.yaml")]) == 0
+    told = asked.pop()
+    assert (told.adversarial_loss, told.discriminator_every, told.discriminator_precision) == ("lsgan", 2, "bf16")
+    assert told.discriminators == judges, "weights fit no others"
     assert main([*line, "--init", "small", "--set", "model.size=base", "--set", "discriminators.channels=8"]) == 0
     told = asked.pop()
     assert (told.generator.size, told.discriminators.channels) == ("base", 8)

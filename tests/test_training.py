@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 
 from tests.runs import fresh_state, in_process, lines, make_corpus, settings, weights_of
+from timbre_restore import atomic
 from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
+from timbre_restore.loading import EpochBatches
 from timbre_restore.losses import objective
 from timbre_restore.models import GeneratorSettings
 from timbre_restore.training import find_checkpoint, loop, train
 from timbre_restore.training.checkpoints.checkpoint import forget_later, restore_state, save_checkpoint
-from timbre_restore.training.checkpoints.resume import place_in_epoch
+from timbre_restore.training.checkpoints.resume import changed_order, place_in_epoch
 from timbre_restore.training.data import _fingerprint
 from timbre_restore.training.device import threads_of_process
 from timbre_restore.training.state import TrainState, create_state
@@ -311,17 +314,77 @@ def test_another_corpus_is_refused_and_the_same_elsewhere_is_not(corpus: Path, t
     assert train(settings(moved, tmp_path / "run", epochs=2), resume="auto").steps == 6
 
 
-def test_a_run_goes_on_within_an_epoch_at_another_batch_size(corpus: Path, tmp_path: Path) -> None:
-    """Six of seven items were seen in batches of one; in batches of two, the fourth batch is left."""
+@pytest.mark.parametrize(
+    ("batch", "then", "now", "left_from"),
+    [
+        (6, (1, 1), (2, 1), 3),
+        (3, (3, 1), (1, 1), 7),
+        (1, (3, 1), (3, 1), 1),
+        (3, (3, 1), (2, 3), 1),
+        (2, (1, 3), (3, 1), 2),
+    ],
+)
+def test_a_run_goes_on_within_an_epoch_with_batches_of_another_size(
+    batch: int, then: tuple[int, int], now: tuple[int, int], left_from: int, corpus: Path, tmp_path: Path
+) -> None:
+    """By items (batch size, items per segment): six of seven seen one by one leave the fourth pair; all leave nothing.
+
+    Three batches of three, of which the last one is short, are more than seven items.
+    """
+    (size, run), (new_size, new_run) = then, now
     state = create_state(settings(corpus, tmp_path))
-    state.batch, state.step = 6, 6
-    order = {"corpus": "x", "items": 7, "joined_batch": 1, "seed": 0}
+    state.batch, state.step = batch, 6
+    order = {"corpus": "x", "items": 7, "joined_batch": size, "seed": 0, "run": run}
     save_checkpoint(tmp_path, state, settings(corpus, tmp_path), {}, best=False, order=order)
-    batch, changed = place_in_epoch(find_checkpoint(tmp_path), order | {"joined_batch": 2})
-    assert batch == 3
-    assert len(changed) == 1
+    found, batches = find_checkpoint(tmp_path), EpochBatches(7, new_size, seed=0, run=new_run)
+    assert place_in_epoch(found, batches) == left_from <= len(batches)
+    batches.set_epoch(0, left_from)
+    assert len(changed_order(found, order | {"joined_batch": new_size})) == (size != new_size)
     with pytest.raises(CheckpointError, match="has no best checkpoint before an epoch is done; take the last one"):
         find_checkpoint(tmp_path, "best")
+
+
+def test_a_run_that_was_ended_in_a_validation_goes_on_in_other_batches(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step of its epoch is left in any of them."""
+
+    def interrupted(*_: Any, **__: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    run = settings(corpus, tmp_path / "run", epochs=2, checkpoint_minutes=1e-9)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "validate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(run)
+    assert find_checkpoint(tmp_path / "run").content["batch"] == 3
+    fresh_state()
+    summary = train(replace(run, batch_size=2), resume="auto")
+    assert (summary.epochs, summary.steps) == (2, 3 + 4)
+
+
+def test_what_a_run_drops_to_go_on_from_an_earlier_checkpoint_is_said(corpus: Path, tmp_path: Path) -> None:
+    run = settings(corpus, tmp_path / "run", epochs=2)
+    train(run)
+    fresh_state()
+    earlier = tmp_path / "run" / "checkpoints" / "step-00000003"
+    said: list[str] = []
+    train(run, resume=str(earlier), say=said.append)
+    (dropped,) = (line for line in said if "is dropped" in line)
+    assert dropped.startswith("warning: what came after it is dropped: ") and "step-00000006" in dropped
+
+
+def test_a_pointer_that_was_never_renamed_hinders_nothing(corpus: Path, tmp_path: Path) -> None:
+    """What a process that was killed in the middle of a rename leaves behind."""
+    run = settings(corpus, tmp_path / "run", epochs=1)
+    train(run)
+    fresh_state()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = f".{'0' * 12}.{atomic._machine()}.{gone.pid}.tmp.json"
+    (tmp_path / "run" / "checkpoints" / left).touch()
+    assert train(replace(run, epochs=2), resume="auto").steps == 6
+    assert not (tmp_path / "run" / "checkpoints" / left).exists()
 
 
 def test_the_best_that_lies_after_where_a_run_goes_back_to_is_forgotten(corpus: Path, tmp_path: Path) -> None:

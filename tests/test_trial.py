@@ -25,7 +25,7 @@ from timbre_restore.training.ahead.one_batch import SHARE, STEPS
 
 Capture = pytest.CaptureFixture[str]
 JUDGES = DiscriminatorSettings(names=("mpd",), periods=(2,), channels=4)
-SMALLEST = {"gan_start_epoch": 9, "batch_size": 5, "discriminators": JUDGES}
+SMALLEST = {"epochs": 10, "gan_start_epoch": 9, "batch_size": 5, "discriminators": JUDGES}
 SMALL = (
     "model.size=tiny", "discriminators.names=[mpd]", "discriminators.periods=[2]", "discriminators.windows=[512]",
     "discriminators.channels=4", "training.batch_size=4", "data.num_workers=0", f"data.segment={SEGMENT}",
@@ -285,6 +285,12 @@ def test_a_network_that_can_not_learn_fails(corpus: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch, "sigmoid", lambda x: sigmoid(x).detach())  # the gate
     fresh_state()
     assert not overfit(learner(corpus)).passed
+
+
+def test_learned_weights_are_not_asked_whether_they_can_learn(corpus: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = ["--set", f"training.start_from={tmp_path}"]
+    assert main([*line(["train", "--overfit"], corpus, tmp_path / "run"), *words]) == 2
+    assert "--overfit: asks whether fresh weights can learn" in capsys.readouterr().err
 
 
 def test_the_verb_shows_each_loss_at_both_ends(

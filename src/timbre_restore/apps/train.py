@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from enum import StrEnum
 from json import dumps as json_text
 from pathlib import Path
@@ -210,13 +211,14 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
 
 
 def _begun_from(init: str | None) -> list[str]:
-    """What `--init` sets: where weights come from, and the model that they are of; `--set` may still change it.
+    """What `--init` sets: where weights come from, and the networks that they are of; `--set` may still change it.
 
-    Its discriminators come with their own settings, too: others would begin anew.
+    Discriminators of other settings would begin anew. How they judge is the run's own.
     """
     if init is None:
         return []
     need_torch("training")
+    from timbre_restore.models import DiscriminatorSettings
     from timbre_restore.runtime import packaged_weights
     from timbre_restore.training import find_checkpoint
 
@@ -229,8 +231,10 @@ def _begun_from(init: str | None) -> list[str]:
             )
         place = packaged[init]
     told = find_checkpoint(place).content["settings"]
-    sections = [f"{name}={_yaml(told[name])}" for name in ("model", "discriminators") if name in told]
-    return [*sections, f"training.start_from={_yaml(str(place))}"]
+    judges = {field.name for field in fields(DiscriminatorSettings)}
+    taken = {f"model.{name}": value for name, value in told["model"].items()}
+    taken |= {f"discriminators.{name}": value for name, value in told["discriminators"].items() if name in judges}
+    return [f"{key}={_yaml(value)}" for key, value in (taken | {"training.start_from": str(place)}).items()]
 
 
 def _yaml(value: Any) -> str:

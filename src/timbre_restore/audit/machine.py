@@ -49,7 +49,7 @@ class Timing:
     plain_s: Sequence[float]
     """Seconds of each step without discriminators, loading included."""
     gan_s: Sequence[float]
-    """Seconds of each step with them."""
+    """Seconds of each step with them; none where the run has none."""
     plain_wait_s: Sequence[float]
     """Of each step without discriminators, the seconds that it waited for its batch."""
     gan_wait_s: Sequence[float]
@@ -108,8 +108,8 @@ def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None,
     if found.not_finite:
         report.warn("trial", f"in the trial's steps {', '.join(found.not_finite)} came out as no number")
     rng = np.random.default_rng(0)
-    plain, gan = (_means(seconds, rng) for seconds in (found.plain_s, found.gan_s))
-    for name, means in (("before the GAN", plain), ("with the GAN", gan)):
+    plain, gan = (_means(seconds, rng) for seconds in (found.plain_s, found.gan_s or found.plain_s))
+    for name, means in (("before the GAN", plain), *([("with the GAN", gan)] if found.gan_s else [])):
         _say_interval(report, f"batches/s {name}", 1.0 / means, "batches/s")
     batches = -(-corpus.items["val"] // run.batch_size)
     batches = min(batches, run.validation_batches) if run.validation_batches else batches
@@ -161,6 +161,7 @@ def _say_waiting(found: Timing, report: Report) -> None:
             ("before the GAN", found.plain_wait_s, found.plain_s),
             ("with the GAN", found.gan_wait_s, found.gan_s),
         )
+        if whole
     }
     limits = {name: "loader" if share > LOADER_SHARE else "step" for name, share in shares.items()}
     text = ", ".join(f"{100 * share:.1f} % of the time {name}" for name, share in shares.items())

@@ -160,7 +160,7 @@ class Model(_Section):
     name: Literal["spectral", "unet", "reference"] = "spectral"
     """`spectral` works on the suppressor's own spectrum, `unet` on waves; `reference` is for comparisons only."""
     size: Literal["tiny", "small", "base"] = "small"
-    conditioning: Conditioning = "degraded+noisy+hints"
+    conditioning: Annotated[Conditioning, Field(validate_default=True)] = "degraded+noisy+hints"
     """What it sees; hints are the suppressor's own gains and local SNR, which only `spectral` takes."""
 
     @field_validator("conditioning")
@@ -239,7 +239,7 @@ class LongSegments(_Section):
     """Length of a segment: as many items as fit, one after another as the list has them."""
     batch_size: Annotated[int, Field(ge=1)] = 2
     """Segments per process and step."""
-    window_s: Annotated[float, Field(gt=0)] = 5.0
+    window_s: Annotated[float, Field(ge=0.5)] = 5.0
     """Gradients reach so far back at most; the state is carried on. A segment is parted into windows of like length."""
 
 

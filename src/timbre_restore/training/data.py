@@ -86,6 +86,7 @@ class RunData:
         """What the order of the items follows from; `corpus` is of the list, wherever the corpus lies."""
         return {
             "corpus": self._fingerprint, "items": self.items, "joined_batch": batches.joined, "seed": batches.seed,
+            "run": batches.run,
         }  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
+from timbre_restore.errors import TrainingStopped
 from timbre_restore.training.ahead.timing import StepTimes, time_steps
 from timbre_restore.training.checkpoints.checkpoint import Checkpoint
+from timbre_restore.training.monitors import is_out_of_memory, out_of_memory, reason_of
 from timbre_restore.training.settings import TrainSettings
 
 TIMED_STEPS = 8
@@ -50,13 +52,21 @@ def length_of(
                 f"its length stays {planned['epochs']:.3g} epochs."
             )
         return Length(planned["epochs"], planned)
-    times = measure(settings, TIMED_STEPS)
+    try:
+        times = measure(settings, TIMED_STEPS)
+    except (RuntimeError, MemoryError) as exc:
+        if not is_out_of_memory(exc):
+            raise
+        raise TrainingStopped(out_of_memory(1, settings, reason_of(exc), gan=settings.plays).sentence) from exc
     epochs = epochs_in(settings, times, epoch_steps=epoch_steps, validation_batches=validation_batches)
     # Each process has measured its own steps; all must end at the same one.
     (epochs,) = broadcast_object_list([epochs])
+    paces = f"{_mean(times.plain_s):.3g} s a step"
+    if times.gan_s:
+        paces += f" before the GAN, {_mean(times.gan_s):.3g} s with it"
     talk(
         f"training.hours {settings.hours:g} is planned as {round(epochs * epoch_steps)} steps ({epochs:.3g} epochs): "
-        f"{_mean(times.plain_s):.3g} s a step before the GAN, {_mean(times.gan_s):.3g} s with it."
+        f"{paces}."
     )
     return Length(epochs, {"hours": settings.hours, "epochs": epochs})
 
@@ -64,8 +74,8 @@ def length_of(
 def epochs_in(settings: TrainSettings, times: StepTimes, *, epoch_steps: int, validation_batches: int) -> float:
     """Epochs that fit into `settings.hours`, each with its validation, at least one step's worth."""
     assert settings.hours is not None
-    before = min(1.0, settings.gan_start_epoch / settings.epochs) if settings.has_game else 1.0
-    step_s = before * _mean(times.plain_s) + (1.0 - before) * _mean(times.gan_s)
+    before = settings.gan_start_epoch / settings.epochs if settings.plays else 1.0
+    step_s = before * _mean(times.plain_s) + (1.0 - before) * _mean(times.gan_s or times.plain_s)
     epoch_s = epoch_steps * step_s
     whole, rest = divmod(settings.hours * 3600.0, epoch_s + validation_batches * times.validation_s)
     # The last epoch, cut short, is validated too.

@@ -18,8 +18,8 @@ from timbre_restore.errors import TimbreRestoreError, TrainingInterrupted
 from timbre_restore.loading import EpochBatches, Loader
 from timbre_restore.training.checkpoints.changes import changed_keys
 from timbre_restore.training.checkpoints.checkout_state import code_state
-from timbre_restore.training.checkpoints.checkpoint import begin_from, restore_state, save_checkpoint
-from timbre_restore.training.checkpoints.resume import checkpoint_to_resume, make_room, place_in_epoch
+from timbre_restore.training.checkpoints.checkpoint import Checkpoint, begin_from, restore_state, save_checkpoint
+from timbre_restore.training.checkpoints.resume import changed_order, checkpoint_to_resume, make_room, place_in_epoch
 from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
 from timbre_restore.training.device import bf16_is_slow, open_accelerator
@@ -103,12 +103,19 @@ def train(
         talk=talk,
     )
     plan = plan_of(settings, length.epochs)
+    if not math.isinf(plan.long_start):
+        data.stage(long=True)  # refused now, where a list is too short for it, and not after all that comes before
+
+    def place(checkpoint: Checkpoint) -> int:
+        batches, _ = data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)
+        return place_in_epoch(checkpoint, batches)
+
     warnings = _warnings(settings, plan, data, accelerator.device)
     if checkpoint is not None:
         batches, _ = data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)
-        batch, changed = place_in_epoch(checkpoint, data.order(batches))
+        changed = changed_order(checkpoint, data.order(batches))
         restore_state(checkpoint, state, settings)
-        state.batch = batch
+        state.batch = place(checkpoint)
         warnings += changed + changed_keys(checkpoint, settings.record)
     for warning in warnings:
         talk(f"warning: {warning}")
@@ -118,7 +125,7 @@ def train(
         code_state()  # of now: what lies on the disk may change while the run goes on
     accelerator.wait_for_everyone()
     journal = Journal(settings.output_dir, accelerator, step=state.step)
-    guard = Guard(settings, plan, state, accelerator, journal, on_anomaly, talk)
+    guard = Guard(settings, plan, state, accelerator, journal, on_anomaly, talk, place)
     number = ""
     keeping: AbstractContextManager[None] = nullcontext()
     if accelerator.is_main_process:

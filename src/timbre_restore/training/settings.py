@@ -48,7 +48,7 @@ class TrainSettings:
     """Items that make a long segment."""
     long_batch_size: int = 2
     window: int = 0
-    """Samples of a window that gradients stay in; 0 for a whole segment."""
+    """Samples of a window that gradients stay in, in segments of several items; 0 for a whole segment."""
     freeze: tuple[str, ...] = ()
     start_from: Path | None = None
     warmup_epochs: int = 5
@@ -86,3 +86,8 @@ class TrainSettings:
     def has_game(self) -> bool:
         """Whether discriminators have a say at all."""
         return self.loss_weights["adversarial"] > 0 or self.loss_weights["feature_matching"] > 0
+
+    @property
+    def plays(self) -> bool:
+        """Whether they are ever asked: the game begins before the run ends."""
+        return self.has_game and self.gan_start_epoch < self.epochs

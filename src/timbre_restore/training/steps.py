@@ -49,9 +49,9 @@ def whole_step(
 ) -> Scalars:
     """One batch, degraded, clean, noisy and perhaps hints; `ramp` in [0, 1] scales the weights of the game.
 
-    A segment longer than `settings.window` is gone through in windows: the generator goes on in each from what the one
-    before left, gradients stay within a window and add up, and the networks move once (truncated backpropagation
-    through time, Williams & Peng 1990, without overlap).
+    A segment of several items that is longer than `settings.window` is gone through in windows: the generator goes on
+    in each from what the one before left, gradients stay within a window and add up, and the networks move once
+    (truncated backpropagation through time, Williams & Peng 1990, without overlap).
     """
     degraded, clean, *given = (x.to(accelerator.device, non_blocking=True) for x in signals)
     items = batches.joined_items(batch) / batches.world
@@ -62,7 +62,8 @@ def whole_step(
     state.generator_optimizer.zero_grad(set_to_none=True)
     if learning:
         state.discriminator_optimizer.zero_grad(set_to_none=True)
-    windows, memory = _windows(degraded.shape[-1], settings.window), None
+    # An item alone is learned from whole.
+    windows, memory = _windows(degraded.shape[-1], settings.window if batches.run > 1 else 0), None
     scalars: Scalars = {}
     for window in windows:
         with _reduced(state, accelerator, window is windows[-1]):

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from timbre_restore.errors import ConfigError
 from timbre_restore.training.data import RunData
 from timbre_restore.training.device import open_accelerator
 from timbre_restore.training.settings import TrainSettings
@@ -55,8 +56,11 @@ def overfit(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: N
     """Train on the first batch alone, without discriminators or validation, until it is learned or `STEPS` are done.
 
     The rate is the configured one from the first step on. Nothing is written. Raises `CorpusError` for items that can't
-    be read.
+    be read, and `ConfigError` for a run that begins from a voice that has learned: what it has left is no such share.
     """
+    if settings.start_from is not None:
+        learned = "training.start_from (--init) begins from learned ones; leave that out, or give --trial"
+        raise ConfigError([f"--overfit: asks whether fresh weights can learn, and {learned}."])
     settings = replace(settings, batch_size=min(ITEMS, settings.batch_size), num_workers=0)
     accelerator = open_accelerator(settings)
     state = create_state(settings)

@@ -16,6 +16,7 @@ import torch
 from timbre_restore.training.checkpoints.checkpoint import KEPT
 from timbre_restore.training.data import RunData
 from timbre_restore.training.device import open_accelerator
+from timbre_restore.training.interrupt import agreed
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state, place_state
 from timbre_restore.training.steps import whole_step
@@ -35,6 +36,7 @@ class StepTimes:
 
     plain_s: tuple[float, ...]
     gan_s: tuple[float, ...]
+    """None where the run has no GAN."""
     plain_wait_s: tuple[float, ...]
     """Of each of them, how long it waited for its batch."""
     gan_wait_s: tuple[float, ...]
@@ -52,7 +54,7 @@ class StepTimes:
 
 
 def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
-    """`steps` steps without discriminators and `steps` with them, from fresh weights, in one process.
+    """`steps` steps without discriminators and, if the run will have them, `steps` with them, from fresh weights.
 
     Fewer where they take longer than a minute. Each step is waited for, so an accelerator that would run ahead of the
     loader is shown a little too slow. Raises `CorpusError` for items that can't be read.
@@ -65,9 +67,10 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     seconds: dict[bool, list[float]] = {False: [], True: []}
     waits: dict[bool, list[float]] = {False: [], True: []}
     not_finite: set[str] = set()
-    for gan in (False, True):
+    for gan in (False, True) if settings.plays else (False,):
         while len(seconds[gan]) < WARM_STEPS + steps:
-            if len(seconds[gan]) >= WARM_STEPS + FEWEST_STEPS and sum(seconds[gan]) > LONGEST_S:
+            over = len(seconds[gan]) >= WARM_STEPS + FEWEST_STEPS and sum(seconds[gan]) > LONGEST_S
+            if agreed(accelerator, over)[0]:  # a step of several processes needs them all
                 break
             started = time.perf_counter()
             batch, signals = next(batches)
@@ -106,7 +109,7 @@ def _validation_s(state: Any, accelerator: Any, data: Any) -> float:
     batches = list(islice(data.val, VALIDATED_BATCHES))
     started = time.perf_counter()
     validate(state, accelerator, batches)
-    return (time.perf_counter() - started) / len(batches)
+    return (time.perf_counter() - started) / max(1, len(batches))  # a process may have none
 
 
 def _checkpoint_bytes(state: TrainState) -> int:

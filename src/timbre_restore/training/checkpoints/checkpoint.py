@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 FORMAT = 8
 KEYS = {"epoch", "batch", "step", "best", "tally", "order", "settings", "sha256"}
 """What its description holds besides format, model and metrics."""
+POINTERS = ("last", "best", "healthy")
 KEPT = 2
 """Checkpoints besides `best`: the last one, and one that may be needed in its place."""
 
@@ -234,15 +235,18 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
         group.update(settings)
 
 
-def forget_later(run: Path, checkpoint: Checkpoint, state: TrainState) -> None:
+def forget_later(run: Path, checkpoint: Checkpoint, state: TrainState) -> list[str]:
     """Drop what lies after a checkpoint of the run: continued from there, it has not been there yet.
 
-    Where the best one lies after it, the one that was best before is gone too: the next epoch's is the best then.
+    Where the best one lies after it, the one that was best before is gone too: the next epoch's is the best then. The
+    names of what was dropped come back.
     """
+    gone = []
     root, here = run / "checkpoints", _name(int(checkpoint.content["step"]))
     pointer = root / "best.json"
     if pointer.is_file() and str(_read_json(pointer).get("folder")) > here:
         pointer.unlink()
+        gone.append("the best one")
     if not pointer.is_file():
         state.best = math.inf
     for which in ("healthy", "last"):
@@ -250,6 +254,8 @@ def forget_later(run: Path, checkpoint: Checkpoint, state: TrainState) -> None:
     for folder in root.glob("step-*"):
         if folder.name > here:
             shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder.name)
+    return sorted(gone)
 
 
 def point_to(run: Path, which: str, checkpoint: Checkpoint) -> None:
@@ -340,7 +346,9 @@ def _sha256(path: Path) -> str:
 
 
 def _drop_old(root: Path) -> None:
-    kept = {str(_read_json(pointer).get("folder")) for pointer in root.glob("*.json")}
+    atomic.sweep(root)
+    pointers = [root / f"{which}.json" for which in POINTERS]
+    kept = {str(_read_json(pointer).get("folder")) for pointer in pointers if pointer.is_file()}
     kept |= {folder.name for folder in sorted(root.glob("step-*"))[-KEPT:] if folder.name != _name(0)}
     for folder in [*root.glob("step-*"), *root.glob(".step-*.tmp")]:
         if folder.name not in kept:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from timbre_restore.errors import CheckpointError
+from timbre_restore.loading import EpochBatches
 from timbre_restore.training.checkpoints.checkpoint import Checkpoint, find_checkpoint, forget_later
 from timbre_restore.training.record.page import write_page
 from timbre_restore.training.settings import TrainSettings
@@ -29,8 +30,8 @@ def checkpoint_to_resume(settings: TrainSettings, resume: str | None, talk: Call
     return find_checkpoint(settings.output_dir, talk=talk)
 
 
-def place_in_epoch(checkpoint: Checkpoint, order: dict[str, Any]) -> tuple[int, list[str]]:
-    """The batch of its epoch that the run goes on with, and what makes it another than the interrupted one.
+def changed_order(checkpoint: Checkpoint, order: dict[str, Any]) -> list[str]:
+    """What makes the order of the items another than that of the interrupted run, in sentences.
 
     Raises `CheckpointError` for another corpus.
     """
@@ -41,14 +42,23 @@ def place_in_epoch(checkpoint: Checkpoint, order: dict[str, Any]) -> tuple[int, 
             f"{order['items']} given here; give data.output_dir of the corpus that the run began with, or start a new "
             "run without --resume."
         )
-    changed = [
+    return [
         f"{name} is {order[key]} and was {before[key]} in {checkpoint.folder}: the run goes on in another order, which "
         f"{before[key]} would keep."
         for key, name in (("joined_batch", JOINED_BATCH), ("seed", "seed"))
         if before[key] != order[key]
     ]
-    # By items: a batch of another size would end elsewhere.
-    return int(checkpoint.content["batch"]) * int(before["joined_batch"]) // order["joined_batch"], changed
+
+
+def place_in_epoch(checkpoint: Checkpoint, batches: EpochBatches) -> int:
+    """The batch of its epoch that the run goes on with.
+
+    By items, where the checkpoint's batches had another size or other segments: as many as were seen then. None is left
+    where they were all.
+    """
+    before = checkpoint.content["order"]
+    seen = int(checkpoint.content["batch"]) * int(before["joined_batch"]) * int(before.get("run", batches.run))
+    return min(seen // (batches.joined * batches.run), len(batches))
 
 
 def make_room(run: Path, checkpoint: Checkpoint | None, state: TrainState, talk: Callable[[str], None]) -> None:
@@ -56,7 +66,8 @@ def make_room(run: Path, checkpoint: Checkpoint | None, state: TrainState, talk:
     if checkpoint is not None:
         talk(f"continuing from {checkpoint.folder} (step {checkpoint.content['step']})")
         if run.resolve() in checkpoint.folder.resolve().parents:
-            forget_later(run, checkpoint, state)
+            if gone := forget_later(run, checkpoint, state):
+                talk(f"warning: what came after it is dropped: {', '.join(gone)}.")
             return
         state.best = math.inf  # of another folder, where this run's best will not lie
     if not (run / "log.jsonl").exists():

@@ -9,6 +9,7 @@ from accelerate.utils import broadcast_object_list
 
 from timbre_restore.errors import TrainingStopped
 from timbre_restore.training.checkpoints.checkpoint import (
+    Checkpoint,
     find_checkpoint,
     forget_later,
     point_to,
@@ -47,7 +48,9 @@ class Guard:
         journal: Journal,
         on_anomaly: OnAnomaly,
         talk: Callable[[str], None],
+        place: Callable[[Checkpoint], int],
     ) -> None:
+        """`place` says with which batch of its epoch a run goes on from a checkpoint."""
         self._settings = settings
         self._plan = plan
         self._state = state
@@ -55,6 +58,7 @@ class Guard:
         self._journal = journal
         self._on_anomaly = on_anomaly
         self._talk = talk
+        self._place = place
         self._said: dict[str, int] = {event["rule"]: int(event["step"]) for event in journal.events_before}
         self._monitor = Monitor(settings, plan)
         self._monitor.remember(journal.lines_before)
@@ -139,6 +143,7 @@ class Guard:
         factor, count = state.rate_factor * RATE_FACTOR, state.rollbacks + 1
         healthy = find_checkpoint(run, "healthy")
         restore_state(healthy, state, self._settings)
+        state.batch = self._place(healthy)
         state.rate_factor, state.rollbacks = factor, count
         self._accelerator.wait_for_everyone()  # all have read before one writes
         if self._accelerator.is_main_process:
