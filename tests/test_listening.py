@@ -228,6 +228,50 @@ def test_sounds_that_do_not_fit_are_named_and_leave_nothing(sources: Path, tmp_p
     refused("clean/talk2.wav: is silent, so that there is nothing to compare with")
 
 
+def test_an_item_to_train_with_is_one_that_all_have(sources: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Nobody asked for it: what only some have, or is silent, or of another length, is none."""
+    own = shutil.copytree(sources, tmp_path / "own")
+    (own / "quokka/talk3.wav").unlink()
+    whole = read_mono(own / "quokka/talk2.wav")
+    write_audio(own / "quokka/talk2.wav", whole[:-7], RATE)
+    named = ["--item", "talk0", "--item", "talk1"]
+    assert make(own, tmp_path / "t", *named) == 0
+    assert {trial.item for trial in load_test(tmp_path / "t").trials} == {"talk0", "talk1"}
+    assert load_test(tmp_path / "t").training[0].item in ("talk0", "talk1")
+    write_audio(own / "quokka/talk2.wav", whole, RATE)
+    assert make(own, tmp_path / "t", *named) == 0
+    assert load_test(tmp_path / "t").training[0].item == "talk2"
+    write_audio(own / "clean/talk2.wav", np.zeros_like(whole), RATE)
+    assert make(own, tmp_path / "t", *named) == 0
+    assert load_test(tmp_path / "t").training[0].item in ("talk0", "talk1")
+    capsys.readouterr()
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """The shell would stand in one that is gone."""
+    (tmp_path / "t" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "t" / "below")
+    for folder in (Path(), tmp_path / "t"):
+        assert make(sources, folder) == 1
+        assert "is the folder that you are in" in capsys.readouterr().err
+    assert Path.cwd().is_dir() and not list(Path.cwd().iterdir())
+
+
+def test_answers_that_come_while_a_test_is_made_again_are_kept(sources: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    make_test(wanted(sources), folder)
+
+    def answered(*_: object) -> None:
+        (folder / "answers" / "ABCDEF.jsonl").write_text("{}\n")
+
+    with pytest.raises(ListeningError, match="holds a test with answers"):
+        make_test(wanted(sources, seed=4), folder, answered)
+    assert (folder / "answers" / "ABCDEF.jsonl").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
 def test_other_peoples_folders_are_left_alone(sources: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "letters.txt").write_text("dear")
     assert make(sources, tmp_path) == 1

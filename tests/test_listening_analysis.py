@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from timbre_restore.listening import Wanted, analyse, load_test, make_test, read
 from timbre_restore.listening.analyse import _judged
 from timbre_restore.listening.answers import append_line
 from timbre_restore.listening.intervals import estimate, t_quantile
-from timbre_restore.listening.plan import fingerprint
+from timbre_restore.listening.plan import fingerprint, pages_of
 
 Capture = pytest.CaptureFixture[str]
 ZEBRAFISH, QUOKKA, NARWHAL = SYSTEMS
@@ -160,7 +161,9 @@ def test_results_are_given_in_three_ways(
     assert "the baseline 'emu' is nothing that was rated; expected one of" in capsys.readouterr().err
 
 
-def sit(folder: Path, rates: Iterable[Rate], *, pages: int | None = None) -> list[Path]:
+def sit(
+    folder: Path, rates: Iterable[Rate], *, pages: int | None = None, answers: Callable[..., Any] = slider_answers
+) -> list[Path]:
     """Answers as files, without a server."""
     from timbre_restore.listening.sessions import Sessions
 
@@ -168,7 +171,7 @@ def sit(folder: Path, rates: Iterable[Rate], *, pages: int | None = None) -> lis
     for number, rate in enumerate(rates):
         sessions = Sessions(folder, load_test(folder))
         plan = sessions.begin(None)
-        for answer in list(slider_answers(plan, folder, rate, np.random.default_rng([5, number])))[:pages]:
+        for answer in list(answers(plan, folder, rate, np.random.default_rng([5, number])))[:pages]:
             sessions.answer(plan["code"], answer)
         paths.append(folder / "answers" / f"{plan['code']}.jsonl")
     return paths
@@ -201,6 +204,22 @@ def test_sittings_that_were_not_ended_are_named_and_used_on_demand(sources: Path
     assert found.used == (whole[0].stem,)
     assert found.incomplete == {half[0].stem: (4, 7), trained[0].stem: (1, 7)}
     assert analyse(folder, use_incomplete=True).used == (whole[0].stem, half[0].stem)
+
+
+def test_who_met_no_trap_is_not_believed(sources: Path, tmp_path: Path) -> None:
+    """A pair or two before somebody goes says nothing of whether they heard anything."""
+    folder = new_test(tmp_path / "t", sources, "ccr")
+    (path,) = sit(folder, [pair_listener(0)], answers=pair_answers)
+    lines = path.read_bytes().splitlines(keepends=True)
+    pages = pages_of(load_test(folder), json.loads(lines[0])["listener"])
+    asked = {json.loads(line)["page"]: line for line in lines[1:] if "ratings" in json.loads(line)}
+    for kept in (("test",), ("test", "null"), ("test", "gold"), ("test", "null", "gold")):
+        fault = len(kept) < 3
+        chosen = [asked[n] for n, page in enumerate(pages) if page.trial.purpose in kept]
+        path.write_bytes(b"".join([lines[0], *chosen]))
+        found = analyse(folder, use_incomplete=True)
+        assert [one.reason for one in found.discarded] == ["met no pair that tells whether to believe it"] * fault
+        assert bool(found.used) != fault
 
 
 def test_damaged_lines_are_passed_over_named_and_counted(sources: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -20,6 +20,7 @@ from timbre_restore.apps.cli import main
 from timbre_restore.errors import ListeningError
 from timbre_restore.listening import Wanted, load_test, make_test, read_answers
 from timbre_restore.listening.lock import alone
+from timbre_restore.listening.server import hosts_of
 
 JSON = {"Content-Type": "application/json"}
 Capture = pytest.CaptureFixture[str]
@@ -163,6 +164,8 @@ def test_only_this_machine_and_the_printed_address(server: Server) -> None:
         assert server.ask("GET", server.base, None, Host=host)[0] == 403
         assert server.ask("POST", server.base + "api/begin", b"{}", Host=host, **JSON)[0] == 403
     assert server.ask("GET", server.base, None, Host=f"localhost:{port}")[0] == 200
+    assert hosts_of(81) == ["127.0.0.1:81", "localhost:81"]
+    assert hosts_of(80) == ["127.0.0.1:80", "localhost:80", "127.0.0.1", "localhost"], "browsers leave 80 out"
     for base in ("/", "/wrong/", server.base[:-2] + "/", "/x" + server.base, "/%00/"):
         status, said, _ = server.ask("POST", base + "api/begin", b"{}", **JSON)
         assert (status, "not the address that was printed" in json.loads(said)["error"]) == (403, True)
@@ -267,6 +270,10 @@ def test_an_answer_is_on_the_disk_before_it_is_confirmed(monkeypatch: pytest.Mon
     assert synced[0] * 2 == synced[-1] == size
     with pytest.raises(FileExistsError):
         append_line(tmp_path / "a.jsonl", {"page": 1}, new=True)
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(FileNotFoundError):  # without its first line it could not be read
+        append_line(tmp_path / "a.jsonl", {"page": 3})
+    assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_what_is_taken_or_missing_is_a_sentence(

@@ -85,7 +85,7 @@ def train(
 
         told = train_settings(settings)
         if trial:
-            return make_trial(settings, told, json)
+            return make_trial(settings, told, json, on_anomaly.value)
         overfit_one_batch(told, json)
         return 0
     from timbre_restore.training import train as run

@@ -15,19 +15,19 @@ from timbre_restore.errors import TrainingStopped
 
 if TYPE_CHECKING:
     from timbre_restore.audit import Report, Run
-    from timbre_restore.training import Overfit, TrainSettings, Trial
+    from timbre_restore.training import OnAnomaly, Overfit, TrainSettings, Trial
 
 TRIAL_STEPS = 8
 """Steps of each kind that a prediction is made from, where they do not take too long."""
 
 
-def make_trial(config: Config, settings: TrainSettings, json: Path | None) -> int:
+def make_trial(config: Config, settings: TrainSettings, json: Path | None, on_anomaly: OnAnomaly) -> int:
     """Make, judge and show the small trial, and what the whole run will take; the exit status comes back."""
     from timbre_restore.audit import as_json
     from timbre_restore.training import run_trial
     from timbre_restore.training.ahead.trial import MARKER
 
-    trial = run_trial(settings, TRIAL_STEPS, say=note)
+    trial = run_trial(settings, TRIAL_STEPS, on_anomaly=on_anomaly, say=note)
     report = _prediction(config, trial)
     aside = json == STDOUT
     show(_criteria_table(trial), aside=aside)

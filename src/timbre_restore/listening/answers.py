@@ -156,10 +156,13 @@ def parse_object(text: bytes) -> dict[str, Any]:
 
 
 def append_line(path: Path, content: Mapping[str, Any], *, new: bool = False) -> None:
-    """Add a line to `path`, on the disk when this returns. What a crash tore is closed off first."""
+    """Add a line to `path`, on the disk when this returns. What a crash tore is closed off first.
+
+    Only a `new` file is made: a line without the one that says whose it is could not be read. Raises `OSError`.
+    """
     stamped = {**content, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     line = json.dumps(stamped, sort_keys=True).encode() + b"\n"
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | (os.O_EXCL if new else 0)
+    flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT | os.O_EXCL if new else 0)
     descriptor = os.open(path, flags, 0o644)
     try:
         size = os.fstat(descriptor).st_size

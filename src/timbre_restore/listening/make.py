@@ -52,7 +52,7 @@ def make_test(wanted: Wanted, folder: Path, progress: Progress = lambda done, co
     if wanted.count is not None and wanted.items:
         raise ListeningError(f"{wanted.count} items were asked for and some are named; leave out one of the two.")
     count = wanted.count or min(USUAL_COUNT, len(files[REFERENCE]))
-    chosen, training = sources.choose(sorted(files[REFERENCE]), wanted.items, count, wanted.seed)
+    chosen, training = sources.choose(files, wanted.items, count, wanted.seed)
     rate = sources.check_files(files, [*chosen, training])
     if wanted.kind == CCR:
         trials = plan.ccr_trials(chosen, training, list(systems), baseline, wanted.seed)
@@ -128,6 +128,10 @@ def _refuse_folder(folder: Path) -> None:
     """Answers are never overwritten, nor is anything that is no test."""
     if not folder.exists():
         return
+    if (here := Path.cwd()) == (real := folder.resolve()) or real in here.parents:
+        raise ListeningError(
+            f"{folder}: is the folder that you are in, in whose place the test's would come; give a new one."
+        )
     if not folder.is_dir():
         raise ListeningError(f"{folder}: is a file; expected a folder to make the test in.")
     answers = sorted((folder / plan.ANSWERS).glob("*.jsonl"))
@@ -156,6 +160,7 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
         try:
             built.mkdir()
             yield built
+            _refuse_folder(folder)  # since it was looked at, somebody may have begun to serve it, or moved something in
             if real.exists():
                 os.replace(real, old)
             try:

@@ -22,7 +22,7 @@ RULES = {
     "ccr": (
         f"A listener is left out who rates more than {_SHARE} of the null pairs beyond ±{NULL_LIMIT}, or "
         f"the narrow-band version better than the reference in more than {_SHARE} of the pairs with a "
-        "known answer (this project's rule)."
+        "known answer (this project's rule), or who met none of either."
     ),
 }
 
@@ -69,6 +69,8 @@ def _slider_fault(sitting: Sitting) -> str | None:
 def _pair_fault(sitting: Sitting) -> str | None:
     nulls = [abs(next(iter(ratings.values()))) for _, ratings in rated_trials(sitting, NULL)]
     known = [preference(trial, ratings, REFERENCE) for trial, ratings in rated_trials(sitting, GOLD)]
+    if not nulls or not known:
+        return "met no pair that tells whether to believe it"
     beyond, wrong = sum(points > NULL_LIMIT for points in nulls), sum(points < 0 for points in known)
     if beyond > TOLERATED_SHARE * len(nulls):
         return f"rated {beyond} of {len(nulls)} null pairs beyond ±{NULL_LIMIT}"

@@ -28,6 +28,7 @@ from timbre_restore.listening.sessions import Sessions
 from timbre_restore.listening.web import page_html
 
 ADDRESS = "127.0.0.1"
+USUAL_PORT = 80
 LARGEST_BODY = 64 * 1024
 IDLE_S = 60.0
 _SOUND = re.compile(r"stimuli/([0-9a-f]{16})\.wav")
@@ -98,6 +99,12 @@ def _bound(folder: Path, test: ListeningTest, port: int) -> ListeningServer:
         raise ListeningError(f"port {port} {reason}; give another one, or 0 for one that is free.") from exc
 
 
+def hosts_of(port: int) -> list[str]:
+    """What this machine calls itself in a request; browsers leave out the port that goes without saying."""
+    names = [ADDRESS, "localhost"]
+    return [f"{name}:{port}" for name in names] + (names if port == USUAL_PORT else [])
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One request. Whatever is wrong with it ends in a sentence as JSON."""
 
@@ -147,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _path(self) -> str:
         """What is asked for, behind the word of the address. Raises `Refused` for another host or another word."""
         port = self.server.server_port
-        if self.headers.get("Host") not in (f"{ADDRESS}:{port}", f"localhost:{port}"):
+        if self.headers.get("Host") not in hosts_of(port):
             raise Refused(HTTPStatus.FORBIDDEN, f"this server answers to {ADDRESS}:{port} only; use that address.")
         word, slash, path = self.path.partition("?")[0].removeprefix("/").partition("/")
         if not slash or not secrets.compare_digest(word.encode(), self.server.token.encode()):

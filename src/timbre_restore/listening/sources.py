@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_restore.audio import AUDIO_SUFFIXES, is_text, read_info, sounds_in
+from timbre_restore.audio import AUDIO_SUFFIXES, is_text, read_channel, read_info, sounds_in
 from timbre_restore.errors import AudioFileError, ListeningError
 from timbre_restore.listening.plan import REFERENCE, RESERVED
+from timbre_restore.metrics import is_silent
 
 SHOWN = 10
 LONGEST_NAME = 40
@@ -44,8 +45,11 @@ def find_files(reference: Path, systems: Mapping[str, Path]) -> dict[str, dict[s
     return by_role
 
 
-def choose(stems: Sequence[str], wanted: Sequence[str], count: int, seed: int) -> tuple[list[str], str]:
-    """The items of the test and the one to train with: another one where there is one, the first one otherwise."""
+def choose(
+    files: Mapping[str, Mapping[str, Path]], wanted: Sequence[str], count: int, seed: int
+) -> tuple[list[str], str]:
+    """The items of the test and the one to train with: another one that all have, the test's first one otherwise."""
+    stems = sorted(files[REFERENCE])
     unknown = sorted(set(wanted) - set(stems))
     if unknown:
         raise ListeningError(
@@ -57,8 +61,21 @@ def choose(stems: Sequence[str], wanted: Sequence[str], count: int, seed: int) -
         )
     order = [stems[index] for index in np.random.default_rng([seed, 0]).permutation(len(stems))]
     chosen = list(dict.fromkeys(wanted)) or sorted(order[:count])
-    left = [stem for stem in order if stem not in chosen]
+    left = [stem for stem in order if stem not in chosen and _is_whole(files, stem)]
     return chosen, left[0] if left else chosen[0]
+
+
+def _is_whole(files: Mapping[str, Mapping[str, Path]], stem: str) -> bool:
+    """Whether an item that nobody asked for can stand in a test: all have it, at one rate and length, and it sounds."""
+    if not all(stem in own for own in files.values()):
+        return False
+    try:
+        infos = {read_info(own[stem]) for own in files.values()}
+        return len({(info.sample_rate_hz, info.samples) for info in infos}) == 1 and not is_silent(
+            read_channel(files[REFERENCE][stem])[0]
+        )
+    except AudioFileError:
+        return False
 
 
 def check_files(files: Mapping[str, Mapping[str, Path]], stems: Iterable[str]) -> int:

@@ -1,6 +1,7 @@
 "use strict";
 // One player per article. All of its sounds run together and all but one are silent, so a change of system keeps the place.
 const STEP_S = 1, DRIFT_S = 0.03;
+const TURNS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 const RESTORED = document.querySelector("main").dataset.restored;
 
 function Player(article) {
@@ -18,6 +19,10 @@ function Player(article) {
     at = number;
     sounds.forEach((s, n) => { s.muted = n !== at; });
     buttons.forEach((b, n) => { b.setAttribute("aria-checked", String(n === at)); b.tabIndex = n === at ? 0 : -1; });
+  };
+  self.turn = (step) => { // as radio buttons are
+    self.choose((at + step + sounds.length) % sounds.length);
+    buttons[at].focus();
   };
   self.seek = (second) => {
     const place = Math.min(Math.max(0, second), Math.max(0, length() - 0.01));
@@ -73,7 +78,8 @@ document.addEventListener("keydown", (event) => {
   if (!current || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("select, input[type=text]")) return;
   if (blind.hears(event.key)) { event.preventDefault(); return; }
-  const onButton = event.target.closest("button, summary");
+  const onButton = event.target.closest("button, summary"), turn = TURNS[event.key];
+  if (turn && onButton?.role === "radio") { current.turn(turn); event.preventDefault(); return; }
   if (event.key === " " && !onButton) current.toggle();
   else if (event.key >= "1" && event.key <= "9") current.choose(Number(event.key) - 1);
   else if (event.key === "ArrowLeft" && event.target.type !== "range") current.move(-STEP_S);

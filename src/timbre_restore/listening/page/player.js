@@ -50,6 +50,7 @@ class Player {
   async play(looped) {
     this.stop();
     if (this.context.state !== "running") await this.context.resume();
+    this.stop();  // while the device woke up, somebody may have begun once more
     const [from, to] = this.loop;
     if (this.at >= to - 0.01 || (looped && this.at < from)) this.at = from;
     this.looped = looped;

@@ -18,6 +18,7 @@ import torch
 from timbre_restore.errors import CheckpointError, TimbreRestoreError, TrainingInterrupted
 from timbre_restore.training.ahead.timing import StepTimes, time_steps
 from timbre_restore.training.loop import train
+from timbre_restore.training.monitors.guard import OnAnomaly
 from timbre_restore.training.settings import TrainSettings
 
 RECORDINGS = 10
@@ -59,7 +60,13 @@ class Trial:
         return all(criterion.passed is not False for criterion in self.criteria)
 
 
-def run_trial(settings: TrainSettings, steps: int, *, say: Callable[[str], None] = lambda _: None) -> Trial:
+def run_trial(
+    settings: TrainSettings,
+    steps: int,
+    *,
+    on_anomaly: OnAnomaly = "stop",
+    say: Callable[[str], None] = lambda _: None,
+) -> Trial:
     """Train on the first recordings into `<output_dir>-trial`, then time `steps` steps of each kind on all of them.
 
     Whatever would have ended a run is a criterion that failed. Only one process may do this. Raises `CheckpointError`
@@ -80,7 +87,7 @@ def run_trial(settings: TrainSettings, steps: int, *, say: Callable[[str], None]
     )
     failure, times = "", None
     try:
-        train(small, say=say)
+        train(small, on_anomaly=on_anomaly, say=say)
         say(f"timing up to {steps} steps of each kind on the whole corpus")
         times = time_steps(settings, steps)
     except TrainingInterrupted:
