@@ -18,6 +18,7 @@ import pytest
 import soundfile
 
 from tests.voices import FloatArray, noise, voice
+from timbre_restore import atomic
 from timbre_restore import audit as audit_room
 from timbre_restore.apps.cli import main
 from timbre_restore.audio import packed_name, resample
@@ -132,6 +133,19 @@ def with_nan(samples: FloatArray) -> FloatArray:
 def one_clipped(samples: FloatArray) -> FloatArray:
     top = 0.5 * float(np.abs(samples).max())
     return 0.4 / top * np.clip(samples, -top, top)
+
+
+def test_names_that_are_no_text_do_not_hinder_a_report(tmp_path: Path) -> None:
+    report = Report(tmp_path)
+    name = os.fsdecode(b"caf\xe9.flac")
+    report.warn("bandwidth", f"{name} ends at 8 kHz")
+    report.broken("leak", f"{name} is on both sides")
+    report.fact("source", "of", name)
+    write_page(report, tmp_path / "page.html")
+    atomic.write_json(tmp_path / "report.json", as_json(report))
+    for name in ("page.html", "report.json"):
+        assert "caf" in (tmp_path / name).read_text(encoding="utf-8")
+    assert report.warnings == ["caf\\udce9.flac ends at 8 kHz"]
 
 
 def test_a_sound_corpus_is_ready(made: Path) -> None:

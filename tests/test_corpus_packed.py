@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 
 from tests.corpora import Run, contents, spec_of
+from tests.voices import noise
 from timbre_restore.audio import HINT_VALUES, read_hints_into, read_list, read_packed
 from timbre_restore.corpus import PrepareSummary, Work, prepare
 from timbre_restore.corpus.table import read_table
@@ -120,6 +122,37 @@ def test_packing_goes_on_from_wherever_it_was_killed(
     assert not (tmp_path / "packed" / "train.txt").exists()
     assert packed(skip_existing=True).rendered == 0
     assert contents(tmp_path / "packed") == contents(tmp_path / "whole")
+
+
+@pytest.fixture
+def own_sounds(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sounds that a test may change, and parts of a few takes each."""
+    monkeypatch.setattr("timbre_restore.corpus.writing.packs.PART_BYTES", 2_000_000)
+    return shutil.copytree(sounds, tmp_path / "sounds")
+
+
+def test_what_is_made_anew_takes_the_old_ones_place(quick: Run, own_sounds: Path, tmp_path: Path) -> None:
+    """Names and settings are what a take is known by, and a noise was replaced under its name."""
+    spec, out = replace(spec_of(own_sounds), format="packed"), tmp_path / "out"
+    quick(out, spec)
+    before = contents(out)
+    for path in (own_sounds / "noise").iterdir():
+        soundfile.write(path, noise(1.5, seed=99), 48000)
+    assert quick(out, spec).rendered == 6
+    quick(tmp_path / "fresh", spec)
+    assert contents(out) == contents(tmp_path / "fresh") != before
+
+
+def test_parts_of_earlier_draws_go(quick: Run, own_sounds: Path, tmp_path: Path) -> None:
+    """By other settings, or by another noise that moves what is drawn: no corpus is kept that nothing lists."""
+    spec, out = replace(spec_of(own_sounds), format="packed"), tmp_path / "out"
+    quick(out, spec)
+    for number in (1, 2):
+        quick(out, replace(spec, seed=number), skip_existing=True, force=True)
+    soundfile.write(own_sounds / "noise" / "another.wav", noise(1.5, seed=98), 48000)
+    quick(out, replace(spec, seed=2), skip_existing=True)
+    quick(tmp_path / "fresh", replace(spec, seed=2))
+    assert contents(out) == contents(tmp_path / "fresh")
 
 
 def test_a_part_that_was_cut_is_made_again(packed: Run, tmp_path: Path) -> None:

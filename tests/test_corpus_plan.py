@@ -126,6 +126,44 @@ def test_channels_of_one_measurement_stay_together(seed: int) -> None:
         assert all(groups.count(group) > 1 for group in groups)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("fan_Freesound_validated_361372_3", "fan_Freesound_validated_361372_19"),  # the DNS challenge's noises
+        ("Room001/Room001-00001", "Room001/Room001-00100"),  # SLR28's rooms
+        ("1-100032-A-0", "1-100032-B-0"),  # ESC-50
+        ("esc10_rain_4-161127-A", "esc10_rain_4-161127-B"),
+    ],
+)
+def test_cuts_of_one_clip_and_places_in_one_room_are_of_a_group(one: str, other: str) -> None:
+    changed = (
+        one.replace("361372", "361373")
+        .replace("Room001-", "Room002-")
+        .replace("100032", "100033")
+        .replace("4-1", "4-2")
+    )
+    groups = [Sound(f"{name}.wav").group for name in (one, other, changed)]
+    assert groups[0] == groups[1] != groups[2]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1])
+def test_validation_hears_recorded_noises_though_no_share_of_them_is_kept(fraction: float) -> None:
+    """Speakers are named, noises are not: it shares those of training, and says so, before it hears made ones."""
+    made = plan(replace(SPEC, val_fraction=fraction, val_speakers=["s0p01"]))
+    heard = {name for take in made.takes if take.split == "val" for noise in take.draw.noises for name in noise.names}
+    assert heard and heard <= {noise.relative for noise in NOISES}
+    shared = "no noise is left for 'val', so it shares all of them with the other side" in made.warnings
+    assert shared == (fraction == 0.0)
+
+
+def test_that_no_take_gets_a_room_is_said() -> None:
+    spec = replace(SPEC, ir_path=None)
+    said = "data.ir_path is null and data.variety.made_room 0, so no take gets a room"
+    assert said in make_plan(spec, MANY, NOISES, []).warnings
+    for change in ({"room_probability": 0.0}, {"variety": replace(spec.variety, made_room=0.2)}):
+        assert said not in make_plan(replace(spec, **change), MANY, NOISES, []).warnings
+
+
 def test_naming_one_channel_takes_the_other_along_with_a_warning() -> None:
     spec, warnings = replace(SPEC, val_rooms=["hall_2_ch0"]), []
     rooms = split_sounds(spec, "room", ROOMS, spec.val_rooms, warnings)

@@ -306,11 +306,42 @@ def test_two_noises_stand_at_their_levels_to_each_other(here: Path) -> None:
     for name, hertz, level in (("low.wav", 500, 0.3), ("high.wav", 5000, 0.01)):
         tone = level * np.sin(2 * np.pi * hertz * np.arange(96000) / 48000)
         soundfile.write(here / name, tone, 48000, subtype="FLOAT")
-    names, _, total = mixed_noises([NoiseDraw(("low.wav",)), NoiseDraw(("high.wav",), level_db=-6.0)], here, 48000, [])
+    names, _, total = mixed_noises(
+        [NoiseDraw(("low.wav",)), NoiseDraw(("high.wav",), level_db=-6.0)], here, 48000, 48000, []
+    )
     power = np.mean(np.abs(stft(total, 4800, 4800)) ** 2, axis=1)
     low, high = power[40:60].sum(), power[490:510].sum()
     assert names == ("low.wav", "high.wav")
     assert 10 * np.log10(high / low) == pytest.approx(-6.0, abs=0.1)
+
+
+def test_a_noise_that_begins_behind_the_voice_is_none(here: Path) -> None:
+    """What the suppressor looks ahead at is no part of the level that the noise gets."""
+    late = np.zeros(SEGMENT * 2 + LEAD_SAMPLES, np.float32)
+    late[-LEAD_SAMPLES:] = 0.5
+    soundfile.write(here / "late.wav", late, 48000, subtype="FLOAT")
+    ahead = replace(DRAW, noises=(NoiseDraw(("late.wav", *HUM.names)),))
+    voice_file = replace(take_of(here), length=SEGMENT * 2)
+    ((_, items),) = rendered(here, [replace(voice_file, draw=ahead)])
+    assert isinstance(items, Rendered) and items.applied.noises == HUM.names[:1]
+    assert [reject[:2] for reject in items.rejects] == [("noise", "late.wav")]
+
+
+def test_a_room_that_is_sampled_too_low_is_none(here: Path) -> None:
+    """It would take the octaves off the target that are to be given back."""
+    response = np.zeros(1600, np.float32)
+    response[10] = 1.0
+    soundfile.write(here / "low.wav", response, 16_000)
+    items = made(here, replace(DRAW, rooms=("low.wav",)))
+    assert items.applied.room == ""
+    ((kind, name, reason),) = items.rejects
+    assert (kind, name) == ("room", "low.wav") and reason.startswith("sampled at 16000 Hz")
+
+
+def test_a_second_before_the_voice_begins_holds_none(here: Path) -> None:
+    """Though the voice lies in what is too short for another item."""
+    soundfile.write(here / "late.wav", np.concatenate([np.zeros(49_000), voice(0.8)]), 48000, subtype="FLOAT")
+    assert made(here, file="late.wav").activity.tolist() == [0.0]
 
 
 def test_clean_input_is_the_speech_alone(here: Path) -> None:
@@ -349,6 +380,9 @@ def test_activity_is_the_share_of_time_with_voice() -> None:
     clean[48_000:72_000] = 0.0005  # 46 dB below: not counted
     assert activity(clean, 48_000).tolist() == [0.25, 0.0]
     assert len(activity(clean[:95_999], 48_000)) == 1
+    late = np.concatenate([clean[48_000:96_000], clean[:24_000]])  # the voice lies behind the only whole segment
+    assert activity(late, 48_000).tolist() == [0.0]
+    assert activity(np.zeros(96_000, np.float32), 48_000).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("limit", [3400, 11_000])

@@ -168,6 +168,16 @@ def test_force_makes_anew_what_changed_and_nothing_else(quick: Run, sounds: Path
         shutil.rmtree(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("form", ["wav", "packed"])
+def test_force_with_fewer_files_takes_no_others_away(quick: Run, sounds: Path, tmp_path: Path, form: str) -> None:
+    out, spec = tmp_path / "out", replace(spec_of(sounds), format=form)
+    quick(spec=spec)
+    before = contents(out)
+    quick(spec=spec, skip_existing=True, force=True, max_files=2)
+    assert quick(spec=spec, skip_existing=True).rendered == 0
+    assert contents(out) == before
+
+
 def test_fewer_passes_are_other_settings(quick: Run, sounds: Path) -> None:
     quick(spec=replace(spec_of(sounds), passes=2), max_files=2)
     with pytest.raises(CorpusError, match="passes: 2 there, 1 now"):
@@ -181,6 +191,8 @@ def test_need_is_told_and_a_disk_that_is_too_small_refused(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=67 * 10**6))
     with pytest.raises(CorpusError, match=r"needs 4\.\d MB and 67.0 MB are free there; free the disk, set fewer files"):
         quick()
+    with pytest.raises(CorpusError, match=r"needs 4\.\d MB and 67.0 MB are free"):
+        quick(shard_idx=0, shard_count=2)  # the other one, which may run beside it, needs the rest
     assert not list((tmp_path / "out").rglob("*.wav"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=72 * 10**6))
     assert quick().lists_written

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from timbre_restore.corpus.spec import printable
+
 SHOWN = 5
 """Examples that a sentence gives."""
 BARS = 40
@@ -98,15 +100,16 @@ class Report:
         return "READY" if self.ready else "NOT READY"
 
     def broken(self, check: str, text: str, count: int = 1) -> None:
-        """Add a reason against training."""
-        self.findings.append(Finding(check, text, True, count))
+        """Add a reason against training; bytes of names that are no text are shown by their numbers."""
+        self.findings.append(Finding(check, printable(text), True, count))
 
     def warn(self, check: str, text: str, count: int = 1) -> None:
         """Add a warning."""
-        self.findings.append(Finding(check, text, False, count))
+        self.findings.append(Finding(check, printable(text), False, count))
 
     def fact(self, section: str, name: str, text: str, value: Any = None) -> None:
         """Add a fact; its value is the text unless given."""
+        text = printable(text)
         self.facts.append(Fact(section, name, text, text if value is None else value))
 
     def distribution(self, name: str, unit: str, values: ArrayLike) -> None:

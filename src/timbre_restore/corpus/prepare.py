@@ -70,7 +70,7 @@ def prepare(
             with folder.folder_lock():  # another shard may be listing, and counts on the markers that it saw
                 done.unlink(missing_ok=True)
                 _write_plan(folder, plan)
-            markers, rendered = _make_missing(maker, own, work, execute)
+            markers, rendered = _make_missing(maker, plan, own, work, execute)
             seconds = round(time.monotonic() - started, 3)
             write_json(done, _made_by(maker, plan) | {"seconds": seconds, "rendered": rendered})
             listed = _list_if_complete(maker, plan, work)
@@ -98,8 +98,10 @@ def _write_plan(folder: CorpusFolder, plan: Plan) -> None:
         write_text(path, plan.text)
 
 
-def _make_missing(maker: Maker, takes: Sequence[Take], work: Work, execute: Execute) -> tuple[list[Marker], int]:
-    """Markers of all takes in order, and how many takes were made now."""
+def _make_missing(
+    maker: Maker, plan: Plan, takes: Sequence[Take], work: Work, execute: Execute
+) -> tuple[list[Marker], int]:
+    """Markers of these takes of the plan in order, and how many were made now."""
     packed = packed_takes(maker.folder)
     markers: dict[int, Marker] = {}
     for number, take in enumerate(takes if work.skip_existing else ()):
@@ -108,17 +110,25 @@ def _make_missing(maker: Maker, takes: Sequence[Take], work: Work, execute: Exec
             markers[number] = marker
     missing = [(number, take) for number, take in enumerate(takes) if number not in markers]
     if missing:
-        markers.update(_make(maker, missing, work, execute))
+        own = {take.id for take in takes}
+        elsewhere = [t for t in plan.takes if t.id not in own and not maker.folder.take_marker(t.id).is_file()]
+        markers.update(_make(maker, missing, elsewhere, work, execute))
     return [markers[number] for number in range(len(takes))], len(missing)
 
 
-def _make(maker: Maker, missing: Sequence[Numbered], work: Work, execute: Execute) -> dict[int, Marker]:
-    """Make takes, once it is clear that the disk can hold them; marker by number."""
+def _make(
+    maker: Maker, missing: Sequence[Numbered], elsewhere: Sequence[Take], work: Work, execute: Execute
+) -> dict[int, Marker]:
+    """Make takes, once it is clear that the disk can hold them and those that are made elsewhere; marker by number."""
     items, needed = bytes_needed(maker.spec, (take for _, take in missing))
-    free = check_space(maker.root, needed)
+    _, others = bytes_needed(maker.spec, elsewhere)
+    free = check_space(maker.root, needed + others)
     markers: dict[int, Marker] = {}
     with PrepareProgress(len(missing), visible=work.progress) as shown:
-        shown.say(f"{len(missing)} takes, up to {items} items: {readable(needed)}, of {readable(free)} that are free")
+        beside = f", {readable(others)} for the other shards" if others else ""
+        shown.say(
+            f"{len(missing)} takes, up to {items} items: {readable(needed)}{beside}, of {readable(free)} that are free"
+        )
         for done in execute(maker, missing, work.num_workers):
             markers.update(done.markers)
             shown.advance(len(done.markers), sum(len(marker["items"]) for _, marker in done.markers), done.spent_s)
@@ -138,7 +148,7 @@ def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
         present = [marker for marker in markers if marker is not None]
         if len(present) < len(markers):
             raise CorpusError(f"{folder.state}: markers are missing; run the same command again with --skip_existing.")
-        if work.force:
+        if work.force and work.max_files is None:  # a smaller plan knows nothing of what it leaves out
             _remove_foreign_takes(folder, plan)
             if maker.spec.format != "packed":
                 remove_parts(folder)

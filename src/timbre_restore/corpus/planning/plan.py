@@ -118,9 +118,13 @@ def make_plan(
         raise CorpusError(f"{spec.noise_path}: holds no wav or flac file; check data.noise_path.")
     if spec.ir_path is not None and not rooms and spec.room_probability > 0:
         warnings.append(f"{spec.ir_path}: holds no wav or flac file, so no take gets a room")
-    chosen = ordered_recordings(spec, split_recordings(spec, recordings, warnings))[:max_files]
-    noise_sides = split_sounds(spec, "noise", noises, spec.val_noises, warnings)
-    room_sides = split_sounds(spec, "room", rooms, spec.val_rooms, warnings)
+    if spec.ir_path is None and not rooms and spec.room_probability > 0 and not spec.variety.made_room:
+        warnings.append("data.ir_path is null and data.variety.made_room 0, so no take gets a room")
+    recording_sides = split_recordings(spec, recordings, warnings)
+    chosen = ordered_recordings(spec, recording_sides)[:max_files]
+    validated = bool(recording_sides["val"])
+    noise_sides = split_sounds(spec, "noise", noises, spec.val_noises, warnings, validated=validated)
+    room_sides = split_sounds(spec, "room", rooms, spec.val_rooms, warnings, validated=validated)
     takes = []
     for pass_index in range(spec.passes):
         for recording, split in chosen:

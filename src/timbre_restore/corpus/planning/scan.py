@@ -15,9 +15,10 @@ from timbre_restore.audio import AUDIO_SUFFIXES, read_info
 from timbre_restore.corpus.spec import SourceSpec
 from timbre_restore.errors import AudioFileError, CorpusError
 
-# Endings that tell apart channels of one measurement, or cuts of one clip.
+# Endings that tell apart channels of one measurement, or cuts of one clip: ESC-50's (with its class or without), those
+# of Freesound's clips in the DNS challenge, places in one of SLR28's rooms.
 _CHANNEL = re.compile(r"(^|[._-])(ch(annel)?_?\d+|left|right|[lr])$|-[A-Z]$", re.IGNORECASE)
-_CLIP_LETTER = re.compile(r"-[A-Z]$")
+_CUT = re.compile(r"-[A-Z](?:-\d+)?$|(_Freesound_validated_\d+)_\d+$|(^Room\d+)-\d+$")
 _OTHER_SOUNDS = (
     ".aac", ".aif", ".aiff", ".au", ".caf", ".m4a", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wma",
 )  # fmt: skip
@@ -51,9 +52,9 @@ class Sound:
 
     @property
     def group(self) -> str:
-        """What the file belongs to: channels of one measurement share it, and so stay on one side of the split."""
+        """What the file belongs to: channels of one measurement and cuts of one clip share it, and stay on one side."""
         path = Path(self.relative)
-        stem = _CLIP_LETTER.sub("", path.stem)
+        stem = _CUT.sub(lambda found: found[1] or found[2] or "", path.stem)
         return f"{path.parent.as_posix()}/{_CHANNEL.sub('', stem)}"
 
     def matches(self, patterns: Sequence[str]) -> bool:

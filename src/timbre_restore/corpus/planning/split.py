@@ -52,9 +52,18 @@ def split_recordings(
 
 
 def split_sounds(
-    spec: CorpusSpec, kind: str, sounds: Sequence[Sound], named: Sequence[str] | None, warnings: list[str]
+    spec: CorpusSpec,
+    kind: str,
+    sounds: Sequence[Sound],
+    named: Sequence[str] | None,
+    warnings: list[str],
+    *,
+    validated: bool = True,
 ) -> dict[Split, tuple[Sound, ...]]:
-    """Noises or rooms by side, channels of one measurement together. A side without any falls back to all."""
+    """Noises or rooms by side, channels of one measurement together.
+
+    A side without any falls back to all; that of validation only where there is something to validate on.
+    """
     if named is None:
         val = _val_share(spec, kind, {sound.group for sound in sounds})
     else:
@@ -69,7 +78,7 @@ def split_sounds(
         "val": tuple(sound for sound in sounds if sound.group in val),
     }
     for split in SPLITS:
-        if sounds and not sides[split] and not (split == "val" and spec.val_fraction == 0 and named is None):
+        if sounds and not sides[split] and (split == "train" or validated):
             warnings.append(f"no {kind} is left for '{split}', so it shares all of them with the other side")
             sides[split] = tuple(sounds)
     return sides

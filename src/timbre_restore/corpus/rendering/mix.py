@@ -29,12 +29,11 @@ from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.rendering.filters import filtered, low_passed
 from timbre_restore.corpus.rendering.noises import mixed_noises
 from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped, reason_without
-from timbre_restore.corpus.rendering.rooms import first_room, in_room
+from timbre_restore.corpus.rendering.rooms import LOWEST_RATE_HZ, first_room, in_room
 from timbre_restore.errors import AudioFileError
 
 FloatArray = NDArray[np.float32]
 
-LOWEST_RATE_HZ = 32_000
 SILENCE_DBFS = -80.0
 PAUSE_SEARCH_S = 1.0  # how far from the drawn place the quietest moment is looked for
 PAUSE_FADE_SAMPLES = 480
@@ -96,7 +95,7 @@ def mix(take: Take, folders: Folders, segment: int, lead: int) -> Mixture:
     names: tuple[str, ...] = ()
     offset, noise_gain = 0, 1.0
     if draw.noises:
-        names, offset, noise = mixed_noises(draw.noises, folders.noises, len(noisy), rejects)
+        names, offset, noise = mixed_noises(draw.noises, folders.noises, len(noisy), len(speech), rejects)
         noise_gain = rms(noisy[: len(speech)]) / (rms(noise[: len(speech)]) * from_db(draw.snr_db))
         noisy = noisy + noise * np.float32(noise_gain)
     if draw.band_limit_hz:

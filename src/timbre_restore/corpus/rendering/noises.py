@@ -30,16 +30,17 @@ SILENCE_DBFS = -70.0  # a stretch below it would be raised by tens of dB, and it
 
 
 def mixed_noises(
-    draws: Sequence[NoiseDraw], root: Path | None, length: int, rejects: Rejects
+    draws: Sequence[NoiseDraw], root: Path | None, length: int, weighed: int, rejects: Rejects
 ) -> tuple[tuple[str, ...], int, FloatArray]:
     """Names, first sample of the first noise's stretch, and the sum `[length]`, in which the first has RMS 0.1.
 
-    A second noise of which no candidate can be used is left out; without the first, `TakeSkipped`.
+    Each is to sound within the first `weighed` samples, by which the sum gets its level against the voice. A second
+    noise of which no candidate can be used is left out; without the first, `TakeSkipped`.
     """
     names: list[str] = []
     total, first_offset = np.zeros(length, np.float32), 0
     for draw in draws:
-        found = _first_usable(draw, root, length, rejects)
+        found = _first_usable(draw, root, length, weighed, rejects)
         if found is None:
             if not names:
                 reason = f"none of its {len(draw.names)} drawn noises could be used (first: {draw.names[0]})"
@@ -81,7 +82,7 @@ def vary(stretch: FloatArray, variation: Variation, length: int) -> FloatArray:
 
 
 def _first_usable(
-    draw: NoiseDraw, root: Path | None, length: int, rejects: Rejects
+    draw: NoiseDraw, root: Path | None, length: int, weighed: int, rejects: Rejects
 ) -> tuple[str, int, FloatArray] | None:
     for name in draw.names:
         if is_made(name):
@@ -95,6 +96,9 @@ def _first_usable(
             continue
         level = to_db(rms(stretch))
         if level >= SILENCE_DBFS:
-            return name, offset, vary(stretch, draw.variation, length)
+            varied = vary(stretch, draw.variation, length)
+            level = to_db(rms(varied[:weighed]))
+            if level >= SILENCE_DBFS:
+                return name, offset, varied
         rejects.append(("noise", name, f"silent where it was drawn: {level:.0f} dBFS"))
     return None

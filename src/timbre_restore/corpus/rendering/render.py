@@ -85,11 +85,14 @@ def render(
 
 
 def activity(clean: FloatArray, segment: int) -> NDArray[np.float64]:
-    """`[N]`: per whole segment of `[T]`, the share of 10 ms frames within 40 dB of the loudest frame of all."""
-    items = len(clean) // segment
-    frames = clean[: items * segment].reshape(items, -1, HOP_SAMPLES).astype(np.float64)
-    power = np.mean(frames**2, axis=2)
-    return np.asarray(np.mean(power >= power.max() * 10.0 ** (-ACTIVE_RANGE_DB / 10.0), axis=1))
+    """`[N]`: per whole segment of `[T]`, the share of 10 ms frames within 40 dB of the loudest frame of all.
+
+    The loudest may lie behind the last segment; in silence no frame is one.
+    """
+    hops, items = len(clean) // HOP_SAMPLES, len(clean) // segment
+    power = np.mean(clean[: hops * HOP_SAMPLES].reshape(hops, HOP_SAMPLES).astype(np.float64) ** 2, axis=1)
+    active = (power > 0.0) & (power >= power.max() * 10.0 ** (-ACTIVE_RANGE_DB / 10.0))
+    return np.asarray(active[: items * segment // HOP_SAMPLES].reshape(items, -1).mean(axis=1))
 
 
 def _at_gain(mixture: Mixture, gain: float) -> _Try:
@@ -123,7 +126,7 @@ def _finished(
         to_pcm(clean).reshape(items, segment),
         np.ascontiguousarray(windows),
         None if hints is None else _hint_items(hints, items, segment),
-        activity(clean, segment),
+        activity(mixture.clean, segment),
         mixture.applied,
         to_db(attempt.gain),
         mixture.rejects,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import fast_length, read_mono
+from timbre_restore.audio import fast_length, read_info, read_mono
 from timbre_restore.corpus.rendering.made_room import is_made_room, make_room
 from timbre_restore.corpus.rendering.rejects import Rejects, reason_without
 from timbre_restore.errors import AudioFileError
@@ -17,6 +17,7 @@ from timbre_restore.errors import AudioFileError
 FloatArray = NDArray[np.float32]
 
 EARLY_SAMPLES = 2400  # 50 ms of a room stay in the target
+LOWEST_RATE_HZ = 32_000  # of speech, and of the rooms that it is put into
 
 
 def first_room(names: Sequence[str], root: Path | None, rejects: Rejects) -> tuple[str, FloatArray | None]:
@@ -61,6 +62,9 @@ def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def _load_room(path: Path) -> FloatArray:
+    rate_hz = read_info(path).sample_rate_hz
+    if rate_hz < LOWEST_RATE_HZ:
+        raise AudioFileError(f"sampled at {rate_hz} Hz, so that the target would be dull; expected {LOWEST_RATE_HZ} Hz")
     response = read_mono(path)
     if not np.any(response):
         raise AudioFileError("silent")

@@ -1,8 +1,9 @@
 """Packed output: few large files instead of several per item, for large corpora and slow disks.
 
 A worker writes one piece per take; when all takes are there, pieces are joined in plan order into parts of about a
-gigabyte. A part is named after the takes in it, so a part that is there is whole and right, and none is ever changed.
-A part's marker is written after the part and before its pieces go: whatever was reached, the next run goes on from it.
+gigabyte. A part is named after the takes in it, so a part that is there is whole and right, until a take of it is made
+anew: then there is a piece, and the part is put together again. A part's marker is written after the part and before
+its pieces go: whatever was reached, the next run goes on from it.
 """
 
 from __future__ import annotations
@@ -92,10 +93,11 @@ def _groups(takes: Sequence[str], markers: Mapping[str, Mapping[str, Any]]) -> I
 
 
 def _join(folder: CorpusFolder, split: str, group: Sequence[str], markers: Mapping[str, Mapping[str, Any]]) -> str:
-    """Make one part unless it is there, and remove its pieces; the part's name comes back."""
+    """Make one part, unless it is there and no take of it is newer, and remove its pieces; its name comes back."""
     listed = "\n".join(f"{take} {markers[take]['digest']}" for take in group)
     name = f"{split}-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
-    if _whole(folder, read_json(folder.part_marker(name))) is None:
+    newer = any(folder.piece(take).is_file() for take in group)
+    if newer or _whole(folder, read_json(folder.part_marker(name))) is None:
         sources = _sources(folder)
         entries: dict[str, Any] = {}
         with replacing(folder.part(name)) as temporary, temporary.open("wb") as out:
@@ -150,13 +152,19 @@ def _whole(folder: CorpusFolder, part: dict[str, Any] | None) -> dict[str, Any] 
     return part if path.is_file() and path.stat().st_size == part["size"] else None
 
 
+def _is_wanted(folder: CorpusFolder, take: str, digest: str) -> bool:
+    """Whether a take is still what its marker says, though this plan leaves it out."""
+    return (read_json(folder.take_marker(take)) or {}).get("digest") == digest
+
+
 def _sweep(folder: CorpusFolder, names: set[str], listed: set[tuple[str, str]]) -> None:
-    """Remove parts whose takes all lie in the listed ones by now, and pieces that a killed run had joined already.
+    """Remove parts whose takes all lie in the listed ones, or are no more, and pieces that a killed run had joined.
 
     A part with takes that this plan leaves out stays: a smaller `--max_files` costs no work.
     """
     for name, part in list(_parts(folder)):
-        if name not in names and {(take, entry["digest"]) for take, entry in part["takes"].items()} <= listed:
+        held = {(take, entry["digest"]) for take, entry in part["takes"].items()}
+        if name not in names and not any(_is_wanted(folder, *take) for take in held - listed):
             folder.part_marker(name).unlink(missing_ok=True)
     known = {path.stem for path in folder.part_marker("x").parent.glob("*.json")}
     for path in folder.part("x").parent.glob("*"):

@@ -84,8 +84,8 @@ def _blind_panel(systems: list[str]) -> str:
         '<button id="again">From the start</button></p><p>Which is closer to a natural voice? '
         '<button data-say="0">1</button> <button data-say="none">no difference</button> <button data-say="1">2</button>'
         '</p></div><p id="tally" aria-live="polite"></p></section>\n'
-        "<p><small>Keys: space plays and pauses, 1 to 9 choose a system, ← and → go a second back and on (on the button "
-        "of a system, to its neighbours), n and p go to the next and the previous item.</small></p>\n"
+        "<p><small>Keys: space plays and pauses, 1 to 9 choose a system, ← and → go a second back and on (on the "
+        "button of a system, to its neighbours), n and p go to the next and the previous item.</small></p>\n"
     )
 
 
