@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import fast_length, read_info, read_mono
+from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, read_info, read_mono, resample
 from timbre_restore.corpus.rendering.made_room import is_made_room, make_room
 from timbre_restore.corpus.rendering.rejects import Rejects, reason_without
 from timbre_restore.errors import AudioFileError
@@ -17,7 +17,8 @@ from timbre_restore.errors import AudioFileError
 FloatArray = NDArray[np.float32]
 
 EARLY_SAMPLES = 2400  # 50 ms of a room stay in the target
-LOWEST_RATE_HZ = 32_000  # of speech, and of the rooms that it is put into
+LOWEST_RATE_HZ = 32_000  # of speech; a room that is sampled lower lacks octaves that the voice has
+_LOBES = 64  # samples at the room's rate, to both sides of an impulse that is brought to another
 
 
 def first_room(names: Sequence[str], root: Path | None, rejects: Rejects) -> tuple[str, FloatArray | None]:
@@ -44,6 +45,21 @@ def direct_path_first(response: FloatArray) -> FloatArray:
     return np.asarray(response[peak:] / response[peak], dtype=np.float32)
 
 
+def with_whole_direct_path(response: FloatArray, rate_hz: int) -> FloatArray:
+    """A response `[R]` that was sampled at `rate_hz` and cut at its direct path, of which it holds the lower octaves.
+
+    That of the voice's whole band takes their place: reflections end where the response does, the voice does not.
+    """
+    unit = np.zeros(2 * _LOBES + 1, np.float32)
+    unit[_LOBES] = 1.0
+    lobe = direct_path_first(resample(unit, rate_hz, SAMPLE_RATE_HZ))[: len(response)]
+    whole = response.copy()
+    whole[: len(lobe)] -= lobe
+    whole *= np.float32(rate_hz / SAMPLE_RATE_HZ)  # a peak as high is that much louder in the octaves of a lower rate
+    whole[0] = 1.0
+    return whole
+
+
 def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
     """The first `len(signal)` samples of the convolution, in single precision, which is that of the signals.
 
@@ -63,9 +79,8 @@ def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
 @lru_cache(maxsize=64)
 def _load_room(path: Path) -> FloatArray:
     rate_hz = read_info(path).sample_rate_hz
-    if rate_hz < LOWEST_RATE_HZ:
-        raise AudioFileError(f"sampled at {rate_hz} Hz, so that the target would be dull; expected {LOWEST_RATE_HZ} Hz")
     response = read_mono(path)
     if not np.any(response):
         raise AudioFileError("silent")
-    return direct_path_first(response)
+    response = direct_path_first(response)
+    return response if rate_hz >= LOWEST_RATE_HZ else with_whole_direct_path(response, rate_hz)
