@@ -67,10 +67,21 @@ def gate(rule: str, new: Path, *more: str) -> int:
     return main(["compare", str(new), *more, "--fail-if", rule])
 
 
+def test_a_system_called_old_is_named_in_quotes(new: Path, old: Path, capsys: Capture) -> None:
+    """As in `evaluate --model old=a.onnx --model new=b.onnx`; 'old' alone would be the second file."""
+    changed(new, lambda systems: systems.update({"old": systems["restored"], "gate–24": systems["degraded"]}))
+    for files in ([], [str(old)]):
+        assert gate("old.osr > 0.9", new, *files) == 2
+        assert 'write system("old").KEY' in capsys.readouterr().err
+    assert gate('system("old").osr > 0.9', new) == 0 and gate('system("old").osr > 0.1', new) == 1
+    assert gate("old.restored.osr > 0.9", new, str(old)) == 0
+    assert gate('system("gate–24").osr − 0.2 > 0.9', new) == 0, "a dash in a name is no minus"
+
+
 def test_word_errors_may_pass_one(new: Path) -> None:
-    """More words can be put in than were spoken: such a rule can fail, and dividing it by 100 would be another one."""
+    """More words can be put in than were spoken; 250 per cent of them nobody means."""
     changed(new, lambda systems: [values.update(wer=2.0) for values in systems["restored"]["items"].values()])
-    assert gate("wer > 1.5", new) == 1 and gate("wer > 2.5", new) == 0
+    assert gate("wer > 1.5", new) == 1 and gate("wer > 2.5", new) == 2
 
 
 @pytest.mark.parametrize(
@@ -135,6 +146,7 @@ def test_rules_hold_or_fail_with_the_status(rule: str, status: int, new: Path, o
         ("0 < osr < 1", "compares twice; write 'a < b and b < c'."),
         ("1 > 2", "names no value"),
         ("resid > 1", "resid is a fraction from 0 to 1; write 0.01 for 1 %"),
+        ("missing(pesq) > 5", "missing(pesq) is a fraction from 0 to 1; write 0.05 for 5 %"),
         ("5 < worse", "worse is a fraction from 0 to 1; write 0.05 for 5 %"),
         ("osr >", "can't be read from the mark on.\n  osr >\n       ^"),
         ("osr > 5%", "; write 1 % as 0.01."),
@@ -409,6 +421,17 @@ def test_rules_are_parsed_for_the_old_file_only_when_it_is_there(new: Path) -> N
 )
 def test_a_share_is_as_sure_however_it_is_written(rule: str, new: Path) -> None:
     assert gate(rule, new) == 1, "none of eight does not prove it"
+
+
+def test_a_share_of_two_voices_has_no_interval(new: Path) -> None:
+    """Many items of a speaker or two say nothing of the next one: no rule passes by their number."""
+    content = json.loads(new.read_text())
+    stems = [f"talk{n}" for n in range(80)]
+    for system in content["systems"].values():
+        system["items"] = {stem: {"osr": 0.3} for stem in stems}
+    content["facts"] = {stem: {"speaker": f"s{n % 2}"} for n, stem in enumerate(stems)}
+    write(new, content)
+    assert gate("worse > 0.1", new) == 0 and gate("high(worse) > 0.9", new) == 1 == gate("high(osr) > 0.9", new)
 
 
 def test_a_share_of_few_voices_is_less_sure(new: Path) -> None:

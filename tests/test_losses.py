@@ -193,6 +193,17 @@ def test_cells_has_a_gradient_in_silence_and_minds_no_pause() -> None:
     assert torch.isfinite(silence.grad).all()
 
 
+@pytest.mark.parametrize("level_dbfs", [-60.0, -90.0])
+def test_cells_takes_no_room_tone_and_no_rounding_for_a_voice(level_dbfs: float) -> None:
+    """Without a voice each band's peak is a pause's, and all cells lie near it. Items are evened up before."""
+    tone = waves(1, 48_000)
+    tone = tone * 10.0 ** (level_dbfs / 20.0) / tone.square().mean().sqrt()
+    gain = item_gain(tone)
+    assert Cells()(0.1 * gain * tone, gain * tone).item() == 0.0
+    spoken = waves(1, 48_000)
+    assert Cells()(0.1 * item_gain(spoken) * spoken, item_gain(spoken) * spoken).item() > 1.0
+
+
 def test_objective_gives_each_loss_that_has_a_weight_by_its_name() -> None:
     estimate, reference = waves(2, 9600, 1), waves(2, 9600, 2)
     values = Objective({"l1": 1.0, "multi_stft": 1.0, "mel": 1.0, "silence": 2.0, "adversarial": 1.0})(

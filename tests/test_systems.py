@@ -319,6 +319,13 @@ def test_the_advantage_is_at_equal_residual_noise() -> None:
     assert advantage(curve, limits) == pytest.approx({0.0: 0.0, 0.5: 0.05}), "beyond the limits nothing is said"
 
 
+def test_of_limits_with_equal_noise_the_best_one_counts() -> None:
+    """As on one good recording, where many leave none at all: the model is no better than what a limit gives."""
+    limits = [Point(12.0, 0.2, 0.0), Point(24.0, 0.24, 0.0), Point(48.0, 0.29, 0.0)]
+    curve = [Point(0.0, 0.3, 0.0), Point(0.1, 0.27, 0.0)]
+    assert advantage(curve, limits) == pytest.approx({0.0: -0.1, 0.1: -0.07})
+
+
 def test_between_the_farthest_limit_and_the_suppressor_an_advantage_is_said_too() -> None:
     limits = [Point(12.0, 0.2, 0.04), Point(48.0, 0.3, 0.02)]
     curve = [Point(0.0, 0.4, 0.01), Point(0.1, 0.3, 0.015), Point(1.0, 0.1, 0.03)]

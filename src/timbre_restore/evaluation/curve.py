@@ -85,11 +85,14 @@ def advantage(curve: Sequence[Point], limits: Sequence[Point]) -> dict[float, fl
     """By strength, how much less over-suppression the system leaves than a limit with the same residual noise.
 
     Limits stand on straight lines between those that were measured and the curve's own beginning: at strength 0 it is
-    the suppressor, which a limit beyond all measured ones leaves as it is. A strength whose residual noise lies outside
-    of all these has no value.
+    the suppressor, which a limit beyond all measured ones leaves as it is. Of several that leave as much noise the best
+    one counts. A strength whose residual noise lies outside of all these has no value.
     """
     ordered = sorted((point.resid, point.osr) for point in (*limits, *(p for p in curve if p.amount == 0.0)))
-    resid, osr = (np.array(values) for values in zip(*ordered, strict=True))
+    best: dict[float, float] = {}
+    for noise, missing in ordered:
+        best.setdefault(noise, missing)
+    resid, osr = np.array([*best]), np.array([*best.values()])
     return {
         point.amount: float(np.interp(point.resid, resid, osr) - point.osr)
         for point in curve

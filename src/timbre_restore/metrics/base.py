@@ -31,7 +31,7 @@ class Metric:
     rate at which the metric listens: it hears nothing above half of it. `needs_rate_hz` is the lowest rate of a
     recording that holds what the metric looks at. `cost_s` is a rough number of CPU seconds for 10 s of audio on one
     core, once the package is loaded; metrics of one `group` come from one computation and cost that together. Values in
-    % are fractions from 0 to 1, but for those that may pass one.
+    % are fractions; `most` is the largest of them that anybody means.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Metric:
     needs_reference: bool = True
     cost_s: float = 0.0
     group: str = ""
-    passes_one: bool = False
+    most: float = 1.0
 
     @property
     def remark(self) -> str:

@@ -90,7 +90,7 @@ OPTIONAL = (
     Metric("visqol", "ViSQOL audio", "MOS", "higher", 48_000, visqol_audio, **VISQOL),
     Metric("visqol_hf", "ViSQOL similarity above 8 kHz", "", "higher", 48_000, visqol_high, 32_000, **VISQOL),
     Metric("distillmos", "DistillMOS", "MOS", "higher", PESQ_RATE_HZ, distill_mos, needs_reference=False, cost_s=1.6),
-    Metric("wer", "word errors, English", "%", "lower", PESQ_RATE_HZ, word_error_rate, cost_s=1.3, passes_one=True),
+    Metric("wer", "word errors, English", "%", "lower", PESQ_RATE_HZ, word_error_rate, cost_s=1.3, most=2.0),
 )
 
 DEFAULT_SET: tuple[Metric, ...] = (*CORE, *BANDS, *RATINGS)

@@ -249,12 +249,12 @@ class _Ground:
         changes, named = self._series(node), list(refs(node))
         worse = any(ref.key == WORSE for ref in named)
         margin = margin_of(changes, self._files.scores(False).voices(self._by_worse if worse else self._by_metric))
-        if len(set(named)) > 1 or not worse:
+        if margin is None or len(set(named)) > 1 or not worse:
             return margin
         # However it is written, it is offset + slope · share.
         offset, reached = (float(self._series(node, np.full(1, share))[0]) for share in (0.0, 1.0))
         ends = [offset + (reached - offset) * share for share in wilson_interval(self._values(named[0]))]
-        ends += [margin.low, margin.high] if margin else []
+        ends += [margin.low, margin.high]
         return Margin(float(changes.mean()), min(ends), max(ends), len(changes))
 
     def _series(self, node: Value, instead: Numbers | None = None) -> Numbers:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -40,7 +41,8 @@ LONGEST_RULE = 400
 MOST_NODES = 150
 ALLOWED = f"numbers, names, + - * /, comparisons, and, or, not, and the functions {', '.join(FUNCTIONS)}"
 
-_TYPED = str.maketrans({"−": "-", "–": "-", "·": "*", "×": "*", "÷": "/"})
+_TYPED = {"−": "-", "–": "-", "·": "*", "×": "*", "÷": "/"}
+_QUOTED_OR_TYPED = re.compile(r"""("[^"]*"|'[^']*')|[−–·×÷]""")
 _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
@@ -48,9 +50,14 @@ _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 def parse_rule(text: str, files: Files, name: str = "") -> Rule:
     """The rule that `text` is. Raises `ScoresError` with the word that is wrong, and the nearest right one."""
     try:
-        return Rule(text, name, _Parser(text.translate(_TYPED), files).rule())
+        return Rule(text, name, _Parser(_QUOTED_OR_TYPED.sub(_plain, text), files).rule())
     except ScoresError as exc:
         raise ScoresError(f"rule {f'{name!r}, ' if name else ''}'{_start(text)}': {exc}") from exc
+
+
+def _plain(found: re.Match[str]) -> str:
+    """What is typed for an operator as Python's; a name in quotes as it is."""
+    return found[0] if found[1] else _TYPED[found[0]]
 
 
 def _start(text: str) -> str:
@@ -136,6 +143,11 @@ class _Parser:
         """Whose value is named: `old`, `SYSTEM`, `old.SYSTEM`, or a system whose name is no word, `system("a b")`."""
         match node:
             case ast.Name(id=name) if name == OLD:
+                if OLD in self._files.scores(False).systems:
+                    raise ScoresError(
+                        f"'{OLD}' is a system of {self._files.scores(False).place} and also the second file; "
+                        f'write system("{OLD}").KEY for the one, and {OLD}.SYSTEM.KEY for the other.'
+                    )
                 return self._old(), self._files.judged
             case ast.Name(id=name):
                 return self._system(False, name)
@@ -204,18 +216,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _check_scale(found: Comparison, files: Files) -> None:
     """Rates are fractions: a rate above 1 never happens, and a gate that can't close must not look like one."""
     for rate, limit, above in ((found.left, found.right, ">"), (found.right, found.left, "<")):
+        missing = isinstance(rate, Call) and rate.name == "missing"
         metric = unit_of(rate, files)
-        if (
-            metric is None
-            or metric.unit != "%"
-            or metric.passes_one
-            or not isinstance(limit, Number)
-            or _is_scaled(rate)
-        ):
+        most = 1.0 if missing else metric.most if metric is not None and metric.unit == "%" else math.inf
+        if not isinstance(limit, Number) or _is_scaled(rate):
             continue
-        if abs(limit.value) > 1.0 or (limit.value == 1.0 and found.operator == above):
+        if abs(limit.value) > most or (limit.value == most and found.operator == above):
+            name = next(refs(rate)).key
             raise ScoresError(
-                f"{next(refs(rate)).key} is a fraction from 0 to 1; "
+                f"{f'missing({name})' if missing else name} is a fraction from 0 to {most:g}; "
                 f"write {limit.value / 100:g} for {limit.value:g} %, or compare with another value."
             )
 
