@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_a_voice_is_that_of_the_weights_beside_it(name: str, tmp_path: Path) -> 
         "checkpoint.json", "generator.safetensors", "ema.safetensors", "discriminators.safetensors", "optimizers.pt"
     }  # fmt: skip
     text = (checkpoint.folder / "checkpoint.json").read_text(encoding="utf-8")
-    assert "/tmp" not in text and "/work" not in text and "/home" not in text
+    assert not re.search(r'"/\w', text), "no folder of the machine that trained it"
 
 
 def test_what_was_suppressed_before_gets_the_voice_that_is_meant_for_it(tmp_path: Path) -> None:
