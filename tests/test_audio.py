@@ -81,14 +81,14 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
         read_info(tmp_path / "absent.wav")
 
 
-def test_a_wav_whose_header_promises_too_much_is_refused(tmp_path: Path) -> None:
+def test_a_wav_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    """libsndfile mends its header and reads what is left, as if there had been no more."""
     write_audio(tmp_path / "x.wav", noise(1.0), 48000)
     (tmp_path / "x.wav").write_bytes((tmp_path / "x.wav").read_bytes()[:50000])
-    try:
-        samples, _ = read_audio(tmp_path / "x.wav")
-    except AudioFileError:
-        return
-    assert samples.shape[1] == read_info(tmp_path / "x.wav").samples < 48000  # the library mends the header itself
+    assert soundfile.info(tmp_path / "x.wav").frames < 48000
+    for read in (read_audio, read_info, read_mono):
+        with pytest.raises(AudioFileError, match=r"x\.wav: is cut off after 50000 of 96044 bytes; copy the file again"):
+            read(tmp_path / "x.wav")
 
 
 @pytest.mark.parametrize(("length", "said"), [(0, "does not say how long it is"), (15, "more than memory holds")])

@@ -14,11 +14,11 @@ import soundfile
 
 from tests.test_restore_formats import RATE, Untouched, left_in, write
 from tests.voices import voice
+from timbre_restore.audio.whole import check_whole
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime import Treatment, Wanted, restore_path
 from timbre_restore.runtime.files import reading
 from timbre_restore.runtime.files.limits import check_fits
-from timbre_restore.runtime.files.whole import check_whole
 
 UNTOUCHED = cast(Treatment, Untouched())
 

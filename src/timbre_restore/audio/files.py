@@ -17,6 +17,7 @@ from timbre_restore.atomic import write_bytes
 from timbre_restore.audio.levels import NO_SOUND, is_sound
 from timbre_restore.audio.pcm import to_pcm
 from timbre_restore.audio.resampling import resample
+from timbre_restore.audio.whole import check_whole
 from timbre_restore.errors import AudioFileError
 
 FloatArray = NDArray[np.float32]
@@ -43,12 +44,13 @@ class AudioInfo:
 
 
 def read_info(path: Path) -> AudioInfo:
-    """Read a header. Raises `AudioFileError` when the file can't be opened as audio, or does not tell its length."""
+    """Read a header. Raises `AudioFileError` for what is no audio, is cut off, or does not tell its length."""
     try:
         info = soundfile.info(name_for_libsndfile(path))
     except (soundfile.LibsndfileError, OSError) as exc:
         raise AudioFileError(_unreadable(path, exc)) from exc
     _refuse_no_length(path, info.frames)
+    check_whole(path)
     return AudioInfo(info.samplerate, info.channels, info.frames, info.format, info.subtype)
 
 
@@ -61,6 +63,8 @@ def read_audio(path: Path, *, start: int = 0, length: int = -1) -> tuple[FloatAr
     try:
         with soundfile.SoundFile(name_for_libsndfile(path)) as file:
             _refuse_no_length(path, file.frames)
+            if length < 0:  # who reads a part has read the header before
+                check_whole(path)
             promised = file.frames - start if length < 0 else min(length, file.frames - start)
             file.seek(start)
             samples = file.read(length, dtype="float32", always_2d=True)

@@ -19,12 +19,12 @@ import soundfile
 
 from timbre_restore.audio import NO_SOUND, FloatArray, is_sound, without_no_sound
 from timbre_restore.audio.files import NO_LENGTH, name_for_libsndfile, reason_of
+from timbre_restore.audio.whole import check_whole, is_chained
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
 from timbre_restore.runtime.files.ffmpeg import FfmpegError, decoding, ffmpeg_program
 from timbre_restore.runtime.files.formats import BY_FFMPEG, CHANNELS, PIPE, RATES_HZ, WAVS, Raw
 from timbre_restore.runtime.files.mpeg import Told, frames_of
-from timbre_restore.runtime.files.whole import check_whole, is_chained
 
 BLOCK_S = 5.0
 LARGEST_BLOCK = 1 << 22

@@ -14,12 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.audio.whole import LARGEST_LONG, LEAST_UNKNOWN
 from timbre_restore.errors import AudioFileError
 
-LEAST_UNKNOWN = 0x7FFF_F000
-"""Sizes of 32 bits from here on are what writers leave that don't know the length: sox, arecord, ffmpeg."""
-LARGEST_LONG = 1 << 62
-"""Sizes of 64 bits beyond say nothing."""
 LARGEST_SIZE = 0xFFFF_FFFF - 1_000_000
 """Bytes that a header of 32 bits can speak of, with room for everything that is no sample."""
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from timbre_restore.errors import AudioFileError
-from timbre_restore.runtime.files.wav import LARGEST_LONG, LEAST_UNKNOWN
 
+LEAST_UNKNOWN = 0x7FFF_F000
+"""Sizes of 32 bits from here on are what writers leave that don't know the length: sox, arecord, ffmpeg."""
+LARGEST_LONG = 1 << 62
+"""Sizes of 64 bits beyond say nothing."""
 _OGG_PAGE = 27  # bytes of a page's head
 _OGG_BEGIN, _OGG_END = 2, 4  # flags of a stream's first and last page
 _OGG_LARGEST_PAGE = 65_307
