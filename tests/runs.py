@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from tests.processes import ended
 from tests.voices import noise, voice
 from timbre_restore.audio import write_audio
 from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
@@ -86,7 +86,7 @@ def in_process(command: list[str], status: int = 0) -> str:
     """What a process says on standard output, which ends with this status."""
     root = Path(__file__).resolve().parent.parent
     environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, start_new_session=True)
+    done = ended(command, environment)
     assert done.returncode == status, done.stderr[-20000:]
     assert "Traceback" not in done.stderr
     return done.stdout

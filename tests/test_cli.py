@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
+from tests.corpora import Nothing, contents
 from tests.voices import RATE, noise, voice
 from timbre_restore import atomic
 from timbre_restore.apps import cli, entry
 from timbre_restore.apps.cli import VERBS, build_app, main
 from timbre_restore.apps.console import give_results, note, say
 from timbre_restore.audio import read_audio, read_mono, rms, write_audio
-from timbre_restore.errors import LockedError, TrainingStopped
+from timbre_restore.corpus.writing import items
+from timbre_restore.errors import CorpusError, LockedError, TrainingStopped
 
 ROOT = Path(__file__).resolve().parent.parent
 Capture = pytest.CaptureFixture[str]
@@ -283,6 +285,33 @@ def test_missing_folders_are_named_before_any_work(tmp_path: Path, capsys: Captu
     for place in ("data.sources.0.path", "data.noise_path", "data.ir_path"):
         assert f"--set: {place}: no such folder: {tmp_path}/nowhere/" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_two_shards_by_the_verb_are_one_run(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(items, "load_suppressor", lambda settings: Nothing())
+    line = ["prepare", "--num_workers", "0"]
+    for index in (0, 1):
+        shard = ["--shard_idx", str(index), "--shard_count", "2"]
+        assert main([*line, *shard, *corpus_options(sounds, tmp_path / "two")]) == 0
+    assert main([*line, *corpus_options(sounds, tmp_path / "one")]) == 0
+    assert contents(tmp_path / "two") == contents(tmp_path / "one") != {}
+
+
+def test_what_a_run_is_told_of_anomalies_reaches_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    training = pytest.importorskip("timbre_restore.training")
+    told: list[object] = []
+
+    def noted(*_: object, on_anomaly: str, **__: object) -> object:
+        told.append(on_anomaly)
+        raise CorpusError("enough.")
+
+    monkeypatch.setattr(training, "train", noted)
+    monkeypatch.setattr(training, "run_trial", noted)
+    for word in ("stop", "rollback", "warn"):
+        for trial in ([], ["--trial"]):
+            assert main(["train", "--skip-audit", *trial, "--on-anomaly", word]) == 1
+            assert told.pop() == word
+    assert main(["train", "--skip-audit", "--on-anomaly", "go"]) == 2
 
 
 def test_shard_beyond_the_count_is_refused(sounds: Path, tmp_path: Path, capsys: Capture) -> None:

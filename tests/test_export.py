@@ -46,6 +46,12 @@ def test_a_proof_on_nothing_is_refused(samples: int, tmp_path: Path, capsys: pyt
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_the_strength_that_was_asked_for_is_the_files_own(tmp_path: Path) -> None:
+    words = [str(packaged_weights()["small"]), "--which", "last", "-o", str(tmp_path / "m.onnx")]
+    assert main(["export", *words, "--default-strength", "0.55"]) == 0
+    assert Restorer.load(tmp_path / "m.onnx").default_strength == 0.55
+
+
 def test_a_long_proof_is_made_on_its_beginning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All of an hour at once would take tens of GB."""
     write_audio(tmp_path / "proof.wav", np.tile(voice(4.0), 9), 48_000)

@@ -98,15 +98,6 @@ def test_sees_no_further_ahead_than_it_says(member: Suppressor, noisy: FloatArra
     assert not np.array_equal(before[:at], after[:at])
 
 
-def test_adds_no_thread(member: Suppressor, noisy: FloatArray) -> None:
-    tasks = Path("/proc/self/task")
-    if not tasks.is_dir():
-        pytest.skip("counting threads needs /proc")
-    before = len(list(tasks.iterdir()))
-    member(noisy[:9600])
-    assert len(list(tasks.iterdir())) == before
-
-
 def test_dtln_gives_nothing_above_eight_kilohertz(noisy: FloatArray) -> None:
     if importlib.util.find_spec("livekit") is None:
         pytest.skip("DTLN is not installed (see docs/suppressors.md)")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.processes import ended
 from tests.runs import SEGMENT, fresh_state, lines, make_corpus
 from timbre_restore.apps.cli import main
 from timbre_restore.errors import ProcessLostError
@@ -59,7 +61,7 @@ def watched(state, accelerator, settings, batches, batch, signals, **more):
         seen.append([state.epoch, hashlib.sha256(item.numpy().tobytes()).hexdigest()])
     if state.step + 1 == int(step) and rank == "1":
         Path(out + ".killed").write_text(str(time.time()))
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), int(os.environ["KILLED_BY"]))
     return scalars
 
 loop.whole_step = watched
@@ -90,15 +92,15 @@ def options(corpus: Path, run: Path, *more: str) -> list[str]:
     return [word for value in values for word in ("--set", value)]
 
 
-def two(folder: Path, corpus: Path, name: str, step: int) -> subprocess.CompletedProcess[str]:
+def two(
+    folder: Path, corpus: Path, name: str, step: int, killed_by: int = signal.SIGKILL
+) -> subprocess.CompletedProcess[str]:
     (folder / "watched.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
+    environment |= {"KILLED_BY": str(int(killed_by)), "TMPDIR": str(folder)}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     more = options(corpus, folder / name, "training.batch_size=3")
-    return subprocess.run(
-        [*torchrun, str(folder / "watched.py"), str(folder / name), str(step), *more],
-        env=environment, capture_output=True, text=True, check=False, start_new_session=True,
-    )  # fmt: skip
+    return ended([*torchrun, str(folder / "watched.py"), str(folder / name), str(step), *more], environment)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,17 @@ def test_the_death_of_one_ends_all_with_the_reason(runs: Runs) -> None:
     assert "SIGKILL" in runs.said
     assert "[rank0]: Traceback" not in runs.said
     assert find_checkpoint(runs.killed).content["step"] == 2
+
+
+def test_one_that_is_asked_to_end_ends_both_at_the_same_step(runs: Runs, tmp_path: Path) -> None:
+    """With a checkpoint of that step, from which both go on to the end of the run that nobody asked."""
+    done = two(tmp_path, runs.corpus, "ended", 3, signal.SIGTERM)
+    assert done.returncode != 0
+    assert all(Path(f"{tmp_path / 'ended'}.{rank}.json").is_file() for rank in (0, 1)), "neither was killed"
+    assert find_checkpoint(tmp_path / "ended").content["step"] == 3
+    done = two(tmp_path, runs.corpus, "ended", 0)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert kept(tmp_path / "ended") == kept(runs.whole)
 
 
 def test_what_is_left_says_that_another_is_gone() -> None:

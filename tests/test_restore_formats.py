@@ -10,6 +10,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -331,6 +332,18 @@ def test_work_that_is_done_at_the_end_is_told_at_the_end(tmp_path: Path) -> None
         restore_file(tmp_path / "in.wav", tmp_path / "out.wav", treatment, Wanted(), heard=heard)
     assert [seconds for seconds, done in told if done] == [6.0] and not sum(s for s, done in told if not done)
     assert len(worked) == 1 and left_in(tmp_path) == ["in.wav"]
+
+
+def test_memory_does_not_grow_with_the_length(untouched: Treatment, tmp_path: Path) -> None:
+    """Four minutes are 46 MB of samples; what is held is a few blocks of five seconds."""
+    source = write(tmp_path / "in.wav", np.tile(voice(4.0), 60))
+    tracemalloc.start()
+    try:
+        restore_path(source, tmp_path / "out.wav", untouched)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 20e6 and soundfile.info(tmp_path / "out.wav").frames == 240 * RATE
 
 
 def test_64_bits_beyond_32_are_no_sound() -> None:

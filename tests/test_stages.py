@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from safetensors.torch import load_file
 
 from tests.runs import SEGMENT, fresh_state, lines, make_corpus, settings, weights_of
 from timbre_restore import runtime, training
@@ -30,6 +31,7 @@ from timbre_restore.training import (
     time_steps,
     train,
 )
+from timbre_restore.training.checkpoints.checkpoint import begin_from
 from timbre_restore.training.length import epochs_in, length_of
 from timbre_restore.training.schedule import learning_rate_factor, plan_of, set_learning_rates
 from timbre_restore.training.state import TrainState, create_state
@@ -288,6 +290,25 @@ def test_frozen_parts_stay_and_the_rest_moves(corpus: Path, tmp_path: Path) -> N
 def test_a_freeze_that_can_not_be_is_a_sentence(tmp_path: Path, patterns: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         create_state(settings(tmp_path, tmp_path, freeze=patterns))
+
+
+@pytest.mark.parametrize("channels", [4, 8])
+def test_a_run_begins_with_all_three_networks(corpus: Path, tmp_path: Path, channels: int) -> None:
+    """Discriminators too, where they are of one kind; others begin anew, and that is said."""
+    run = settings(corpus, tmp_path / "run", epochs=1, gan_start_epoch=0)
+    train(run)
+    fresh_state()
+    own = replace(run, seed=5, discriminators=replace(run.discriminators, channels=channels))
+    state, anew, said = create_state(own), create_state(own), list[str]()
+    begin_from(tmp_path / "run", state, own, said.append)
+    folder = find_checkpoint(tmp_path / "run", "best").folder
+    for name, network in (("ema", state.generator), ("ema", state.ema), ("discriminators", state.discriminators)):
+        expected = load_file(folder / f"{name}.safetensors")
+        if name == "discriminators" and channels != run.discriminators.channels:
+            expected = anew.discriminators.state_dict()
+        found = network.state_dict()
+        assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+    assert ("its discriminators are others" in said[0]) == (channels != run.discriminators.channels)
 
 
 def test_starting_from_another_generator_is_refused(corpus: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.processes import lives
 
 PROGRAM = """
 import os, sys, time
@@ -82,7 +83,7 @@ def test_ctrl_c_ends_all_of_them(tmp_path: Path, stopped_by: str, presses: int, 
     assert len(workers(folder, "in order")) == in_order
     pids = set(workers(folder))
     assert len(pids) == 2
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if lives(int(pid))]
 
 
 def test_they_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -91,6 +92,6 @@ def test_they_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     end = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in workers(folder)):
+    while any(lives(int(pid)) for pid in workers(folder)):
         assert time.monotonic() < end
         time.sleep(0.05)
