@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
 
 from timbre_restore.apps.cli import main
-from timbre_restore.audio import write_audio
+from timbre_restore.audio import FloatArray, write_audio
 from timbre_restore.errors import ModelError
 from timbre_restore.runtime import Chain, Restorer, core
 from timbre_restore.runtime.checks import Extent, Row, check_model, sentence_of
+from timbre_restore.runtime.checks.cost import check_cost
+from timbre_restore.runtime.checks.endurance import _Heard, _rows
 from timbre_restore.runtime.checks.sounds import voiced
 from timbre_restore.runtime.model import METADATA_PREFIX, Model
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
@@ -27,7 +31,7 @@ Alter = Callable[[Arrays, Arrays, Arrays, Arrays], None]
 NOT_OF_THE_MACHINE = {
     "stability_slowing", "stability_cost", "stability_memory", "cost_p50", "cost_p99", "cost_fading", "memory",
 }  # fmt: skip
-"""Held loosely on a busy machine, or by a process of many tests; cost and memory have tests of their own."""
+"""Held loosely on a busy machine, or by a process of many tests; all have tests of their own below."""
 
 
 @pytest.fixture(scope="module")
@@ -352,6 +356,50 @@ def test_files_that_are_no_model_are_one_sentence(
         said = capfd.readouterr().err.strip()
         assert said.startswith(f"error: {file}: ")
         assert said.count("\n") == 0
+
+
+@dataclass
+class Slow:
+    """A restorer whose hops take so many milliseconds, in what is next to silent others."""
+
+    usual_ms: float
+    faint_ms: float
+    lookahead_samples = 0
+    needs_noisy = False
+
+    def stream(self, _lookahead: int, _strength: float) -> Slow:
+        return self
+
+    def push(self, hop: FloatArray, _noisy: FloatArray | None) -> FloatArray:
+        time.sleep((self.usual_ms if np.abs(hop).max() > 1e-6 else self.faint_ms) / 1000.0)
+        return hop
+
+
+@pytest.mark.parametrize(
+    ("usual_ms", "faint_ms", "expected"),
+    [(2.0, 2.0, set()), (14.0, 14.0, {"cost_p50", "cost_p99"}), (2.0, 14.0, {"cost_fading"})],
+)
+def test_what_takes_too_long_fails(usual_ms: float, faint_ms: float, expected: set[str]) -> None:
+    """A hop lasts 10 ms; what fades to nothing must not cost more (denormals do, where nobody thought of them)."""
+    rows = check_cost(cast(Restorer, Slow(usual_ms, faint_ms)), 0.4)
+    assert {row.name for row in rows} == {"cost_p50", "cost_p99", "cost_fading", "memory"}
+    slow = {row.name for row in rows if not row.passed} - {"memory"}
+    assert slow - {"cost_p99"} == expected - {"cost_p99"} and slow >= expected, "one hop may be late on a busy machine"
+
+
+def test_what_slows_down_or_grows_fails() -> None:
+    def rows(grown_mb: float = 0.0, **seconds: list[float]) -> dict[str, bool]:
+        heard = {"noise": [1.0] * 20, "silence": [1.0] * 20} | seconds
+        found = _rows({name: _Heard(0, 0.5, [0.1] * 20, spent) for name, spent in heard.items()}, grown_mb)
+        return {row.name: row.passed for row in found}
+
+    even = rows()
+    assert set(even) == {f"stability_{name}" for name in ("finite", "bound", "growth", "slowing", "cost", "memory")}
+    assert all(even.values())
+    assert [name for name, passed in rows(grown_mb=1e3).items() if not passed] == ["stability_memory"]
+    assert [name for name, passed in rows(silence=[9.0] * 20).items() if not passed] == ["stability_cost"]
+    slower = rows(noise=[1.0] * 18 + [9.0] * 2)
+    assert [name for name, passed in slower.items() if not passed] == ["stability_slowing"]
 
 
 def test_a_process_that_only_restores_holds_little() -> None:
