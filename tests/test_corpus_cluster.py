@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.corpora import contents
+from tests.processes import ended
 from timbre_restore.corpus import CorpusSpec, SourceSpec, Work, make_on_ray, prepare
 from timbre_restore.errors import MissingExtraError
 
@@ -34,17 +35,19 @@ def lose() -> None:
         time.sleep(0.01)
     cluster.remove_node(node, allow_graceful=False)
 
-thread = threading.Thread(target=lose)
+thread = threading.Thread(target=lose, daemon=True)
 thread.start()
-summary = prepare(spec_of(sounds), out, Work(num_workers=0, progress=False), execute=make_on_ray)
-thread.join()
-deadline = time.monotonic() + 60
-while len([n for n in ray.nodes() if n["Alive"]]) > 1 and time.monotonic() < deadline:
-    time.sleep(0.1)
-alive = len([n for n in ray.nodes() if n["Alive"]])
-Path(sys.argv[3]).write_text(f"{summary.rendered} {summary.lists_written} {alive}")
-ray.shutdown()
-cluster.shutdown()
+try:
+    summary = prepare(spec_of(sounds), out, Work(num_workers=0, progress=False), execute=make_on_ray)
+    thread.join()
+    deadline = time.monotonic() + 60
+    while len([n for n in ray.nodes() if n["Alive"]]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    alive = len([n for n in ray.nodes() if n["Alive"]])
+    Path(sys.argv[3]).write_text(f"{summary.rendered} {summary.lists_written} {alive}")
+finally:
+    ray.shutdown()
+    cluster.shutdown()
 """
 
 
@@ -54,7 +57,8 @@ def test_a_cluster_that_loses_a_node_makes_the_same_bytes(sounds: Path, real: Pa
         pytest.skip("ray is not installed (pip install '.[cluster]')")
     out = tmp_path / "corpus"
     command = [sys.executable, "-c", LOSING_A_NODE, str(sounds), str(out), str(tmp_path / "result")]
-    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    root = Path(__file__).parent.parent
+    done = ended(command, os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"})
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "result").read_text() == "6 True 1"
     assert contents(out) == contents(real)

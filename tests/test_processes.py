@@ -97,7 +97,7 @@ def two(
 ) -> subprocess.CompletedProcess[str]:
     (folder / "watched.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
-    environment |= {"KILLED_BY": str(int(killed_by)), "TMPDIR": str(folder)}
+    environment["KILLED_BY"] = str(int(killed_by))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     more = options(corpus, folder / name, "training.batch_size=3")
     return ended([*torchrun, str(folder / "watched.py"), str(folder / name), str(step), *more], environment)

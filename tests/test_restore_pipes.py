@@ -305,6 +305,11 @@ def test_what_is_closed_is_no_terminal(redirection: str, line: list[str], words:
     assert done.stderr.count("\n") == 1
 
 
+def held(pipe: int) -> int:
+    """Bytes that wait in a pipe."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
 def test_an_output_that_would_not_wait_is_made_to(tmp_path: Path) -> None:
     """Another program that shares it may have left it so; more is written here than it holds at once."""
     (tmp_path / "in.raw").write_bytes(bytes(8 * RATE))
@@ -315,7 +320,9 @@ def test_an_output_that_would_not_wait_is_made_to(tmp_path: Path) -> None:
         process = subprocess.Popen(line, stdin=source, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
-        time.sleep(2.0)  # for it to fill the pipe
+        deadline = time.monotonic() + 60
+        while held(reader) < fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ) and time.monotonic() < deadline:
+            time.sleep(0.02)
         assert len(stream.read()) == 8 * RATE
     _, said = process.communicate(timeout=30)
     assert said == b"standard output: 4.0 s\n"
