@@ -61,8 +61,8 @@ def choose(
         )
     order = [stems[index] for index in np.random.default_rng([seed, 0]).permutation(len(stems))]
     chosen = list(dict.fromkeys(wanted)) or sorted(order[:count])
-    left = [stem for stem in order if stem not in chosen and _is_whole(files, stem)]
-    return chosen, left[0] if left else chosen[0]
+    left = (stem for stem in order if stem not in chosen and _is_whole(files, stem))
+    return chosen, next(left, chosen[0])
 
 
 def _is_whole(files: Mapping[str, Mapping[str, Path]], stem: str) -> bool:

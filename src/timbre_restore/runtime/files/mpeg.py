@@ -28,7 +28,7 @@ _RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_02
 _HEAD = 4
 _ID3_HEAD, _ID3V1 = 10, 128
 _SEARCHED = 1 << 16
-"""Bytes that are searched for the next frame behind one that none follows."""
+"""Bytes that are searched at once for the next frame."""
 _MONO = 3
 _VBRI_AT = 36
 _ROOMY_KBITS = 5
@@ -133,9 +133,7 @@ def _walk(stream: BinaryIO) -> Iterator[_Frame]:
         else:
             stream.seek(at + 1)
             found = stream.read(_SEARCHED).find(b"\xff")
-            if found < 0:
-                return
-            at += 1 + found
+            at += 1 + found if found >= 0 else _SEARCHED
 
 
 def _belongs(stream: BinaryIO, frame: _Frame, last: _Frame | None) -> bool:
