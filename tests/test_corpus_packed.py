@@ -143,6 +143,27 @@ def test_what_is_made_anew_takes_the_old_ones_place(quick: Run, own_sounds: Path
     assert contents(out) == contents(tmp_path / "fresh") != before
 
 
+def test_some_takes_that_are_made_anew_take_the_old_ones_place_later(
+    quick: Run, own_sounds: Path, tmp_path: Path
+) -> None:
+    """They lie in a smaller part until the whole corpus is listed again; nothing is made then."""
+    spec, out = replace(spec_of(own_sounds), format="packed"), tmp_path / "out"
+    quick(out, spec)
+    for path in (own_sounds / "noise").iterdir():
+        soundfile.write(path, noise(1.5, seed=99), 48000)
+    assert quick(out, spec, max_files=3).rendered == 3
+    assert quick(out, spec, skip_existing=True).rendered == 0
+    quick(tmp_path / "fresh", spec)
+    rows = {folder: read_table(folder / "items.tsv") for folder in (out, tmp_path / "fresh")}
+    anew = {row["recording"] for row in read_table(out / "plan.tsv")[:3]}
+    same = {True: 0, False: 0}
+    for one, other in zip(*rows.values(), strict=True):
+        sounds = [read_packed(folder / row["noisy"], 48000) for folder, row in zip(rows, (one, other), strict=True)]
+        same[np.array_equal(*sounds)] += 1
+        assert np.array_equal(*sounds) or one["recording"] not in anew
+    assert same[False] > 0, "of the others, which were not made anew"
+
+
 def test_parts_of_earlier_draws_go(quick: Run, own_sounds: Path, tmp_path: Path) -> None:
     """By other settings, or by another noise that moves what is drawn: no corpus is kept that nothing lists."""
     spec, out = replace(spec_of(own_sounds), format="packed"), tmp_path / "out"

@@ -191,6 +191,11 @@ def test_force_with_fewer_files_takes_no_others_away(quick: Run, sounds: Path, t
     quick(spec=spec, skip_existing=True, force=True, max_files=2)
     assert quick(spec=spec, skip_existing=True).rendered == 0
     assert contents(out) == before
+    other = replace(spec, seed=7, format="flac")
+    quick(spec=other, force=True, max_files=2)
+    quick(spec=other, skip_existing=True)
+    quick(tmp_path / "fresh", other)
+    assert contents(out) == contents(tmp_path / "fresh"), "and what was left goes when it is made"
 
 
 def test_fewer_passes_are_other_settings(quick: Run, sounds: Path) -> None:

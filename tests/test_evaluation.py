@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.evaluations import QUICK, dull, halfway, make_pair, score
 from tests.voices import RATE, noise, voice
 from timbre_restore.apps.cli import main
-from timbre_restore.audio import FloatArray, from_pcm, read_list, read_mono, resample, to_pcm, write_audio
+from timbre_restore.audio import FloatArray, from_pcm, read_list, read_mono, resample, rms, to_pcm, write_audio
 from timbre_restore.errors import CorpusError, SuppressorError
 from timbre_restore.evaluation import (
     Evaluation,
@@ -211,6 +211,25 @@ def test_a_foreign_output_that_is_inverted_or_keeps_what_was_lost_stays_where_it
     for item in found.items:
         assert item.systems["inverted"].lag_samples == item.systems["kept"].lag_samples == 0
         assert item.value("inverted", "sisdr") == pytest.approx(item.value("kept", "sisdr"), abs=1e-3)
+
+
+@pytest.mark.parametrize("cut_hz", [60, 100])
+def test_hum_moves_no_output_that_was_cleaned_of_it(tmp_path: Path, cut_hz: int) -> None:
+    """A filter turns what is near its edge: there waves lie elsewhere, by hundreds of samples; the voice does not."""
+    seconds = np.arange(int(1.5 * RATE)) / RATE
+    clean = voice(1.5, seed=3)
+    hum = (2.5 * rms(clean) * np.sin(2 * np.pi * 100 * seconds)).astype(np.float32)  # 5 dB louder
+    for side, sound in (("clean", clean), ("noisy", clean + hum)):
+        write_audio(tmp_path / side / "a.wav", sound, RATE)
+
+    def high_passed(noisy: FloatArray, _degraded: FloatArray) -> FloatArray:
+        turned = 1j * np.fft.rfftfreq(len(noisy), 1 / RATE) / cut_hz
+        return np.fft.irfft(np.fft.rfft(noisy) * turned**2 / (turned**2 + 1.414 * turned + 1), len(noisy)).astype(
+            np.float32
+        )
+
+    found = score(items_from_pairs(tmp_path), dull, halfway, metrics=QUICK, extra_systems={"theirs": high_passed})
+    assert found.items[0].systems["theirs"].lag_samples == 0
 
 
 def test_an_output_that_was_moved_is_said(pairs: Path) -> None:

@@ -238,7 +238,12 @@ def test_an_item_to_train_with_is_one_that_all_have(sources: Path, tmp_path: Pat
     assert make(own, tmp_path / "t", *named) == 0
     assert {trial.item for trial in load_test(tmp_path / "t").trials} == {"talk0", "talk1"}
     assert load_test(tmp_path / "t").training[0].item in ("talk0", "talk1")
-    write_audio(own / "quokka/talk2.wav", whole, RATE)
+    for name in ("clean", *SYSTEMS):
+        write_audio(own / name / "talk2.wav", whole, 44_100)
+    assert make(own, tmp_path / "t", *named) == 0
+    assert load_test(tmp_path / "t").training[0].item in ("talk0", "talk1")
+    for name in ("clean", *SYSTEMS):
+        write_audio(own / name / "talk2.wav", whole, RATE)
     assert make(own, tmp_path / "t", *named) == 0
     assert load_test(tmp_path / "t").training[0].item == "talk2"
     write_audio(own / "clean/talk2.wav", np.zeros_like(whole), RATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import cast
 
@@ -89,6 +90,21 @@ def test_joined_sounds_are_all_read(header: bool, between: bytes, tmp_path: Path
     frame = 1152 if header else 0  # the second header's, which holds no sound
     assert len(out) == 2 * len(once) + DECODER_DELAY + frame
     assert rms(out[len(once) :]) == pytest.approx(rms(once), rel=0.02)
+
+
+def test_a_tag_behind_the_header_is_none_of_the_sound(tmp_path: Path) -> None:
+    """Of joined files: the header speaks of the first one's frames, and does not stand right before them."""
+    content = encoded("VARIABLE", 48_000, 1)
+    bare = without_header(content, tmp_path)
+    header = content[: len(content) - len(bare)]
+    out, once = restored(header + ID3 + bare + bare, tmp_path), restored(bare + bare, tmp_path)
+    assert np.array_equal(out, once)
+
+
+def test_a_card_full_of_ones_is_passed_over_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\xff" * 20_000_000)
+    began = time.thread_time()
+    assert frames_of(tmp_path / "a") is None and time.thread_time() - began < 5.0
 
 
 def test_what_is_no_frame_is_passed_over(tmp_path: Path) -> None:

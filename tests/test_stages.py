@@ -249,8 +249,8 @@ def test_a_run_without_discriminators_is_measured_without_them(corpus: Path, tmp
     assert len(time_steps(replace(plain, gan_start_epoch=1), 1).gan_s) == 1
 
 
-def test_an_item_alone_is_learned_from_whole(corpus: Path, tmp_path: Path) -> None:
-    """Windows are of segments that are joined from items."""
+def test_an_item_is_learned_from_whole(corpus: Path, tmp_path: Path) -> None:
+    """Windows are of long segments."""
     for name, window in (("whole", 0), ("windows", SEGMENT // 2)):
         train(settings(corpus, tmp_path / name, epochs=1, window=window))
         fresh_state()

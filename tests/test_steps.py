@@ -82,7 +82,9 @@ def a_step(run: TrainSettings, state: TrainState, *, gan: bool = True, **more: A
     torch.manual_seed(state.step)
     noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
     signals = (0.5 * noisy[..., :SEGMENT], noisy[..., :SEGMENT], noisy)
-    return whole_step(state, Accelerator(cpu=True), run, EpochBatches(2, 2, seed=0), 0, signals, gan=gan, **more)
+    return whole_step(
+        state, Accelerator(cpu=True), run, EpochBatches(2, 2, seed=0, window=run.window), 0, signals, gan=gan, **more
+    )
 
 
 def test_a_loss_at_weight_zero_is_neither_built_nor_computed() -> None:

@@ -232,8 +232,10 @@ def _begun_from(init: str | None) -> list[str]:
         place = packaged[init]
     told = find_checkpoint(place).content["settings"]
     judges = {field.name for field in fields(DiscriminatorSettings)}
-    taken = {f"model.{name}": value for name, value in told["model"].items()}
-    taken |= {f"discriminators.{name}": value for name, value in told["discriminators"].items() if name in judges}
+    taken = {f"model.{name}": value for name, value in told.get("model", {}).items()}
+    taken |= {
+        f"discriminators.{name}": value for name, value in told.get("discriminators", {}).items() if name in judges
+    }
     return [f"{key}={_yaml(value)}" for key, value in (taken | {"training.start_from": str(place)}).items()]
 
 

@@ -148,8 +148,10 @@ def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
         present = [marker for marker in markers if marker is not None]
         if len(present) < len(markers):
             raise CorpusError(f"{folder.state}: markers are missing; run the same command again with --skip_existing.")
-        if work.force and work.max_files is None:  # a smaller plan knows nothing of what it leaves out
-            _remove_foreign_takes(folder, plan)
+        if work.force:
+            # A smaller plan knows nothing of what it leaves out.
+            whole = plan if work.max_files is None else scan_and_plan(maker.spec, folder.root, None)
+            _remove_foreign_takes(folder, whole)
             if maker.spec.format != "packed":
                 remove_parts(folder)
         write_lists(folder, maker.spec.format, maker.spec.segment, plan.takes, present)

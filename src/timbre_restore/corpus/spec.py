@@ -10,7 +10,7 @@ from typing import Any, Literal
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings, describe_suppressor
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Goes up when equal settings would make other items than before."""
 
 

@@ -264,7 +264,8 @@ def _checked(samples: FloatArray, source: FloatArray, *, either_sign: bool = Fal
         return _Output(None, problem="holds NaN or infinite samples")
     if is_silent(samples) or is_silent(source):
         return _Output(samples)
-    lag, share = lag_and_share(samples, source, either_sign=either_sign)
+    # By differences from sample to sample: of plain waves hum and rumble, which filters turn, would decide.
+    lag, share = lag_and_share(np.diff(samples), np.diff(source), either_sign=either_sign)
     if abs(share) < LEAST_SHARE:
         return _Output(samples)
     side = "behind" if lag > 0 else "ahead of"

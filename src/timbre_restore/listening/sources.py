@@ -61,19 +61,19 @@ def choose(
         )
     order = [stems[index] for index in np.random.default_rng([seed, 0]).permutation(len(stems))]
     chosen = list(dict.fromkeys(wanted)) or sorted(order[:count])
-    left = (stem for stem in order if stem not in chosen and _is_whole(files, stem))
+    left = (stem for stem in order if stem not in chosen and _is_like(files, stem, chosen[0]))
     return chosen, next(left, chosen[0])
 
 
-def _is_whole(files: Mapping[str, Mapping[str, Path]], stem: str) -> bool:
-    """Whether an item that nobody asked for can stand in a test: all have it, at one rate and length, and it sounds."""
+def _is_like(files: Mapping[str, Mapping[str, Path]], stem: str, chosen: str) -> bool:
+    """Whether an item that nobody asked for can stand beside one: all have it, at that rate, of one length."""
     if not all(stem in own for own in files.values()):
         return False
     try:
-        infos = {read_info(own[stem]) for own in files.values()}
-        return len({(info.sample_rate_hz, info.samples) for info in infos}) == 1 and not is_silent(
-            read_channel(files[REFERENCE][stem])[0]
-        )
+        rate = read_info(files[REFERENCE][chosen]).sample_rate_hz
+        infos = [read_info(own[stem]) for own in files.values()]
+        alike = {(info.sample_rate_hz, info.samples) for info in infos} == {(rate, infos[0].samples)}
+        return alike and not is_silent(read_channel(files[REFERENCE][stem])[0])
     except AudioFileError:
         return False
 

@@ -46,11 +46,15 @@ class EpochBatches:
     A batch is known by its number within the whole epoch, also where an iteration begins later (`set_epoch`).
     """
 
-    def __init__(self, length: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1, run: int = 1) -> None:
+    def __init__(
+        self, length: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1, run: int = 1, window: int = 0
+    ) -> None:
         self.length = length // run
         """Segments of an epoch."""
         self.most_items = batch_size * run
         self.run = run
+        self.window = window
+        """Samples of a segment that gradients stay in; 0 for all of it."""
         self.joined = batch_size * world
         self.seed = seed
         self.rank = rank

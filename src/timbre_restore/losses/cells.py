@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.audio.cells import ACTIVE_RANGE_DB, CELL_WINDOW, band_layout
-from timbre_restore.losses.reconstruction import SILENT_RMS
 from timbre_restore.losses.sound import Sound, sound_of
 
 FLOOR_DBFS = -85.0
 """Of white noise, where a voice is evened to -20: 16 bits round below it, for a voice that was above -36."""
+NO_VOICE_RMS = 0.02
+"""Of an item or window, where a voice is evened to 0.1: what lies lower could not be evened, or is a pause."""
 TOLERANCE_DB = 5.0
 UNIT_DB = 10.0
 FEWEST = 200
@@ -23,7 +24,7 @@ class Cells(nn.Module):
 
     R and E: powers of the cells of reference and estimate, f the floor's; active as the rates have it
     (`metrics.cells`), R above its band's peak − 25 dB, and above f. The peak is that of the item, or of the window of
-    a long segment that is at hand, and one that is next to silent (`SILENT_RMS`) has no active cell: its peak is no
+    a long segment that is at hand, and one that is next to silent (`NO_VOICE_RMS`) has no active cell: its peak is no
     voice's. Every active cell counts the same, at 12 kHz as at 500 Hz, where losses on magnitudes, compressed ones too,
     look at the loud octaves most. Nothing is said of pauses: other losses mind those. This project's own.
     """
@@ -45,7 +46,7 @@ class Cells(nn.Module):
 
     def forward(self, estimate: Tensor | Sound, reference: Tensor | Sound) -> Tensor:
         ours, theirs = (self._power(sound_of(x)) for x in (estimate, reference))
-        voiced = sound_of(reference).wave.square().mean(dim=(1, 2)) >= SILENT_RMS**2
+        voiced = sound_of(reference).wave.square().mean(dim=(1, 2)) >= NO_VOICE_RMS**2
         peak = theirs.amax(dim=2, keepdim=True)
         active = (theirs >= peak * 10.0 ** (-ACTIVE_RANGE_DB / 10.0)) & (theirs > self.floor) & voiced[:, None, None]
         off = 10.0 * torch.log10((ours + self.floor) / (theirs + self.floor))

@@ -44,7 +44,7 @@ class RunData:
         self.train = self._loader(self.batches)
         self._long: tuple[EpochBatches, Loader] | None = None
         if settings.long_epochs:
-            long = order(settings.long_batch_size, run=settings.long_run)
+            long = order(settings.long_batch_size, run=settings.long_run, window=settings.window)
             self._long = long, self._loader(long)
         if settings.long_alone:  # a run's length is counted in steps of its first stage, and measured on them
             self.batches, self.train = self.stage(long=True)

@@ -48,7 +48,7 @@ class TrainSettings:
     """Items that make a long segment."""
     long_batch_size: int = 2
     window: int = 0
-    """Samples of a window that gradients stay in, in segments of several items; 0 for a whole segment."""
+    """Samples of a window that gradients stay in, in long segments; 0 for a whole one."""
     freeze: tuple[str, ...] = ()
     start_from: Path | None = None
     warmup_epochs: int = 5

@@ -49,7 +49,7 @@ def whole_step(
 ) -> Scalars:
     """One batch, degraded, clean, noisy and perhaps hints; `ramp` in [0, 1] scales the weights of the game.
 
-    A segment of several items that is longer than `settings.window` is gone through in windows: the generator goes on
+    A segment that is longer than `batches.window` is gone through in windows: the generator goes on
     in each from what the one before left, gradients stay within a window and add up, and the networks move once
     (truncated backpropagation through time, Williams & Peng 1990, without overlap).
     """
@@ -62,8 +62,7 @@ def whole_step(
     state.generator_optimizer.zero_grad(set_to_none=True)
     if learning:
         state.discriminator_optimizer.zero_grad(set_to_none=True)
-    # An item alone is learned from whole.
-    windows, memory = _windows(degraded.shape[-1], settings.window if batches.run > 1 else 0), None
+    windows, memory = _windows(degraded.shape[-1], batches.window), None
     scalars: Scalars = {}
     for window in windows:
         with _reduced(state, accelerator, window is windows[-1]):

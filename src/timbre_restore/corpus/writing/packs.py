@@ -58,11 +58,11 @@ def join_pieces(folder: CorpusFolder, takes: Sequence[Take], markers: Sequence[M
     """
     by_id = {take.id: marker for take, marker in zip(takes, markers, strict=True) if marker["items"]}
     places: dict[str, Place] = {}
-    names = []
+    names, sources = [], _sources(folder)
     for split in SPLITS:
         own = [take.id for take in takes if take.split == split and take.id in by_id]
         for group in _groups(own, by_id):
-            names.append(_join(folder, split, group, by_id))
+            names.append(_join(folder, split, group, by_id, sources))
             part = read_json(folder.part_marker(names[-1])) or {}
             path = folder.part(names[-1])
             places |= {take_id: Place(path, part["takes"][take_id]["start"]) for take_id in group}
@@ -92,19 +92,26 @@ def _groups(takes: Sequence[str], markers: Mapping[str, Mapping[str, Any]]) -> I
         yield group
 
 
-def _join(folder: CorpusFolder, split: str, group: Sequence[str], markers: Mapping[str, Mapping[str, Any]]) -> str:
+def _join(
+    folder: CorpusFolder,
+    split: str,
+    group: Sequence[str],
+    markers: Mapping[str, Mapping[str, Any]],
+    sources: Mapping[tuple[str, str], Place],
+) -> str:
     """Make one part, unless it is there and no take of it is newer, and remove its pieces; its name comes back."""
     listed = "\n".join(f"{take} {markers[take]['digest']}" for take in group)
     name = f"{split}-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
+    elsewhere = [sources.get((take, markers[take]["digest"])) for take in group]
     newer = any(folder.piece(take).is_file() for take in group)
+    newer |= any(place is not None and place.path != folder.part(name) for place in elsewhere)
     if newer or _whole(folder, read_json(folder.part_marker(name))) is None:
-        sources = _sources(folder)
         entries: dict[str, Any] = {}
         with replacing(folder.part(name)) as temporary, temporary.open("wb") as out:
-            for take in group:
-                digest, (size,) = markers[take]["digest"], markers[take]["files"].values()
-                entries[take] = {"digest": digest, "start": out.tell()}
-                _copy(folder.piece(take), sources.get((take, digest)), size, out)
+            for take, place in zip(group, elsewhere, strict=True):
+                (size,) = markers[take]["files"].values()
+                entries[take] = {"digest": markers[take]["digest"], "start": out.tell()}
+                _copy(folder.piece(take), place, size, out)
             whole = out.tell()
         write_text(folder.part_marker(name), json.dumps({"name": name, "size": whole, "takes": entries}))
     for take in group:
@@ -129,7 +136,7 @@ def _copy(piece: Path, elsewhere: Place | None, size: int, out: IO[bytes]) -> No
 
 
 def _sources(folder: CorpusFolder) -> dict[tuple[str, str], Place]:
-    """Where parts of earlier runs hold a take: (id, digest) → place."""
+    """Where parts of earlier runs hold a take, (id, digest) → place: of several the one that was made last."""
     return {
         (take, entry["digest"]): Place(folder.part(name), entry["start"])
         for name, part in _parts(folder)
@@ -138,7 +145,8 @@ def _sources(folder: CorpusFolder) -> dict[tuple[str, str], Place]:
 
 
 def _parts(folder: CorpusFolder) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in sorted(folder.part_marker("x").parent.glob("*.json")):
+    """Names and markers of whole parts, as they were made."""
+    for path in sorted(folder.part_marker("x").parent.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
         part = _whole(folder, read_json(path))
         if part is not None:
             yield path.stem, part

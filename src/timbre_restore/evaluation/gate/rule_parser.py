@@ -184,7 +184,8 @@ class _Parser:
                 raise ScoresError(f"'{key}' compares with '{DEGRADED}', which {scores.place} does not hold.")
             return Ref(system, key, old)
         if short and (key in scores.systems or key == OLD):
-            raise ScoresError(f"'{key}' is a system; name one of its values, such as {key}.{(known or ['osr'])[0]}.")
+            owner = f'system("{key}")' if key == OLD and OLD in scores.systems else key
+            raise ScoresError(f"'{key}' is a system; name one of its values, such as {owner}.{(known or ['osr'])[0]}.")
         raise ScoresError(f"'{key}' is no value of {system} in {scores.place}; {nearest(key, [*known, *OWN_KEYS])}")
 
     def _call(self, name: str, arguments: Sequence[ast.expr]) -> Call:

@@ -8,6 +8,7 @@ fifth. Files without one come from streams and dictaphones; one that was joined 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_02
 """By the header's version: 3 is MPEG 1, 2 MPEG 2, 0 MPEG 2.5."""
 _HEAD = 4
 _ID3_HEAD, _ID3V1 = 10, 128
+_LIKE_A_HEAD = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][^\xf0-\xff]")
+"""Eleven bits, a layer, and no bit rate that there is not."""
 _SEARCHED = 1 << 16
 """Bytes that are searched at once for the next frame."""
 _MONO = 3
@@ -72,10 +75,9 @@ def frames_of(path: Path) -> Frames | None:
             return None
         stream.seek(first.at)
         kind, promised = _told(stream.read(first.size))
-        rest = sum(1 for _ in frames)
-        if not kind:
-            return Frames(first.at, 1 + rest, first.samples, first.layer, None)
-        return Frames(first.at + first.size, rest, first.samples, first.layer, promised)
+        if kind and (first := next(frames, None)) is None:
+            return None
+        return Frames(first.at, 1 + sum(1 for _ in frames), first.samples, first.layer, promised)
 
 
 class Told(io.RawIOBase):
@@ -132,8 +134,8 @@ def _walk(stream: BinaryIO) -> Iterator[_Frame]:
                 yield frame
         else:
             stream.seek(at + 1)
-            found = stream.read(_SEARCHED).find(b"\xff")
-            at += 1 + found if found >= 0 else _SEARCHED
+            found = _LIKE_A_HEAD.search(stream.read(_SEARCHED + _HEAD))
+            at += 1 + (found.start() if found else _SEARCHED)
 
 
 def _belongs(stream: BinaryIO, frame: _Frame, last: _Frame | None) -> bool:

@@ -58,7 +58,7 @@ def place_in_epoch(checkpoint: Checkpoint, batches: EpochBatches) -> int:
     """
     before = checkpoint.content["order"]
     seen = int(checkpoint.content["batch"]) * int(before["joined_batch"]) * int(before.get("run", batches.run))
-    return min(seen // (batches.joined * batches.run), len(batches))
+    return len(batches) if seen >= batches.length * batches.run else seen // (batches.joined * batches.run)
 
 
 def make_room(run: Path, checkpoint: Checkpoint | None, state: TrainState, talk: Callable[[str], None]) -> None:
