@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +15,7 @@ from tests.voices import noise
 from timbre_restore.audio import FloatArray, lag_samples, rms
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime import Treatment, restore_path
+from timbre_restore.runtime.files import mpeg
 from timbre_restore.runtime.files.mpeg import frames_of
 
 UNTOUCHED = cast(Treatment, Untouched())
@@ -101,10 +101,13 @@ def test_a_tag_behind_the_header_is_none_of_the_sound(tmp_path: Path) -> None:
     assert np.array_equal(out, once)
 
 
-def test_a_card_full_of_ones_is_passed_over_at_once(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"\xff" * 20_000_000)
-    began = time.thread_time()
-    assert frames_of(tmp_path / "a") is None and time.thread_time() - began < 5.0
+def test_a_card_full_of_ones_is_passed_over_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By blocks: byte for byte an hour of a torn recorder's file would take minutes."""
+    looked: list[int] = []
+    plain = mpeg._frame
+    monkeypatch.setattr(mpeg, "_frame", lambda head, at: looked.append(at) or plain(head, at))
+    (tmp_path / "a").write_bytes(b"\xff" * 2_000_000)
+    assert frames_of(tmp_path / "a") is None and len(looked) < 100
 
 
 def test_what_is_no_frame_is_passed_over(tmp_path: Path) -> None:

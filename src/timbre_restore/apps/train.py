@@ -125,8 +125,7 @@ def export(
     found = find_checkpoint(checkpoint, which)
     sound = None
     if proof is not None:
-        noisy = read_mono(proof)
-        noisy = noisy[: LONGEST_PROOF_S * SAMPLE_RATE_HZ]
+        noisy = read_mono(proof)[: LONGEST_PROOF_S * SAMPLE_RATE_HZ]
         if len(noisy) < SHORTEST_PROOF_S * SAMPLE_RATE_HZ or to_db(rms(noisy)) < QUIETEST_PROOF_DBFS:
             short = f"is shorter than {SHORTEST_PROOF_S:g} s, or silent in its first {LONGEST_PROOF_S} s"
             raise ConfigError([f"--proof {proof}: {short}; expected a noisy recording."])

@@ -106,14 +106,15 @@ def train(
     if not math.isinf(plan.long_start):
         data.stage(long=True)  # refused now, where a list is too short for it, and not after all that comes before
 
+    def batches_of(checkpoint: Checkpoint) -> EpochBatches:
+        return data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)[0]
+
     def place(checkpoint: Checkpoint) -> int:
-        batches, _ = data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)
-        return place_in_epoch(checkpoint, batches)
+        return place_in_epoch(checkpoint, batches_of(checkpoint))
 
     warnings = _warnings(settings, plan, data, accelerator.device)
     if checkpoint is not None:
-        batches, _ = data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)
-        changed = changed_order(checkpoint, data.order(batches))
+        changed = changed_order(checkpoint, data.order(batches_of(checkpoint)))
         restore_state(checkpoint, state, settings)
         state.batch = place(checkpoint)
         warnings += changed + changed_keys(checkpoint, settings.record)

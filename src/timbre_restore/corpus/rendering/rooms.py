@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, read_info, read_mono, resample
+from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, read_channel, resample
 from timbre_restore.corpus.rendering.made_room import is_made_room, make_room
 from timbre_restore.corpus.rendering.rejects import Rejects, reason_without
 from timbre_restore.errors import AudioFileError
@@ -78,9 +78,8 @@ def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def _load_room(path: Path) -> FloatArray:
-    rate_hz = read_info(path).sample_rate_hz
-    response = read_mono(path)
-    if not np.any(response):
+    own, rate_hz = read_channel(path)
+    if not np.any(own):
         raise AudioFileError("silent")
-    response = direct_path_first(response)
+    response = direct_path_first(resample(own, rate_hz, SAMPLE_RATE_HZ))
     return response if rate_hz >= LOWEST_RATE_HZ else with_whole_direct_path(response, rate_hz)
