@@ -1,11 +1,11 @@
-"""Generators at equal time: each trained for as many CPU seconds on one thread, then scored on the development side.
+"""Generators at equal time: each is trained for the same CPU time on one thread, then scored on the development side.
 
     python benchmarks/ablation.py CORPUS RESULTS.jsonl MINUTES VARIANT [VARIANT ...]
 
-A variant is NAME:SIZE:CONDITIONING, and then perhaps loss weights: `spectral:small:degraded+noisy:compressed=20`. No
-discriminators; batches of 8, cosine rate over the budget. The clock counts the CPU time of the steps alone, so other
-work on the machine changes little. A line of RESULTS per variant: steps, the curve of the validation loss, and
-over-suppression, residual noise, LSD, SI-SDR and PESQ (where it is installed) of the averaged weights on 240 items of
+A variant is NAME:SIZE:CONDITIONING, optionally followed by loss weights: `spectral:small:degraded+noisy:compressed=20`.
+No discriminators; batches of 8, cosine learning rate over the budget. Only the CPU time of the steps is counted, so
+other load on the machine matters little. Appends one line per variant to RESULTS: steps, the curve of the validation
+loss, and over-suppression, residual noise, LSD, SI-SDR and PESQ (if installed) of the averaged weights on 240 items of
 the development side, at strengths 0 (the suppressor) to 1.
 """
 

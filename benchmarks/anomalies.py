@@ -1,9 +1,9 @@
-"""Each thing that can go wrong, planted in a real run: which rule speaks, after how many steps, and what it advises.
+"""Faults planted in real training runs: which rule fires, after how many steps, and what it advises.
 
     python benchmarks/anomalies.py CORPUS OUT [NAME ...]
 
-A run of `tiny` with the game in its second half, on items of CORPUS, per name (all without one); a process each.
-`healthy` is the same run with nothing planted. A line of JSON per run; OUT holds the runs' folders, with their pages.
+For each NAME (by default all), runs `tiny` on items of CORPUS in a process of its own, with the GAN in the second half.
+`healthy` is the same run with nothing planted. Prints a line of JSON per run; OUT holds the runs' folders and pages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def before_each_step(act: Callable[[Any, list[Any]], None]) -> None:
-    """`act` on the state and the signals of each step."""
+    """Call `act` on the state and the signals before each step."""
     plain = loop.whole_step
 
     def step(state: Any, accelerator: Any, run: Any, batches: Any, batch: int, signals: Any, **more: Any) -> Any:
@@ -92,7 +92,7 @@ PLANTED: dict[str, tuple[int, Callable[[], None] | None, list[str]]] = {
     "NaN in one item": (57, nan_item, []),
     "memory exhausted": (57, no_memory, []),
 }
-"""Name: from which step on, how, and what else is set."""
+"""Name: the step from which the fault is present, how it is planted, and extra settings."""
 
 
 def one(corpus: Path, run: Path, name: str) -> int:

@@ -1,10 +1,10 @@
-"""The tables of the model card, from what `evaluate --json` wrote.
+"""The tables of the model card, made from the output of `evaluate --json`.
 
     python benchmarks/card.py SCORES.json [SYSTEM]
 
-Prints Markdown: means of every system; SYSTEM's differences to the suppressor with their intervals; its curve beside
-that of the attenuation limits; breakdowns; the items that it changes most for the worse and the best. SYSTEM is the
-restorer that the scores hold, when there is one.
+Prints Markdown: means of every system; SYSTEM's differences to the suppressor with their intervals; its curve compared
+with that of the attenuation limits; breakdowns; and the items that it changes most for the worse and for the better. By
+default SYSTEM is the first restorer in the scores.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def differences(scores: Mapping[str, Any], system: str, keys: Sequence[str]) -> 
 
 
 def curve(scores: Mapping[str, Any], system: str) -> str:
-    """By strength, and how many points more a limit with the same residual noise leaves."""
+    """The curve by strength, and how many points more a limit with the same residual noise leaves."""
     own, limits = ([Point(**point) for point in scores["curve"][name]] for name in (system, "degraded"))
     less = advantage(own, limits)
     rows = []

@@ -1,13 +1,12 @@
-"""The development side as whole recordings: pairs for `evaluate --pairs`, the same for the same settings.
+"""The development side as whole recordings: pairs for `evaluate --pairs`, reproducible from the settings.
 
     python benchmarks/development.py CONFIG OUT [COUNT] [key=value ...]
 
 Mixes the held-out recordings of a configuration (`val_speakers`, `val_noises`, `val_rooms`) as `prepare` would, at -5
-to 25 dB SNR unless `data.snr_db` is among the given keys, without pauses, band limits and clean input, and writes COUNT
-of them (96 by default, spread over the plan) as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which
-says who speaks, in which noise and room. Each recording is drawn twice, or `data.passes` times when that is among the
-given keys; where that makes fewer than COUNT, it is all. Another `seed` makes other mixtures of the same voices, noises
-and rooms.
+to 25 dB SNR unless `data.snr_db` is among the given keys, without pauses, band limits and clean input. Writes COUNT of
+them (96 by default, spread over the plan) as OUT/noisy/NAME.wav and OUT/clean/NAME.wav, with OUT/items.tsv, which lists
+speaker, noise and room. Each recording is drawn twice, or `data.passes` times if that key is given; if that makes fewer
+than COUNT, all are written. Another `seed` makes other mixtures of the same voices, noises and rooms.
 """
 
 from __future__ import annotations

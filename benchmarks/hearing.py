@@ -1,11 +1,12 @@
-"""What each metric hears: defects planted in clean recordings, and how far each metric moves for them.
+"""What each metric hears: defects planted in clean recordings, and how far each metric moves for each of them.
 
     python benchmarks/hearing.py SPEECH [SET]
 
-SPEECH is a folder of speech recordings; one from each of a few voices spread over it is taken, ten seconds at most, at
-the level of an item. SET is a set of metrics or their keys with commas (default: more). Prints two Markdown tables: CPU
-seconds per 10 s of audio, child processes included, and the mean over the recordings of every metric for every defect,
-with the value of the untouched recording first. A number of fewer recordings than all has their count beside it.
+SPEECH is a folder of speech recordings; one recording is taken from each of a few voices spread over it, ten seconds at
+most, at the level of an item. SET is a set of metrics, or metric keys separated by commas (default: more). Prints two
+Markdown tables: CPU seconds per 10 s of audio, including child processes, and the mean over the recordings of every
+metric for every defect, with the value of the untouched recording first. A mean over fewer than all recordings is
+followed by their count.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ DEFECTS: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 
 def recordings(folder: Path) -> list[FloatArray]:
-    """The first long enough recording at 44.1 kHz or more of voices spread over the folder."""
+    """The first recording that is long enough, at 44.1 kHz or more, from each of some voices spread over the folder."""
     by_voice: dict[Path, Path] = {}
     for path in sorted(folder.rglob("*.flac")) + sorted(folder.rglob("*.wav")):
         info = read_info(path)
@@ -84,13 +85,13 @@ def scored(estimate: FloatArray, sound: FloatArray, metrics: Sequence[Metric]) -
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process and its dead children."""
+    """CPU seconds of this process and its finished children."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def costs(metrics: tuple[Metric, ...], sound: FloatArray) -> dict[str, float]:
-    """CPU seconds of each group for 10 s of audio, the second time, when its package is loaded."""
+    """CPU seconds of each group for 10 s of audio, measured on the second call, when its package is loaded."""
     groups: dict[str, list[Metric]] = {}
     for metric in metrics:
         groups.setdefault(metric.group or metric.key, []).append(metric)
@@ -106,7 +107,7 @@ def costs(metrics: tuple[Metric, ...], sound: FloatArray) -> dict[str, float]:
 
 
 def cell(metric: Metric, scores: list[Score]) -> str:
-    """The mean as a report writes it, with the count where some are n/a."""
+    """The mean formatted as in a report, with the count if some values are n/a."""
     values = [score.value for score in scores if score.value is not None]
     if not values:
         return "n/a"

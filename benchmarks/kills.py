@@ -1,11 +1,11 @@
-"""`kill -9` at random moments of preparing, then the same command: is the folder that of an uninterrupted run?
+"""`kill -9` at random moments of preparation, then the same command: does the folder equal that of a full run?
 
     python benchmarks/kills.py SPEECH NOISE ROOMS [KILLS] [RECORDINGS]
 
-Prepares 16 recordings with two workers, once undisturbed per output format, then 20 times with a kill at a random
-moment of that time (formats in turn; every third run is killed twice), and compares every file outside `.state/` by its
-checksum, with the folder's name taken out of the lists. Exits with 1 if any differs, a temporary file stays, or a
-worker outlives its parent by more than ten seconds (one that is just starting ends when it has started).
+Prepares 16 recordings with two workers, once uninterrupted for each output format, then 20 times with a kill at a
+random moment of that duration (formats in turn; every third run is killed twice). Compares every file outside `.state/`
+by checksum, with the folder's name removed from the lists. Exits with 1 if any differs, a temporary file remains, or a
+worker outlives its parent by more than ten seconds (one that is just starting ends once it has started).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def run(words: list[str]) -> float:
 
 
 def run_and_kill(words: list[str], after_s: float) -> bool:
-    """Kill it after that time; whether its workers were gone ten seconds later."""
+    """Kill the command after `after_s`; return whether its workers were gone ten seconds later."""
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(after_s)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")

@@ -1,11 +1,11 @@
-"""Items per second that training can be fed with, by stored form and number of worker processes, in one run.
+"""Items per second that the loader can feed to training, by storage format and number of worker processes, in one run.
 
     python benchmarks/loading.py [ITEMS] [ROUNDS]
 
-Makes a corpus of noise (480 items by default, 140 MB) as wav, flac and packed in a temporary folder, then goes through
-epochs of batches of 16 with 0 and 2 workers, forms in turn. The files are in the page cache: a disk that is slower than
-300 MB/s is the limit before this is. The parent touches every batch, as a training step would. The first epoch of each,
-in which the workers start, is not counted. Prints medians and range of items per second.
+Makes a corpus of noise (480 items by default, 140 MB) as wav, flac and packed in a temporary folder, then runs epochs
+of batches of 16 with 0 and 2 workers, taking the formats in turn. The files are in the page cache; a disk slower than
+300 MB/s would be the bottleneck instead. The parent touches every batch, as a training step would. The first epoch of
+each, in which the workers start, is not counted. Prints the median and range of items per second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROLES = (("degraded", SEGMENT), ("clean", SEGMENT), ("noisy", SEGMENT + LEAD))
 
 
 def make(root: Path, form: str, items: int) -> Path:
-    """Noise with a falling spectrum, which flac can do something with."""
+    """Noise with a falling spectrum, which flac can compress."""
     rng, lines, packed = np.random.default_rng(0), [], []
     for number in range(items):
         names = []

@@ -1,9 +1,9 @@
-"""Whether preparing needs more memory the longer it runs.
+"""Whether preparation needs more memory the longer it runs.
 
     python benchmarks/memory.py SPEECH NOISE ROOMS [ITEMS]
 
-Prepares in one process until 2,000 items are made (by default), and prints the resident memory after every tenth of
-them, then a line fitted to the second half: megabytes per thousand items.
+Prepares in one process until ITEMS items (2,000 by default) are made. Prints the resident memory after every tenth of
+them, then the slope of a line fitted to the second half, in megabytes per thousand items.
 """
 
 from __future__ import annotations

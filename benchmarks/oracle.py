@@ -1,16 +1,16 @@
-"""What a gate could give back if it knew the clean voice: the ceiling of what the generator's first term can do.
+"""What a gate could restore if it knew the clean voice: an upper limit for the generator's first term.
 
     python benchmarks/oracle.py PAIRS OUT
 
-For each pair of PAIRS (folders noisy/ and clean/, as `evaluate --pairs` takes them) D + g · (N − D) is written, D the
-suppressor's spectrum, N noisy's, C the clean one's, with the gate g in [0, 1] per frame and band that the clean
-recording asks for. A folder for each kind of gate, to be scored by `evaluate --system NAME=OUT/NAME`:
+For each pair in PAIRS (folders noisy/ and clean/, as for `evaluate --pairs`) writes D + g · (N − D), where D, N and C
+are the spectra of suppressor, noisy and clean, with the gate g in [0, 1] per frame and band that suits the clean
+recording best. Each kind of gate gets a folder, to be scored by `evaluate --system NAME=OUT/NAME`:
 
-    nearest        least squares of C, per band of the generator (single bins to 4 kHz, 250 Hz above)
+    nearest        least squares against C, per band of the generator (single bins to 4 kHz, 250 Hz above)
     nearest-bins   the same, per bin
-    level          the band's power nearest to C's in dB, which is what OSR and residual look at
-    levels-50ms    a gate that knows only the powers of voice and noise per band, as means over so long a time around
-                   each frame: it brings N nearest to what Wiener's rule makes of them; also -150ms and -410ms
+    level          the band's power nearest to C's in dB, which is what OSR and residual measure
+    levels-50ms    a gate that knows only the powers of voice and noise per band, averaged over that time around each
+                   frame: it comes nearest to N after a Wiener filter for these powers; also -150ms and -410ms
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from timbre_restore.suppressors import load_suppressor
 
 STEPS = np.linspace(0.0, 1.0, 41)
 SILENT = 1e-14
-"""Power of a band, -140 dB of full scale, at which there is nothing to give back."""
+"""Power of a band, -140 dB of full scale, at which there is nothing to restore."""
 Power = NDArray[np.float64]
 
 
@@ -44,12 +44,12 @@ def main(pairs: Path, out: Path) -> None:
         for name, gate in GATES.items():
             restored = degraded + gate(target, degraded, taken) * taken
             samples = synthesise(restored.astype(np.complex64), np.zeros(HOP_SAMPLES, np.float32))[0].reshape(-1)
-            # A frame ends with its hop, so its first sound comes out a hop later.
+            # A frame ends with its hop, so its first samples come out one hop later.
             write_audio(out / name / path.name, samples[HOP_SAMPLES:][: len(noisy)], 48_000)
 
 
 def spectra(x: FloatArray) -> ComplexArray:
-    """Frames `[N, 481]` of `[T]`, with one more hop, so that the last sample has both of its frames."""
+    """Frames `[N, 481]` of `[T]`, padded by one more hop so that the last sample is covered by both of its frames."""
     hops = np.pad(x, (0, -len(x) % HOP_SAMPLES + HOP_SAMPLES)).reshape(-1, HOP_SAMPLES)
     return analyse(hops, np.zeros(HOP_SAMPLES, np.float32))
 
@@ -78,7 +78,7 @@ def levels(target: ComplexArray, degraded: ComplexArray, taken: ComplexArray, *,
 
 
 def _around(power: Power, frames: int) -> Power:
-    """Means `[N, B]` over an odd number of frames around each, weighted by a Hann window; the ends are held."""
+    """Means `[N, B]` over an odd number of frames around each, weighted by a Hann window; the edges are repeated."""
     weights = np.hanning(frames + 2)[1:-1]
     held = np.pad(power, ((frames // 2, frames // 2), (0, 0)), mode="edge")
     means: Power = np.lib.stride_tricks.sliding_window_view(held, frames, axis=0) @ (weights / weights.sum())
@@ -109,7 +109,7 @@ FIRST_BINS = np.unique(BAND_OF_BIN, return_index=True)[1]
 
 
 def _in_bands(x: Power) -> Power:
-    """Sums `[N, 160]` of bins `[N, 481]`."""
+    """Bins `[N, 481]` summed into bands `[N, 160]`."""
     return np.add.reduceat(x, FIRST_BINS, axis=1)
 
 

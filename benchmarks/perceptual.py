@@ -2,10 +2,10 @@
 
     python benchmarks/perceptual.py PAIRS [COUNT]
 
-PAIRS holds noisy/ and clean/, as `evaluate --pairs` takes them and `development.py` writes them. COUNT recordings (all
-of them without), each as it is, suppressed, and restored by the packaged voice at its default and at full strength:
-the correlation of the loss with the raw score, over all and of the differences to the suppressor within a recording,
-and in how many of those both say the same thing.
+PAIRS holds noisy/ and clean/, as `evaluate --pairs` takes them and `development.py` writes them. Uses COUNT recordings
+(by default all), each as it is, suppressed, and restored by the packaged voice at its default and at full strength.
+Prints the correlation of the loss with the raw score, over everything and for the differences to the suppressor within
+a recording, and how often the two agree on the sign of those differences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from timbre_restore.suppressors import load_suppressor
 
 
 def raw_score(estimate: np.ndarray, clean: np.ndarray) -> float:
-    """The curve of P.862.2 read backwards."""
+    """The raw score: the mapping of P.862.2 inverted."""
     return (3.8224 - math.log(4.0 / (pesq_wb(estimate, clean) - 0.999) - 1.0)) / 1.3669
 
 

@@ -1,10 +1,10 @@
-"""What planning a corpus costs: time and memory of scan and plan, in a process of its own.
+"""The cost of planning a corpus: time and memory of scan and plan, in a process of its own.
 
     python benchmarks/plan.py [RECORDINGS]
 
-Makes a folder of that many recordings of one second (100,000 by default, as many items), 200 noises and 50 rooms, as
-hard links to a few files, and prints seconds for scanning with headers, planning, writing and reading the table, its
-size, and the largest memory of the process.
+Makes a folder of RECORDINGS one-second recordings (100,000 by default, one item each), 200 noises and 50 rooms, as hard
+links to a few files. Prints the seconds for scanning with headers, planning, and writing and reading the table, the
+table's size, and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def make_folders(root: Path, recordings: int) -> None:
         speaker = root / "speech" / f"speaker_{i % SPEAKERS:04d}"
         if i < SPEAKERS:
             speaker.mkdir(parents=True)
-        if i % 50_000 == 0:  # a file has at most so many links
+        if i % 50_000 == 0:  # the number of links to a file is limited
             write_audio(root / f"one_{i}.wav", (0.1 * rng.standard_normal(48_000)).astype(np.float32), 48_000)
             source = root / f"one_{i}.wav"
         os.link(source, speaker / f"sentence_{i:06d}.wav")
@@ -65,7 +65,7 @@ def measure(root: Path) -> None:
     for name, start, end in zip(("scan", "plan", "write", "read"), times, times[1:], strict=False):
         print(f"{name:6} {end - start:6.1f} s")
     print(f"{items} items at most; plan.tsv {(root / 'plan.tsv').stat().st_size / 1e6:.1f} MB")
-    print(f"largest memory until the table was written: {memory:.0f} MB")
+    print(f"peak memory until the table was written: {memory:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Preparing from files to files: this runtime against the official one, and processes against one, in one run.
+"""Preparation from file to file: this runtime against the official one, and several processes against one, in one run.
 
     python benchmarks/prepare.py SPEECH NOISE ROOMS [RECORDINGS] [ROUNDS]
 
-Each round prepares the same recordings (100 by default) into a fresh folder with the graphs in one process and in two
-(and as many as there are cores, if more), and a quarter of them with the official runtime in one process and in two, in
-turn. Prints items per minute, whole command and without its start-up, ratios of medians, and where the workers' time
+Each round prepares the same recordings (100 by default) into a fresh folder with the graphs, in one process and in two
+(and in as many as there are cores, if more), and a quarter of them with the official runtime in as many, taking turns.
+Prints items per minute, for the whole command and without its start-up, ratios of medians, and where the workers' time
 goes.
 """
 

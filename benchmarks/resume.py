@@ -1,11 +1,11 @@
-"""One run that is killed ten times at random steps and resumed each time: is it the run that nobody disturbed?
+"""A run that is killed ten times at random steps and resumed each time: does it equal the uninterrupted run?
 
     python benchmarks/resume.py CORPUS [KILLS] [STEPS]
 
-Trains `tiny` on a prepared corpus for two epochs of STEPS steps (30) each, discriminators in the second, once
-undisturbed and once with `kill -9` (in turn with SIGTERM) after random steps, `--resume auto` after each. Compares the
-weights of the last checkpoint byte for byte, and the log but for its times. Exits with 1 where they differ, or where
-SIGTERM took longer than ten seconds.
+Trains `tiny` on a prepared corpus for two epochs of STEPS steps (30 by default) each, with discriminators in the
+second: once undisturbed, and once with `kill -9` and SIGTERM in turn after random steps, each followed by
+`--resume auto`. Compares the weights of the last checkpoint byte for byte, and the logs except for times. Exits with 1
+if they differ, or if SIGTERM took longer than ten seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def command(corpus: Path, run: Path, batch: int) -> list[str]:
 
 
 def short_corpus(corpus: Path, folder: Path, items: int) -> Path:
-    """The first items of both lists, in a folder of their own."""
+    """The first items of both lists, in a folder of its own."""
     folder.mkdir()
     for name, count in (("train.txt", items), ("val.txt", 16)):
         lines = (corpus / name).read_text(encoding="utf-8").splitlines(keepends=True)[:count]

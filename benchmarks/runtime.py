@@ -1,13 +1,13 @@
-"""What the runtime costs: a hop of every generator beside DeepFilterNet3, a file from the command line, an hour.
+"""The cost of the runtime: a hop of every generator next to DeepFilterNet3, a file on the command line, an hour.
 
     python benchmarks/runtime.py [--rounds N] [--seconds S] [--model ONNX] [--hour [MINUTES]] [--json FILE]
 
-Hops go one by one, on one thread, through generators with the default conditioning and untrained weights: cost does not
-depend on them. `graph` is the exported graph with states handed on; a bare name is the streaming API behind a black
-box, transforms and checks included; `chain` is suppressor and restorer. All ways take turns in every round, so that a
-busy machine slows all. The official runtime opens its model for each signal; so it is timed over a stretch, less an
-almost empty one, and its percentiles are over rounds. `--model` adds start-up and peak memory of `timbre-restore
-restore`, `--hour` a long sound through `Chain` in pushes of five seconds.
+Hops go one by one, on one thread, through generators with the default conditioning and untrained weights, on which the
+cost does not depend. `graph` is the exported graph with its states passed along; a bare name is the streaming API
+behind a black box, including transforms and checks; `chain` is suppressor plus restorer. All variants take turns in
+every round, so that a busy machine slows all of them alike. The official runtime opens its model for each signal, so it
+is timed over a longer signal, minus an almost empty one, and its percentiles are over rounds. `--model` adds start-up
+and peak memory of `timbre-restore restore`, `--hour` a long sound through `Chain` in pushes of five seconds.
 """
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ def graph_alone(path: Path) -> Push:
 
 
 def behind(path: Path) -> Push:
-    """A restorer's stream behind a black box, noisy as early as it looks."""
+    """A restorer's stream behind a black box, with noisy as early as its lookahead needs."""
     restorer = Restorer.load(path)
     stream = restorer.stream(restorer.lookahead_samples, 1.0)
     return lambda hop: stream.push(np.float32(0.5) * hop, hop)
 
 
 def suppressing() -> Push:
-    """DeepFilterNet3 by the graphs, a hop at a time."""
+    """DeepFilterNet3 from the graphs, one hop at a time."""
     frames = load_suppressor(SuppressorSettings(runtime="graphs")).frames  # type: ignore[attr-defined]
     state = frames.begin()
 
@@ -109,7 +109,7 @@ def suppressing() -> Push:
 
 
 def costs(paths: dict[str, Path], rounds: int, seconds: float) -> dict[str, dict[str, float]]:
-    """p50 and p99 milliseconds per 10 ms, all ways in turn."""
+    """p50 and p99 milliseconds per 10 ms, with all variants taking turns."""
     noisy = voiced(seconds)
     hops = noisy.reshape(-1, HOP_SAMPLES)
     official, graphs = (load_suppressor(SuppressorSettings(runtime=runtime)) for runtime in ("official", "graphs"))
@@ -141,7 +141,7 @@ def from_the_command_line(model: Path, folder: Path) -> dict[str, float]:
     for name, seconds in (("start", 0.1), ("minute", 60.0)):
         source = folder / f"{name}.wav"
         write_audio(source, voiced(seconds), SAMPLE_RATE_HZ)
-        # The program's own high-water mark: what wait4 tells of a child begins with its parent's.
+        # The program's own high-water mark; what wait4 reports for a child starts from its parent's.
         peak, out = folder / "peak", folder / f"{name}-out.wav"
         line = [sys.executable, "-c", RESTORE, str(peak), "restore", str(source), "-o", str(out)]
         started = time.perf_counter()

@@ -1,12 +1,12 @@
-"""What a voice leaves of noise without speech, and what it does to recordings that were clean.
+"""How much noise a voice leaves where there is no speech, and what it does to recordings that were clean.
 
     python benchmarks/safety.py CONFIG [MODEL] [key=value ...]
 
-Looks at the held-out noises and speakers of a configuration (`val_noises`, `val_speakers`), each noise alone and two
-recordings of each speaker without any noise. MODEL is a file or a packaged voice; the default one without. Prints
-levels of what is left of noise and of what is wrong in clean recordings, relative to what went in, and how many words
-a recogniser hears in the noises (first ten seconds; needs what the metric `wer` needs). Beside the suppressor stands
-the suppressor with the attenuation limit that people use today.
+Uses the held-out noises and speakers of a configuration (`val_noises`, `val_speakers`): each noise alone, and two
+recordings of each speaker without any noise. MODEL is a file or a packaged voice (by default the default voice). Prints
+the levels of the remaining noise and of the error in clean recordings, relative to the input, and how many words a
+recogniser hears in the noises (first ten seconds; needs the packages of the metric `wer`). Compared with the suppressor
+and with the suppressor with the attenuation limit that people use today.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from timbre_restore.runtime import Chain, Restorer
 from timbre_restore.suppressors import Suppressor, SuppressorSettings, load_suppressor
 
 NOWHERE = Path(os.devnull)
-"""No folder is left out of a scan."""
+"""An output folder to leave out of a scan: none."""
 LIMIT_DB = 24.0
 NAMES = ("the suppressor", f"its limit of {LIMIT_DB:.0f} dB", "restored")
 WORDS_S = 10
@@ -37,7 +37,7 @@ PER_SPEAKER = 2
 def main(config: Path, model: str | None, overrides: tuple[str, ...]) -> None:
     spec = corpus_spec(load_config(config, overrides)).absolute()
     if spec.noise_path is None:
-        sys.exit("data.noise_path: is not set; name the folder that holds the held-out noises.")
+        sys.exit("data.noise_path: is not set; set it to the folder with the held-out noises.")
     held = split_sounds(spec, "noise", scan_sounds(spec.noise_path, NOWHERE), spec.val_noises, [])["val"]
     recordings = [found for index, source in enumerate(spec.sources) for found in scan_source(index, source, NOWHERE)]
     spoken = split_recordings(spec, recordings, [])

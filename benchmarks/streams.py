@@ -1,13 +1,13 @@
-"""Streams against whole signals, over minutes of sound: chunks of 1 to 100,000 samples, and many streams in turn.
+"""Streams compared with whole signals, over minutes of sound: chunks of 1 to 100,000 samples, and interleaved streams.
 
     python benchmarks/streams.py FOLDER [--model ONNX] [--minutes M] [--streams N] [--each MINUTES] [--only TEXT]
                                  [--json FILE]
 
-The recordings below FOLDER, one after another, are the noisy sound; DeepFilterNet3's graphs make the degraded one of
-it. Prints the largest difference, in full scale, of a stream to the whole signal: through the network in torch
-(untrained, gates half open) and the exported file, behind a black box; through `Chain`; and of N streams of MINUTES
-that take turns on one network, each in chunks of its own, every fourth with the same sound. `--only` takes the rows
-with TEXT in their names. Exits with 1 if any is above 1e-5.
+The recordings below FOLDER, joined together, are the noisy sound; DeepFilterNet3's graphs make the degraded one from
+it. Prints the largest difference, relative to full scale, between a stream and the whole signal: through the network in
+torch (untrained, gates half open) and the exported file, behind a black box; through `Chain`; and for N streams of
+MINUTES that take turns on one network, each with its own chunks, every fourth with the same sound. `--only` selects the
+rows with TEXT in their names. Exits with 1 if any difference is above 1e-5.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SOUNDS = 4
 
 
 class TorchModel(Model):
-    """The network itself where the runtime expects an exported file."""
+    """The network itself, in place of the exported file that the runtime expects."""
 
     def __init__(self, generator: Any, like: Model) -> None:
         self.__dict__.update(like.__dict__)
@@ -57,7 +57,7 @@ class TorchModel(Model):
 
 
 def sound(folder: Path, minutes: float) -> FloatArray:
-    """The recordings below a folder, joined, cut or repeated to a length."""
+    """The recordings below a folder, joined and cut or repeated to the wanted length."""
     wanted, parts, length = round(minutes * 60 * SAMPLE_RATE_HZ), [], 0
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
         parts.append(read_mono(path))
@@ -96,7 +96,7 @@ def chained(chain: Chain, noisy: FloatArray) -> float:
 
 
 def in_turn(restorer: Restorer, degraded: FloatArray, noisy: FloatArray, count: int, length: int) -> float:
-    """The worst of many streams on one session, a chunk of each at a time; compared as it comes, or it fills memory."""
+    """The worst of many streams on one session, fed a chunk at a time in turn; compared on the fly to save memory."""
     rng = np.random.default_rng(1)
     sounds = [(np.roll(degraded, k * length // SOUNDS), np.roll(noisy, k * length // SOUNDS)) for k in range(SOUNDS)]
     parts = [(own[:length], beside[:length]) for own, beside in sounds]
@@ -138,7 +138,7 @@ def both_ways(name: str, conditioning: str, folder: Path) -> dict[str, Restorer]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path, help="exported file; the packaged voice without")
+    parser.add_argument("--model", type=Path, help="exported file (default: the packaged voice)")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--each", type=float, default=1.0, metavar="MINUTES")

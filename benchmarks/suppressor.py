@@ -1,11 +1,11 @@
-"""DeepFilterNet3 as the official runtime, as graphs one by one, and as graphs over many recordings, on one core.
+"""DeepFilterNet3 in the official runtime, as graphs one by one, and as graphs over many recordings, on one core.
 
     python benchmarks/suppressor.py SPEECH NOISE [RECORDINGS] [ROUNDS]
 
 Mixes recordings (48 by default) with noises at 5 dB. Each round runs all of them through each of the three in turn, so
-that a busy machine slows all; the longest recordings come first, as they do in preparing. Prints milliseconds per 10 ms
-of sound as the median of the rounds with their range, the ratios to the official runtime, the share of the networks
-alone, and the largest differences from the official runtime in full scale.
+that a busy machine slows all three; the longest recordings come first, as in preparation. Prints milliseconds per 10 ms
+of sound as the median and range over the rounds, the ratios to the official runtime, the share of the networks alone,
+and the largest differences from the official runtime, relative to full scale.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float32]
 
 
 def mixtures(speech: Path, noise: Path, count: int) -> list[FloatArray]:
-    """Recordings spread over the folder, each with a noise at 5 dB, none above full scale; the longest first."""
+    """Recordings spread over the folder, each with a noise at 5 dB, none above full scale, longest first."""
     voices, noises = sorted(speech.rglob("*.flac")), sorted(noise.rglob("*.flac"))
     made = []
     for i in range(count):
@@ -41,7 +41,7 @@ def mixtures(speech: Path, noise: Path, count: int) -> list[FloatArray]:
 
 
 def networks_alone(frames: int) -> None:
-    """The three networks over as many frames as the lanes see, on noise."""
+    """Run the three networks on noise, over as many frames as the lanes process."""
     graphs, rng = open_graphs(dfn3_archive(), LANES), np.random.default_rng(0)
     erb = rng.standard_normal((LANES, STRETCH_FRAMES, 32)).astype(np.float32)
     unit = rng.standard_normal((LANES, 2, STRETCH_FRAMES, 96)).astype(np.float32)

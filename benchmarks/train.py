@@ -1,12 +1,13 @@
-"""What options do to the rate of training: several configurations at equal work, in one run, in rounds.
+"""The effect of options on training speed: several configurations doing equal work, in rounds within one run.
 
     python benchmarks/train.py RESULTS.jsonl ROUNDS VARIANT [VARIANT ...]
 
 A variant is `key=value,key=value` as with `--set`, `default` for none, or `reference` for the recipe that others train
-(at whatever batch it can take). Each lives in a process of its own, because precision, threads and compiled code belong
-to a process; they take turns, and only one works at a time. All read one made corpus, of the batch size and segment of
-the first variant's configuration. A line of RESULTS per variant: items/s and batches/s before the GAN and with it,
-their lowest and highest round, memory, and both rates beside the first variant's, as the median of the rounds' ratios.
+(at whatever batch size it can take). Each has a process of its own, because precision, threads and compiled code are
+per process; they take turns, and only one works at a time. All read one synthetic corpus, made for the batch size and
+segment of the first variant's configuration. Appends one line per variant to RESULTS: items/s and batches/s before the
+GAN and with it, their lowest and highest round, memory, and both rates relative to the first variant's, as the median
+of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ RECIPE = "reference"
 
 
 def overrides_of(variant: str) -> list[str]:
-    """`a.b=1,c.d=[2,3]` as the overrides it holds: a comma separates where a key follows."""
+    """`a.b=1,c.d=[2,3]` split into its overrides, at commas that are followed by a key."""
     return [] if variant in ("default", RECIPE) else re.split(r",(?=[a-z_.]+=)", variant)
 
 
@@ -51,7 +52,7 @@ def subjects_of(variant: str, own: OwnStep) -> list[Subject]:
 
 
 def work(variant: str, corpus: Path, pipe: Connection) -> None:
-    """Rounds of one variant, each when it is asked for; the machine's description at the end."""
+    """Run rounds of one variant on request, and send the machine's description at the end."""
     settings = train_settings(load_config(None, overrides_of(variant)), corpus=corpus)
     accelerator = open_accelerator(settings)
     own = OwnStep(settings, accelerator)
@@ -68,7 +69,7 @@ def work(variant: str, corpus: Path, pipe: Connection) -> None:
 def line_of(
     variant: str, rates: dict[str, Any], first: dict[str, list[float]], machine: dict[str, Any]
 ) -> dict[str, Any]:
-    """What RESULTS keeps of a variant. The reference has one rate, which stands beside the first one's with the GAN."""
+    """The line for RESULTS. The reference has one rate, compared with the first variant's rate with the GAN."""
     line: dict[str, Any] = {"variant": variant}
     for name, rate in rates.items():
         beside = first.get(GAN if name == REFERENCE else name) or next(iter(first.values()))
@@ -89,7 +90,7 @@ def in_turns(corpus: Path, rounds: int, variants: list[str]) -> tuple[list[dict[
         for variant in variants:
             ours, theirs = spawn.Pipe()
             spawn.Process(target=work, args=(variant, corpus, theirs)).start()
-            theirs.close()  # or nobody would hear of the end of a process that fails
+            theirs.close()  # otherwise the end of a failed process would go unnoticed
             pipes.append(ours)
         for number in range(rounds):
             for index, pipe in enumerate(pipes):

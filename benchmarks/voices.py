@@ -1,12 +1,13 @@
-"""Voices side by side on the same recordings: strengths, ways of use, number formats.
+"""Voices side by side on the same recordings: strengths, modes of use, number formats.
 
     python benchmarks/voices.py PAIRS SYSTEM [SYSTEM ...]
 
 PAIRS holds noisy/ and clean/ (`benchmarks/development.py` makes them). A SYSTEM is MODEL[:FORMAT][@STRENGTH][,WAY]:
-an exported file or a packaged voice; fp32 as it is, or `fp16` or `int8` made of it here; and `chain` (in one process
-with DeepFilterNet3's graphs), `box` (behind it, knowing its output and the noisy signal) or `alone` (its output only).
-`limit=DB` stands for the suppressor with an attenuation limit. Prints means of every metric, how many recordings each
-makes worse than the suppressor had left them, and for exported files bytes and milliseconds per hop of the graph.
+MODEL is an exported file or a packaged voice; FORMAT is `fp32` (as it is), or `fp16` or `int8` converted here; WAY is
+`chain` (in one process with DeepFilterNet3's graphs), `box` (behind it, given its output and the noisy signal) or
+`alone` (given its output only). `limit=DB` stands for the suppressor with an attenuation limit. Prints the mean of
+every metric, how many recordings each system makes worse than the suppressor, and for exported files their size and
+the milliseconds per hop of the graph.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from runtime import graph_alone, milliseconds
 from timbre_restore.evaluation import Suppressing, evaluate, items_from_pairs
 from timbre_restore.evaluation.results import DEGRADED, NOISY
 from timbre_restore.evaluation.summary import mean, worse
+from timbre_restore.evaluation.systems import Run
 from timbre_restore.runtime import Chain, Restorer
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
 
@@ -37,7 +39,7 @@ TIMED_HOPS = 500
 
 
 def in_format(model: str, form: str, folder: Path) -> Path | str:
-    """The model in another number format; ONNX Runtime's own tools make it, inputs and outputs stay float32."""
+    """The model in another number format, converted by ONNX Runtime's own tools; inputs and outputs stay float32."""
     if form == "fp32":
         return model
     source = Restorer.load(model).model.name
@@ -53,7 +55,7 @@ def in_format(model: str, form: str, folder: Path) -> Path | str:
 
 @dataclass(frozen=True)
 class Judged:
-    """A system that is a function of (noisy, degraded), in this process and not kept."""
+    """A system that is a function of (noisy, degraded), run in this process and not cached."""
 
     name: str
     way: Way
@@ -61,12 +63,12 @@ class Judged:
     strength: float | None = None
     identity: str = ""
 
-    def open(self) -> Callable[[str, FloatArray, FloatArray], FloatArray]:
-        return lambda _stem, noisy, degraded: self.way(noisy, degraded)
+    def open(self) -> Run:
+        return lambda given: self.way(given.noisy, given.degraded)
 
 
 def system_of(text: str, folder: Path) -> tuple[Way, Path | None]:
-    """What turns (noisy, degraded) into an output, and the file that does it."""
+    """The function from (noisy, degraded) to an output, and the model file that it uses."""
     if text.startswith("limit="):
         limited = load_suppressor(SuppressorSettings(attenuation_limit_db=float(text.removeprefix("limit="))))
         return (lambda noisy, _degraded: limited(noisy)), None
@@ -88,7 +90,7 @@ def system_of(text: str, folder: Path) -> tuple[Way, Path | None]:
 
 
 def costs(files: list[Path]) -> dict[Path, float]:
-    """Median milliseconds per hop of each graph; all take turns."""
+    """Median milliseconds per hop of each graph, taking turns."""
     pushes = {file: graph_alone(file) for file in files}
     hop, spent = np.zeros(480, np.float32), {file: list[float]() for file in files}
     for _ in range(TIMED_HOPS):
@@ -120,5 +122,5 @@ def main(pairs: Path, texts: list[str]) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        raise SystemExit("voices.py: expected PAIRS and at least one SYSTEM; see the top of the file.")
+        raise SystemExit("voices.py: expected PAIRS and at least one SYSTEM; see the docstring of this file.")
     main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The mean of two runs' weights, as a checkpoint: of a stage and the one before it, which it began from.
+"""The mean of two runs' weights, as a checkpoint: typically of a stage and the one before it, which it started from.
 
     scripts/mean_weights.py FIRST SECOND OUT
 
-FIRST and SECOND are runs or checkpoints of one generator, OUT a folder that is not there yet. Where one began from the
-other, the mean may serve better than either (Wortsman et al. 2022, "Model soups"); of strangers it serves nobody. Both
-generators of OUT are the mean of the averaged ones; all else is SECOND's.
+FIRST and SECOND are runs or checkpoints of the same generator, OUT a folder that does not exist yet. If one started
+from the other, the mean may be better than either (Wortsman et al. 2022, "Model soups"); for unrelated runs it is
+useless. Both generators of OUT are the mean of the averaged ones; everything else is SECOND's.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from timbre_restore.training import find_checkpoint
 
 def main(first: Path, second: Path, out: Path) -> None:
     if out.exists():
-        raise CheckpointError(f"{out}: is there already; give a folder that is not.")
+        raise CheckpointError(f"{out}: already exists; give a folder that does not.")
     one, other = find_checkpoint(first), find_checkpoint(second)
     names = [str(found.content["model"]["generator"]) for found in (one, other)]
     if names[0] != names[1]:
         raise CheckpointError(
-            f"{other.folder}: is of the generator {names[1]}, {one.folder} of {names[0]}; give alike."
+            f"{other.folder}: holds the generator {names[1]}, {one.folder} {names[0]}; both must be the same."
         )
     weights = [load_file(found.folder / "ema.safetensors") for found in (one, other)]
     mean = {name: (0.5 * (weights[0][name] + value)).to(value.dtype) for name, value in weights[1].items()}

@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
-"""Speech to train on, from packages of Debian 12: the same files anywhere, by checksum.
+"""Speech to train on, from packages of Debian 12: the same files everywhere, verified by checksum.
 
     scripts/recordings.py OUT [--packages DIR] [--only SPEAKER ...] [--minutes M]
 
-Takes the packages that DIR holds, or has `apt-get download` bring them there (260 MB); a file of another checksum is
-refused. Short recordings of one speaker are joined, in the order of their names, to pieces of about ten seconds with a
-fifth of a second between them, brought to 48 kHz, one channel, and written as OUT/SPEAKER/SPEAKER_000.flac with
-OUT/SOURCES.tsv, which says of each piece where it is from, under which licence, how long it is, how high it goes and at
-which pitch it is spoken. Recordings below 32 kHz or 0.2 s, and silent ones, are left out. A speaker's folder is what
-`data.val_speakers` names. `--minutes M` takes no more than M of anyone, spread over all that there is of them: a corpus
-learns people, and three minutes say as much of one as thirty.
+Uses the packages in DIR, or downloads them there with `apt-get download` (260 MB); a file with another checksum is
+refused. Short recordings of one speaker are joined, in name order, into pieces of about ten seconds with a fifth of a
+second between them, converted to 48 kHz mono, and written as OUT/SPEAKER/SPEAKER_000.flac, with OUT/SOURCES.tsv, which
+lists each piece's source, licence, duration, bandwidth and pitch. Recordings below 32 kHz or 0.2 s, and silent ones,
+are left out. `data.val_speakers` refers to a speaker by folder name. `--minutes M` takes at most M from any speaker,
+spread over everything there is of them: a model learns people, and three minutes tell as much about one as thirty.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 70, 400
 
 @dataclass(frozen=True)
 class Package:
-    """One of Debian's, with the recordings in it: `pattern` finds them, and its group `speaker` whose they are."""
+    """A Debian package with recordings: `pattern` matches them, and its group `speaker` tells who is speaking."""
 
     name: str
     version: str
@@ -52,9 +51,9 @@ class Package:
     licence: str
     pattern: str
     speakers: dict[str, str]
-    """What the group says, to the speaker's folder."""
+    """From the value of the group to the speaker's folder."""
     language: str | None = None
-    """Where it is another than what the group says."""
+    """The language, if it differs from the value of the group."""
 
     @property
     def file(self) -> str:
@@ -94,16 +93,16 @@ PACKAGES = (
         _same("kajongg", "female1 female2 male1 male2"), language="de",
     ),
 )  # fmt: skip
-"""Those whose recordings say under which licence they are; of their speakers those of `configs/voice.yaml`, and others
-who go above 13 kHz, lie 25 dB above what is behind them, and seem to be none of those whom that file holds out."""
+"""Packages whose recordings state their licence. Of their speakers, those of `configs/voice.yaml`, plus others who go
+above 13 kHz, lie 25 dB above their background, and do not appear to be any of the speakers held out in that file."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--packages", type=Path, default=Path("packages"), help="where they lie, or are brought to")
-    parser.add_argument("--only", nargs="+", default=[], metavar="SPEAKER", help="these speakers alone")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="no more than this of anyone, but one piece")
+    parser.add_argument("--packages", type=Path, default=Path("packages"), help="their folder (fetched if missing)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="SPEAKER", help="only these speakers")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="at most this much per speaker, but one piece")
     given = parser.parse_args()
     if not given.minutes > 0:
         return refuse(f"--minutes {given.minutes:g}: expected a number above 0.")
@@ -135,7 +134,7 @@ def refuse(why: str) -> int:
 
 
 def brought(package: Package, folder: Path) -> Path:
-    """The package's file, downloaded where it isn't there. Raises `ValueError` for another than the one meant."""
+    """The package's file, downloaded if it is missing. Raises `ValueError` if the checksum is not the expected one."""
     path = folder / package.file
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +142,7 @@ def brought(package: Package, folder: Path) -> Path:
             command = ["apt-get", "download", "-q", f"{package.name}={package.version}"]
             subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         except FileNotFoundError:
-            raise ValueError(f"is not in {folder}, and there is no apt-get to bring it; put it there.") from None
+            raise ValueError(f"is not in {folder}, and there is no apt-get to download it; put it there.") from None
         except subprocess.CalledProcessError as exc:
             said = exc.stderr.decode(errors="replace").strip().splitlines()
             raise ValueError(f"can't be downloaded ({said[-1] if said else 'apt-get failed'}).") from exc
@@ -158,7 +157,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every file in a Debian package (deb(5): an `ar` archive that holds data.tar.*)."""
     with path.open("rb") as file:
         if file.read(8) != b"!<arch>\n":
-            raise ValueError("is no Debian package.")
+            raise ValueError("is not a Debian package.")
         while header := file.read(60):
             name, size = header[:16].decode().strip().rstrip("/"), int(header[48:58])
             if name.startswith("data.tar"):
@@ -175,7 +174,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
 def joined(
     package: Package, path: Path, speakers: dict[str, str], out: Path, most_s: float = math.inf
 ) -> list[tuple[object, ...]]:
-    """Write the pieces of a package's speakers, of none more than `most_s`; a row for each."""
+    """Write the pieces of a package's speakers, at most `most_s` of each; returns a table row for every piece."""
     found: dict[str, dict[str, bytes]] = {key: {} for key in speakers}
     for name, content in members(path):
         match = re.fullmatch(package.pattern, name)
@@ -194,7 +193,7 @@ def joined(
 
 
 def spread(found: list[Piece], most_s: float) -> list[Piece]:
-    """Of the pieces as many, evenly from first to last, as last no longer than `most_s` together; at least one."""
+    """As many pieces, spread evenly from first to last, as fit into `most_s` in total; at least one."""
     for kept in range(len(found), 1, -1):
         chosen = [found[index * len(found) // kept] for index in range(kept)]
         if sum(len(sound) for _, sound in chosen) <= most_s * SAMPLE_RATE_HZ:
@@ -203,11 +202,12 @@ def spread(found: list[Piece], most_s: float) -> list[Piece]:
 
 
 def pitch_hz(sound: FloatArray) -> int:
-    """The median pitch of what is voiced, in Hz; 0 where nothing is.
+    """The median pitch of the voiced frames, in Hz; 0 if there are none.
 
-    In every 64 ms within 25 dB of the loudest, the first peak of the normalised autocorrelation, from 1/400 to 1/70 s,
-    that comes within a tenth of the highest (a multiple of the period is as high as the period itself); voiced from 0.7
-    on. At the shortest lag it only comes down from 1, and that is no peak: rumble alone has no pitch.
+    In every 64 ms frame within 25 dB of the loudest, takes the first peak of the normalised autocorrelation, from 1/400
+    to 1/70 s, that is within a tenth of the highest (a multiple of the period is as high as the period itself); a frame
+    is voiced from 0.7 on. At the shortest lag the curve is only falling from 1, which is not a peak, so rumble alone
+    has no pitch.
     """
     slow = resample(sound, SAMPLE_RATE_HZ, PITCH_RATE_HZ)
     frames = slow[: len(slow) // 1024 * 1024].reshape(-1, 1024)
@@ -230,7 +230,7 @@ def _likeness(frames: FloatArray, lag: int) -> FloatArray:
 
 
 def pieces(recordings: Iterable[tuple[str, bytes]]) -> Iterator[Piece]:
-    """Recordings joined until a piece is long enough; what is left at the end is a piece of its own."""
+    """Join recordings until a piece is long enough; the remainder at the end is a piece of its own."""
     gap = np.zeros(int(GAP_S * SAMPLE_RATE_HZ), np.float32)
     names: list[str] = []
     parts: list[FloatArray] = []
@@ -252,7 +252,7 @@ def pieces(recordings: Iterable[tuple[str, bytes]]) -> Iterator[Piece]:
 
 
 def _within(sound: FloatArray) -> FloatArray:
-    """Turned down where a decoder's or resampler's overshoot passes full scale."""
+    """Turn the sound down if a decoder's or resampler's overshoot exceeds full scale."""
     return sound * np.float32(min(1.0, CEILING / max(float(np.abs(sound).max()), 1e-9)))
 
 

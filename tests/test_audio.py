@@ -91,7 +91,7 @@ def test_a_wav_that_was_cut_off_is_refused(tmp_path: Path) -> None:
             read(tmp_path / "x.wav")
 
 
-@pytest.mark.parametrize(("length", "said"), [(0, "does not say how long it is"), (15, "more than memory holds")])
+@pytest.mark.parametrize(("length", "said"), [(0, "does not state its length"), (15, "more than fit into memory")])
 def test_a_flac_with_an_odd_length_in_its_header_is_refused(tmp_path: Path, length: int, said: str) -> None:
     """As ffmpeg leaves one behind a pipe; and with four bits of the 36 set by accident."""
     path = tmp_path / "x.flac"

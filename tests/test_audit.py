@@ -164,14 +164,14 @@ def test_a_sound_corpus_is_ready(made: Path) -> None:
 @pytest.mark.parametrize(
     ("role", "harm", "reason"),
     [
-        ("degraded", Path.unlink, "1 degraded is missing"),
-        ("noisy", Path.unlink, "1 noisy is missing"),
-        ("clean", lambda path: path.write_bytes(b"RIFF"), "1 clean is unreadable or cut off"),
-        ("degraded", lambda path: path.write_bytes(path.read_bytes()[:30000]), "cut off|another length"),
+        ("degraded", Path.unlink, "1 degraded file is missing"),
+        ("noisy", Path.unlink, "1 noisy file is missing"),
+        ("clean", lambda path: path.write_bytes(b"RIFF"), "1 clean file is unreadable or cut off"),
+        ("degraded", lambda path: path.write_bytes(path.read_bytes()[:30000]), "cut off|wrong length"),
         ("clean", rewritten(lambda x: x, 44100), r"not mono at 48000 Hz.*44100 Hz"),
         ("degraded", rewritten(lambda x: np.stack([x, x], axis=1)), "not mono.*2 channels"),
-        ("noisy", rewritten(lambda x: x[:-1440]), "1 noisy is of another length.*48000 samples, expected 49440"),
-        ("degraded", rewritten(with_nan, subtype="FLOAT"), "1 degraded is holding NaN"),
+        ("noisy", rewritten(lambda x: x[:-1440]), "1 noisy file is of the wrong length.*48000 samples, expected 49440"),
+        ("degraded", rewritten(with_nan, subtype="FLOAT"), r"1 degraded file is invalid \(NaN"),
         ("degraded", rewritten(late), r"1 item is not aligned: degraded against noisy.*\(\+480 samples\)"),
         ("clean", rewritten(late), r"1 item is not aligned: clean against noisy.*\(\+480 samples\)"),
     ],
@@ -213,7 +213,7 @@ def test_sides_that_are_swapped_between_items_are_named(corpus: Path, role: str)
     (corpus / "aside").rename(corpus / other[role])
     report = audit(corpus)
     # At least where the voice is loud against its noise; the other may be too noisy to say.
-    assert_said(report.reasons, r"\d items? (is|are) not of one origin")
+    assert_said(report.reasons, r"\d items? (is|are) mismatched")
     assert {row["item"] for row in (one, other) if row["item"] in " ".join(report.reasons)}
 
 
@@ -337,9 +337,9 @@ def test_settings_are_held_against_the_corpus(corpus: Path, sounds: Path) -> Non
     assert audit(corpus, expected=Expected(48000, spec.settings())).warnings == []
     report = audit(corpus, expected=Expected(48000, replace(spec, seed=7).settings()))
     assert report.ready
-    assert report.warnings == ["seed is 7 now and was 0 when the corpus was prepared"]
+    assert report.warnings == ["seed is 7 now but was 0 when the corpus was prepared"]
     report = audit(corpus, expected=Expected(9600))
-    assert_said(report.reasons, "data.segment is 9600 and the items were made with 48000 samples")
+    assert_said(report.reasons, "data.segment is 9600, but the items were made with 48000 samples")
 
 
 def test_shares_are_held_against_the_weights(corpus: Path, sounds: Path) -> None:
@@ -347,8 +347,8 @@ def test_shares_are_held_against_the_weights(corpus: Path, sounds: Path) -> None
     two = replace(spec, sources=(SourceSpec(sounds / "speech", 0.3), SourceSpec(sounds / "speech", 0.7)))
     report = audit(corpus, expected=Expected(48000, two.settings()))
     assert report.ready
-    assert_said(report.warnings, r"source 0 \(speech\) gives 100 % of the recordings, its weight asks for 30 %")
-    assert_said(report.warnings, "source 1 gives 0 % of the recordings, its weight asks for 70 %")
+    assert_said(report.warnings, r"source 0 \(speech\) gives 100 % of the recordings, but its weight asks for 30 %")
+    assert_said(report.warnings, "source 1 gives 0 % of the recordings, but its weight asks for 70 %")
 
 
 def test_packed_items_are_looked_at_like_files(corpus: Path) -> None:
@@ -374,7 +374,7 @@ def test_packed_items_are_looked_at_like_files(corpus: Path) -> None:
     assert after["distributions"] == before["distributions"]
     with (corpus / "items.pcm").open("r+b") as file:
         file.truncate(2 * offset - 100)
-    assert_said(audit(corpus).reasons, "1 noisy is unreadable or cut off.*ends at sample")
+    assert_said(audit(corpus).reasons, "1 noisy file is unreadable or cut off.*ends at sample")
 
 
 def test_the_number_of_workers_changes_nothing(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +394,7 @@ def test_a_trial_predicts_hours(made: Path) -> None:
     report = audit(made, run=run, trial=lambda: trial)
     facts = as_json(report)["facts"]["prediction"]
     told = {fact.name: fact.text for fact in report.facts if fact.section == "prediction"}
-    assert told["batches/s before the GAN"] == "2 batches/s (from too few steps for an interval)"
+    assert told["batches/s before the GAN"] == "2 batches/s (too few steps for an interval)"
     assert told["3 epochs of 2 steps"].startswith("0.25 minutes (95 %: ")
     assert facts["batches/s before the GAN"] == {"value": 2.0, "low": 2.0, "high": 2.0, "unit": "batches/s"}
     assert facts["3 epochs of 2 steps"]["value"] * 3600 == pytest.approx(2 * 0.5 + 4 * 2.0 + 3 * 2.0)
@@ -410,7 +410,7 @@ def test_a_trial_that_fails_is_said(made: Path) -> None:
 
     report = audit(made, trial=fails)
     assert report.ready
-    assert report.warnings == ["the trial could not be made: no torch here"]
+    assert report.warnings == ["the trial failed: no torch here"]
 
 
 def test_no_trial_of_a_broken_corpus(corpus: Path) -> None:
@@ -446,7 +446,7 @@ class Parsed(HTMLParser):
 def test_the_page_says_what_the_report_says(corpus: Path, tmp_path: Path) -> None:
     write_page(audit(corpus), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    assert "READY" in text and "Against training" not in text and text.count("<svg") >= 8
+    assert "READY" in text and "Why it is not ready" not in text and text.count("<svg") >= 8
     (corpus / rows_of(corpus)[0]["degraded"]).unlink()
     change_rows(corpus, lambda row: row.update(noise="<b>", suppressor_build="<i>"))
     report = audit(corpus)
@@ -476,7 +476,7 @@ def test_training_takes_the_verdict_while_it_fits(corpus: Path, monkeypatch: pyt
     ("harm", "reason"),
     [
         (Path.unlink, "1 files are missing or empty"),
-        (lambda path: path.write_bytes(path.read_bytes()[:999]), "cut off|another length"),
+        (lambda path: path.write_bytes(path.read_bytes()[:999]), "cut off|wrong length"),
     ],
 )
 def test_training_looks_for_itself_when_files_have_changed(
@@ -603,7 +603,7 @@ def assert_said(sentences: list[str], pattern: str) -> None:
 def test_a_verdict_of_another_length_does_not_refuse_the_right_one(corpus: Path) -> None:
     assert not audit(corpus, expected=Expected(segment=24000)).ready
     require_sound(corpus, 48000)
-    with pytest.raises(CorpusError, match=r"data\.segment is 24000 and the items were made with 48000"):
+    with pytest.raises(CorpusError, match=r"data\.segment is 24000, but the items were made with 48000"):
         require_sound(corpus, 24000)
 
 

@@ -403,7 +403,7 @@ def test_what_can_t_be_written_is_refused_before_any_work(verb: str, tmp_path: P
     started = time.monotonic()
     assert main([*verb.split(), "--json", str(tmp_path)]) == 2
     printed = capsys.readouterr()
-    assert printed.err == f"error: --json {tmp_path}: is a folder; give the name of a file.\n"
+    assert printed.err == f"error: --json {tmp_path}: is a folder; give a file name.\n"
     assert printed.out == ""
     assert time.monotonic() - started < 5.0
 

@@ -97,7 +97,7 @@ def test_strength_is_the_files_own_or_a_number_from_0_to_1(program: Path, tmp_pa
     for given in ("loud", "7", "nan", "0.5x", ""):
         done = subprocess.run([*command, given], capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert done.stderr == f"error: {given}: is no strength; expected a number from 0 to 1\n"
+        assert done.stderr == f"error: {given}: is not a valid strength; expected a number from 0 to 1\n"
 
 
 def test_what_is_no_sound_is_counted_and_silent(program: Path, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_what_is_no_sound_is_counted_and_silent(program: Path, tmp_path: Path) -
     command = [str(program), str(model), x, x, str(tmp_path / "out.f32"), "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert done.stderr.splitlines()[0] == f"warning: {x}: 3 samples were no sound, and were taken for silence"
+    assert done.stderr.splitlines()[0] == f"warning: {x}: 3 invalid samples were replaced with silence"
     expected = Restorer.load(model)(degraded, strength=1.0)
     assert np.abs(np.fromfile(tmp_path / "out.f32", np.float32) - expected).max() < 1e-5
 

@@ -49,15 +49,15 @@ def told(key: str, value: Any, epoch: int = 7) -> list[str]:
 @pytest.mark.parametrize(
     ("key", "value", "effect"),
     [
-        ("training.learning_rate", 1e-3, "it holds from here on"),
-        ("training.loss_weights.l1", 1.0, "it holds from here on"),
-        ("training.betas", [0.5, 0.9], "it holds from here on"),
-        ("training.mixed_precision", "bf16", "it holds from here on"),
-        ("data.random_gain_db", 6.0, "it holds from here on"),
-        ("training.epochs", 80, "along the curves of the new length"),
+        ("training.learning_rate", 1e-3, "the new value applies from here on"),
+        ("training.loss_weights.l1", 1.0, "the new value applies from here on"),
+        ("training.betas", [0.5, 0.9], "the new value applies from here on"),
+        ("training.mixed_precision", "bf16", "the new value applies from here on"),
+        ("data.random_gain_db", 6.0, "the new value applies from here on"),
+        ("training.epochs", 80, "follow the curves of the new length"),
         ("training.gan_start_epoch", 3, "the GAN is on or off from here"),
-        ("training.validation_batches", 3, "`best` compares unlike figures"),
-        ("discriminators.loss", "lsgan", "was for the other one"),
+        ("training.validation_batches", 3, "`best` compares values that are not comparable"),
+        ("discriminators.loss", "lsgan", "were trained for the other loss"),
     ],
 )
 def test_a_change_is_said_with_both_values_and_its_effect(key: str, value: Any, effect: str) -> None:
@@ -68,7 +68,7 @@ def test_a_change_is_said_with_both_values_and_its_effect(key: str, value: Any, 
 
 def test_a_warm_up_that_is_over_can_not_be_changed_in_earnest() -> None:
     assert "the warm-up is over" in told("training.scheduler.warmup_epochs", 2)[0]
-    assert "as if it had been so from the start" in told("training.scheduler.warmup_epochs", 2, epoch=3)[0]
+    assert "as if the new value had applied from the start" in told("training.scheduler.warmup_epochs", 2, epoch=3)[0]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_what_changes_nothing_here_or_is_said_elsewhere_is_not_said(key: str, va
     [("data.segment", 9600), ("training.best_metric", "val_l1"), ("training.optimizer", "muon")],
 )
 def test_what_can_not_change_is_refused_in_one_sentence(key: str, value: Any) -> None:
-    with pytest.raises(CheckpointError, match=rf"another {key} is {value!r} and was .*--set") as caught:
+    with pytest.raises(CheckpointError, match=rf"resumed, because {key} is {value!r} and was .*--set") as caught:
         told(key, value)
     assert "\n" not in str(caught.value)
 

@@ -209,7 +209,7 @@ def test_behind_a_suppressor_that_can_not_be_streamed_all_else_is_checked(
     assert main(["check", str(other), "--quick"]) == 1
     assert "was trained for the suppressor 'spectral_gate', not 'dfn3'" in capfd.readouterr().err
     main(["check", str(other), "--quick", "--set", "suppressor.name=spectral_gate", "--json", str(report)])
-    assert "can't be streamed here: what a chain promises is not checked" in capfd.readouterr().err
+    assert "can't be streamed here, so what a chain promises is not checked" in capfd.readouterr().err
     names = [row["name"] for row in json.loads(report.read_text())["checks"]]
     assert {"metadata", "latency", "causality", "determinism", "strength_click", "stability_bound"} <= set(names)
     assert not [name for name in names if name.startswith("chain")]
@@ -251,11 +251,11 @@ def test_a_figure_that_is_no_number_fails() -> None:
     ("facts", "words"),
     [
         ({"hop_samples": "256"}, "says hop_samples is '256'"),
-        ({"latency_samples": "soon"}, "says latency_samples is 'soon', this version runs 480"),
-        ({"latency_samples": "0"}, "says latency_samples is '0', this version runs 480"),
-        ({"latency_samples": "9" * 5000}, "says latency_samples is '9{40}', this"),
-        ({"lookahead_samples": "4800"}, "says lookahead_samples is '4800', this version runs 1440"),
-        ({"lookahead_samples": "0"}, "says lookahead_samples is '0', this version runs 1440"),
+        ({"latency_samples": "soon"}, "says latency_samples is 'soon', but this version runs 480"),
+        ({"latency_samples": "0"}, "says latency_samples is '0', but this version runs 480"),
+        ({"latency_samples": "9" * 5000}, "says latency_samples is '9{40}', but this"),
+        ({"lookahead_samples": "4800"}, "says lookahead_samples is '4800', but this version runs 1440"),
+        ({"lookahead_samples": "0"}, "says lookahead_samples is '0', but this version runs 1440"),
         ({"conditioning": "nonoisy hints"}, "says conditioning is 'nonoisy hints'"),
         ({"domain": "cepstrum"}, "runs waveform or spectrum"),
         ({"domain": "waveform", "latency_samples": "0"}, "inputs, outputs and states"),
@@ -338,7 +338,7 @@ def test_a_model_that_gives_no_sound_leaves_no_file(
     recording = tmp_path / "in.wav"
     write_audio(recording, voiced(1.0), 48_000)
     assert main(["restore", str(recording), "-o", str(tmp_path / "o.wav"), "--model", str(tmp_path / "m.onnx")]) == 1
-    assert "gave NaN or infinity instead of sound" in capfd.readouterr().err
+    assert "returned NaN or infinity instead of sound" in capfd.readouterr().err
     assert not (tmp_path / "o.wav").exists()
 
 

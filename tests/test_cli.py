@@ -155,8 +155,8 @@ def test_wrong_lines_are_one_sentence(line: list[str], said: str, capsys: Captur
     ("form", "said"),
     [
         (["--format", "m4a"], "'m4a' can't be written; expected one of wav, rf64"),
-        (["--subtype", "pcm17"], "'pcm17' is no known sample format; expected one like pcm16"),
-        (["--format", "opus", "--subtype", "pcm16"], "OGG does not hold pcm16; expected one of opus, vorbis"),
+        (["--subtype", "pcm17"], "'pcm17' is not a known sample format; expected one like pcm16"),
+        (["--format", "opus", "--subtype", "pcm16"], "OGG can't hold pcm16; expected one of opus, vorbis"),
     ],
 )
 def test_forms_of_sound_that_are_none_are_a_wrong_line(
@@ -179,7 +179,7 @@ def test_no_verb_shows_the_help(capsys: Capture) -> None:
     [
         (LockedError("/d: is locked [by 7]; wait."), 1, "error: /d: is locked [by 7]; wait.\n"),
         (TrainingStopped("l1 is NaN; lower the rate."), 3, "error: l1 is NaN; lower the rate.\n"),
-        (KeyboardInterrupt(), 130, "interrupted; what was written by then is kept.\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what was already written is kept.\n"),
         (OSError(errno.ENOSPC, "No space left", "/d/x.wav"), 1, FULL_DISK),
         (PermissionError(errno.EACCES, "Denied", "/d"), 1, "error: /d: Denied; check the path and its permissions.\n"),
     ],
@@ -210,7 +210,7 @@ sys.exit(main(["restore", "in.wav", "-o", "out.wav"]))
 @pytest.mark.parametrize("module", ["timbre_restore.apps.cli", "typer", "numpy", "timbre_restore.runtime"])
 def test_ctrl_c_is_heard_while_the_program_is_read_in(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", EARLY, module], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted; what was written by then is kept.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted; what was already written is kept.\n")
 
 
 def test_a_module_that_fails_for_ctrl_c_is_not_missing(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -226,7 +226,7 @@ def test_a_module_that_fails_for_ctrl_c_is_not_missing(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(cli, "main", missing)
     assert entry.main(["restore"]) == 130
-    assert capsys.readouterr().err == "interrupted; what was written by then is kept.\n"
+    assert capsys.readouterr().err == "interrupted; what was already written is kept.\n"
     with pytest.raises(ImportError, match="no such module"):
         entry.main([])
 
@@ -389,7 +389,7 @@ def test_restore_a_folder_goes_on_after_a_bad_file(small_model: Path, tmp_path: 
     assert not (tmp_path / "out" / "bad.wav").exists()
     error = capsys.readouterr().err
     first, second, third = error.splitlines()  # no bar where nobody watches
-    assert first.startswith("warning: this voice tells by the noisy recording what to give back")
+    assert first.startswith("warning: this voice needs the noisy recording to tell what to give back")
     assert "bad.wav: can't be read as audio" in second
     assert third == "1 of 2 files were not restored."
 
@@ -408,13 +408,13 @@ def test_the_suppressors_limit_is_passed_through(small_model: Path, tmp_path: Pa
     assert content["limited"] == content["set"] == content["last"] != content["none"]
     capsys.readouterr()
     for extra, words in [
-        (["--attenuation-limit", "0"], "--attenuation-limit 0: expected a number above 0, up to 100 dB."),
-        (["--attenuation-limit", "101"], "--attenuation-limit 101: expected a number above 0, up to 100 dB."),
-        (["--attenuation-limit", "nan"], "--attenuation-limit nan: expected a number above 0, up to 100 dB."),
-        (["--attenuation-limit", "6", "--already-suppressed"], "are out of use with --already-suppressed; drop one"),
-        (["--set", "suppressor.name=dtln", "--already-suppressed"], "are out of use with --already-suppressed; drop"),
+        (["--attenuation-limit", "0"], "--attenuation-limit 0: expected a number above 0 and at most 100 dB."),
+        (["--attenuation-limit", "101"], "--attenuation-limit 101: expected a number above 0 and at most 100 dB."),
+        (["--attenuation-limit", "nan"], "--attenuation-limit nan: expected a number above 0 and at most 100 dB."),
+        (["--attenuation-limit", "6", "--already-suppressed"], "have no effect with --already-suppressed; drop one"),
+        (["--set", "suppressor.name=dtln", "--already-suppressed"], "have no effect with --already-suppressed; drop"),
         (["--rate", "16000"], "give --raw too"),
-        (["--raw", "s16le"], "--raw describes standard input, and the input is"),
+        (["--raw", "s16le"], "--raw describes standard input, but the input is"),
     ]:
         assert main([*line, "-o", str(tmp_path / "no.wav"), *extra]) == 2
         assert words in capsys.readouterr().err
@@ -437,7 +437,7 @@ def test_bench_gives_json_alone_on_stdout(small_model: Path, capsys: Capture) ->
 def test_a_result_that_cannot_be_written_takes_no_other_with_it(lost: str, tmp_path: Path) -> None:
     places = {"json": tmp_path / "scores.json", "page": tmp_path / "page.html"}
     places[lost].mkdir()  # there since the command had looked
-    with pytest.raises(OSError, match="is there and no file"):
+    with pytest.raises(OSError, match="exists and is not a regular file"):
         give_results(
             lambda: {"osr": 0.5},
             places["json"],

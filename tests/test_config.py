@@ -109,7 +109,7 @@ def test_base_that_leads_back_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", "base: b.yaml")
     write(tmp_path / "b.yaml", "base: a.yaml")
     assert problems_of(tmp_path / "a.yaml") == [
-        f"{tmp_path}/a.yaml: 'base' leads back to this file; remove one of the links."
+        f"{tmp_path}/a.yaml: 'base' leads back to this file; remove one of the 'base' keys."
     ]
 
 
@@ -126,8 +126,11 @@ def test_missing_base_names_both_files(tmp_path: Path) -> None:
         ("a: [", "not valid YAML"),
         ("seed: 0x_", "not valid YAML"),
         ("a: " + "[" * 3000, "not valid YAML"),
-        ("- 1", "expected keys and values at the top, got list"),
-        ("training: {epochs: 3}\nseed: 1\ntraining: {batch_size: 2}\n", "the name 'training' occurs twice, in line 3"),
+        ("- 1", "expected a mapping of keys to values at the top level, got list"),
+        (
+            "training: {epochs: 3}\nseed: 1\ntraining: {batch_size: 2}\n",
+            "the name 'training' occurs twice, again in line 3",
+        ),
     ],
 )
 def test_files_that_are_no_configuration(tmp_path: Path, text: str, said: str) -> None:
@@ -157,7 +160,7 @@ def test_unknown_key_is_told_the_nearest_name(override: str, meant: str) -> None
 def test_unknown_key_far_from_any_lists_what_is_known() -> None:
     (problem,) = problems_of(overrides=("suppressor.zzz=1",))
     assert problem == (
-        "--set: suppressor.zzz: unknown key; known here: name, runtime, attenuation_limit_db, post_filter_beta."
+        "--set: suppressor.zzz: unknown key; expected one of: name, runtime, attenuation_limit_db, post_filter_beta."
     )
 
 
@@ -166,24 +169,24 @@ def test_unknown_key_far_from_any_lists_what_is_known() -> None:
     [
         ("training.epochs=many", "training.epochs: input should be a valid integer"),
         ("training.epochs=0", "training.epochs: input should be greater than or equal to 1, got 0"),
-        ("training.epochs=true", "training.epochs: got true, which is also how YAML reads a bare yes"),
-        ("training=5", "training: expected keys below it (epochs, steps, "),
+        ("training.epochs=true", "training.epochs: expected no boolean, got true (YAML also reads a bare yes"),
+        ("training=5", "training: expected a section with the keys epochs, steps, "),
         ("data.snr_db=[10, 0]", "data.snr_db: expected [low, high] with low ≤ high, got [10.0, 0.0]"),
         ("data.snr_db=[.nan, 0]", "data.snr_db.0: input should be a finite number"),
         ("data.segment=48001", "data.segment: input should be a multiple of 480"),
-        ("data.output_dir=/a|b", "data.output_dir: must hold neither '|' nor a line break"),
+        ("data.output_dir=/a|b", "data.output_dir: must not contain '|' or a line break"),
         ("data.sources=[]", "data.sources: list should have at least 1 item"),
         ("data.sources.0.path=/x", "data.sources: input should be a valid list"),
         ("training.betas=[0.9, 1.0]", "training.betas.1: input should be less than 1"),
         ("training.loss_weights={l1: 0, multi_stft: 0}", "l1, multi_stft, compressed and mel are all 0"),
-        ("model={name: unet, conditioning: degraded+noisy+hints}", "model.conditioning: hints are taken by"),
-        ("model.name=unet", "model.conditioning: hints are taken by"),
+        ("model={name: unet, conditioning: degraded+noisy+hints}", "model.conditioning: hints are supported by"),
+        ("model.name=unet", "model.conditioning: hints are supported by"),
         ("training.long_segments.window_s=0.01", "window_s: input should be greater than or equal to 0.5"),
         ("discriminators.channels=6", "discriminators.channels: input should be a multiple of 4"),
         ("discriminators.windows=[513]", "discriminators.windows.0: input should be a multiple of 2"),
         (
             "discriminators.windows=[512, 48002]",
-            "discriminators: windows: expected none longer than the 24576 samples that they judge",
+            "discriminators: windows: expected at most 24576 samples, which is what discriminators see",
         ),
         ("training.output_dir=~nobody-of-this-name/x", "training.output_dir: the home folder in"),
         ("1=2", "1: unknown key"),

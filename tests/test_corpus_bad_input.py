@@ -115,7 +115,7 @@ def test_a_file_that_does_not_say_how_long_it_is_costs_only_itself(desk: Desk) -
     path.write_bytes(content)
     status, _, _ = desk.prepare()
     ((_, why),) = desk.reasons().items()
-    assert status == 0 and "does not say how long it is" in why
+    assert status == 0 and "does not state its length" in why
 
 
 def test_a_silent_first_channel_is_not_what_is_learned_from(desk: Desk) -> None:
@@ -188,10 +188,7 @@ def test_an_unreadable_folder_is_named(desk: Desk, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "scandir", scandir)
     status, _, err = desk.prepare()
     assert status == 1
-    assert (
-        err
-        == f"error: {locked}: can't be listed (Permission denied); mend its permissions, or put it back where it was.\n"
-    )
+    assert err == f"error: {locked}: can't be listed (Permission denied); fix its permissions, or put it back.\n"
     assert not (desk.out / "train.txt").exists()
 
 

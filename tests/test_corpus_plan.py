@@ -83,7 +83,7 @@ def test_sources_come_by_weight() -> None:
 def test_one_speaker_is_split_by_recording_with_a_warning() -> None:
     made = plan(found=recordings(0, 1, 10))
     assert {t.split for t in made.takes[:2]} == {"train", "val"}
-    assert any("one speaker only" in warning for warning in made.warnings)
+    assert any("only one speaker" in warning for warning in made.warnings)
 
 
 def test_no_fraction_means_no_validation() -> None:
@@ -152,13 +152,13 @@ def test_validation_hears_recorded_noises_though_no_share_of_them_is_kept(fracti
     made = plan(replace(SPEC, val_fraction=fraction, val_speakers=["s0p01"]))
     heard = {name for take in made.takes if take.split == "val" for noise in take.draw.noises for name in noise.names}
     assert heard and heard <= {noise.relative for noise in NOISES}
-    shared = "no noise is left for 'val', so it shares all of them with the other side" in made.warnings
+    shared = "no noise is left for 'val', so both sides share all of them" in made.warnings
     assert shared == (fraction == 0.0)
 
 
 def test_that_no_take_gets_a_room_is_said() -> None:
     spec = replace(SPEC, ir_path=None)
-    said = "data.ir_path is null and data.variety.made_room 0, so no take gets a room"
+    said = "data.ir_path is null and data.variety.made_room is 0, so no take gets a room"
     assert said in make_plan(spec, MANY, NOISES, []).warnings
     for change in ({"room_probability": 0.0}, {"variety": replace(spec.variety, made_room=0.2)}):
         assert said not in make_plan(replace(spec, **change), MANY, NOISES, []).warnings
@@ -357,7 +357,9 @@ def test_scan_says_what_it_does_not_read(tmp_path: Path) -> None:
     assert len(scan_source(0, SourceSpec(tmp_path), tmp_path / "out", said)) == 1
     assert len(scan_sounds(tmp_path, tmp_path / "out", said)) == 1
     assert said[0] == said[1]
-    assert said[0].startswith(f"{tmp_path}: files of other formats are left out (2 .mp3, 1 .ogg); bring them to wav or")
+    assert said[0].startswith(
+        f"{tmp_path}: files of other formats are left out (2 .mp3, 1 .ogg); convert them to wav or"
+    )
     scan_source(0, SourceSpec(tmp_path, pattern="*.wav"), tmp_path / "out", none := [])
     assert none == []
     with pytest.raises(CorpusError, match=r"no wav or flac file; check data\.sources\.0\. .*: files of other formats"):
@@ -390,7 +392,7 @@ def test_scan_leaves_the_corpus_itself_out(tmp_path: Path) -> None:
 
 
 def test_an_empty_or_absent_source_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="holds no file that fits"):
+    with pytest.raises(CorpusError, match="contains no file that matches"):
         scan_source(0, SourceSpec(tmp_path, pattern="*.ogg"), tmp_path)
     with pytest.raises(CorpusError, match="no such folder"):
         scan_sounds(tmp_path / "absent", tmp_path)

@@ -239,7 +239,7 @@ def test_progress_says_need_rate_and_where_time_goes(quick: Run, sounds: Path, t
     code = SCRIPT.format(sounds=str(sounds), out=str(tmp_path / "out")).replace("progress=False", "progress=True")
     done = subprocess.run([sys.executable, "-c", code, "0", "1", "2"], capture_output=True, text=True, check=True)
     need, spent = done.stderr.splitlines()
-    assert re.fullmatch(r"6 takes, up to 12 items: \d\.\d MB, of .* that are free", need)
+    assert re.fullmatch(r"6 takes, up to 12 items: \d\.\d MB, .* free", need)
     kinds = ("suppressor", "reading and mixing", "writing", "waiting")
     assert re.fullmatch("where the time went: " + ", ".join(rf"{kind} \d+ %" for kind in kinds), spent)
 
@@ -293,8 +293,8 @@ def test_hints_that_are_gone_or_torn_break_it(real: Path, tmp_path: Path, torn: 
         hints.unlink()
     report = audit(corpus)
     assert any(
-        reason.startswith(f"1 hints is {'unreadable or cut off' if torn else 'missing'}, e.g. {hints}")
+        reason.startswith(f"1 hints file is {'unreadable or cut off' if torn else 'missing'}, e.g. {hints}")
         for reason in report.reasons
     )
-    with pytest.raises(CorpusError, match=r"1 hints is"):
+    with pytest.raises(CorpusError, match=r"1 hints file is"):
         require_sound(corpus, 48000)

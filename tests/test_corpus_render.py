@@ -219,7 +219,7 @@ def test_unusable_noise_and_room_give_way_to_the_next(here: Path) -> None:
         ("noise", "torn.wav"),
         ("noise", "still.wav"),
     ]
-    assert "silent where it was drawn: -200 dBFS" in items.rejects[-1][2]
+    assert "silent in the drawn stretch: -200 dBFS" in items.rejects[-1][2]
     assert not any(str(here) in reason for _, _, reason in items.rejects)
     still = NoiseDraw(("still.wav",))
     assert made(here, replace(DRAW, noises=(HUM, still))).applied.noises == ("hum.wav",)

@@ -209,9 +209,11 @@ def test_need_is_told_and_a_disk_that_is_too_small_refused(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=67 * 10**6))
-    with pytest.raises(CorpusError, match=r"needs 4\.\d MB and 67.0 MB are free there; free the disk, set fewer files"):
+    with pytest.raises(
+        CorpusError, match=r"needs 4\.\d MB, but only 67.0 MB are free; free disk space, use fewer files"
+    ):
         quick()
-    with pytest.raises(CorpusError, match=r"needs 4\.\d MB and 67.0 MB are free"):
+    with pytest.raises(CorpusError, match=r"needs 4\.\d MB, but only 67.0 MB are free"):
         quick(shard_idx=0, shard_count=2)  # the other one, which may run beside it, needs the rest
     assert not list((tmp_path / "out").rglob("*.wav"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=72 * 10**6))

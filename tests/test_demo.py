@@ -134,7 +134,7 @@ def test_it_stops_where_a_verb_fails(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_it_leaves_other_folders_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["demo", "--out", str(tmp_path)]) == 1
-    assert "holds files that are not of a demonstration" in capsys.readouterr().err
+    assert "holds files that are not from a demonstration" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

@@ -245,13 +245,13 @@ def test_an_unusable_output_is_counted_with_its_reason(pairs: Path) -> None:
     calls: list[int] = []
     found = score(items_from_pairs(pairs), dull, lambda d, n: (calls.append(1), broken(d, n))[1], metrics=QUICK)
     assert found.failures == [
-        Failure("talk0", "restored", "has the shape [71999] where [72000] was expected"),
+        Failure("talk0", "restored", "has the shape [71999] instead of [72000]"),
         Failure("talk1", "restored", "holds NaN or infinite samples"),
     ]
     assert found.items[0].value("restored", "osr") is None
     assert mean(found, "restored", "osr") == found.items[2].value("restored", "osr")
     assert missing(found, "restored", "osr") == {
-        "the output has the shape [71999] where [72000] was expected": 1,
+        "the output has the shape [71999] instead of [72000]": 1,
         "the output holds NaN or infinite samples": 1,
     }
     assert worse(found, "restored").judged == 1
@@ -261,7 +261,7 @@ def test_a_suppressor_that_breaks_its_contract_ends_the_evaluation_in_a_sentence
     items = items_from_pairs(pairs)
     with pytest.raises(SuppressorError, match=r"talk0: .*has the shape \[71999\]"):
         score(items, lambda noisy: noisy[1:], halfway, metrics=QUICK)
-    with pytest.raises(CorpusError, match="talk0: has no degraded file and no suppressor"):
+    with pytest.raises(CorpusError, match="talk0: has no degraded file, and there is no suppressor"):
         score(items, None, halfway, metrics=QUICK)
     with pytest.raises(CorpusError, match="no item"):
         score([], dull, halfway)
@@ -372,7 +372,7 @@ def test_the_sentence_claims_only_what_the_interval_holds() -> None:
     text = words.sentence(found).replace("\u00a0", " ")
     assert text == (
         "On these 3 items, restored against the suppressor alone (95 % interval). Better: over-suppression "
-        "40.0 → 20.0 %; worse: residual noise 0.00 → 2.0 %; not told apart: PESQ-WB (at 16 kHz) 2.00 → 2.00 MOS."
+        "40.0 → 20.0 %; worse: residual noise 0.00 → 2.0 %; no clear difference: PESQ-WB (at 16 kHz) 2.00 → 2.00 MOS."
     )
     one = made({"osr": [(0.3, 0.1)]})
     assert "no difference is claimed" in words.sentence(one)
@@ -389,7 +389,7 @@ def test_the_console_shows_systems_side_by_side_with_what_qualifies_them(pairs: 
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(summary_table(found))
     text = console.export_text()
-    assert "Mean of 3 items" in text and "[b]x" in text and "An item got worse when" in text
+    assert "Mean of 3 items" in text and "[b]x" in text and "An item counts as worse if" in text
     assert "restored: " in text and "lies 48 samples behind its input" in text
     osr = mean(found, "degraded", "osr")
     assert osr is not None and f"{100 * osr:.1f}" in text

@@ -147,7 +147,7 @@ def test_the_page_shows_the_worst_first_and_what_does_not_fit_lies_beside_it(
     assert place.stat().st_size < 0.8 * whole
     assert (
         "img-src data: 'self'; media-src data: 'self'" in text
-        and "between the worst and the best (1) beside it" in text
+        and "between the worst and the best (1) lie beside it" in text
     )
     outside = [source for _, source in tags.sources if not source.startswith("data:")]
     middle = text[text.index(f'data-stem="{ordered[1]}"') : text.index(f'data-stem="{ordered[2]}"')]
@@ -173,7 +173,7 @@ def test_a_file_in_the_folders_place_is_said_before_the_work(
     (tmp_path / "page_files").touch()
     assert main(["evaluate", "--pairs", str(pairs), "--html", str(tmp_path / "page.html")]) == 2
     said = capsys.readouterr().err
-    assert f"goes to {tmp_path}/page_files, which is a file; move it" in " ".join(said.split())
+    assert f"goes to a folder {tmp_path}/page_files, but that is a file; move it" in " ".join(said.split())
 
 
 def test_what_came_back_is_red_where_it_is_louder() -> None:

@@ -122,7 +122,7 @@ def test_a_place_that_can_not_be_written_is_said_before_the_work(
 ) -> None:
     for place, said in (
         ("/proc/voice.onnx", "error: --output /proc/voice.onnx: its folder can't be written to ("),
-        (str(tmp_path / "voice.txt"), "voice.txt: expected a name that ends in .onnx"),
+        (str(tmp_path / "voice.txt"), "voice.txt: expected a name ending in .onnx"),
     ):
         assert main(["export", str(tmp_path / "no run"), "-o", place]) == 2
         assert said in capsys.readouterr().err

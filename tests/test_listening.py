@@ -165,7 +165,7 @@ def test_make_by_name_and_again_while_there_is_no_answer(sources: Path, tmp_path
     (folder / "answers/ABCDEF.jsonl").write_text("{}\n")
     now = content_of(folder)
     assert make(sources, folder) == 1
-    assert "holds a test with answers (files: 1), which are not overwritten" in capsys.readouterr().err
+    assert "holds a test with answers (files: 1), which are never overwritten" in capsys.readouterr().err
     assert content_of(folder) == now
     assert [path.name for path in folder.parent.iterdir()] == ["t"]
 
@@ -178,16 +178,20 @@ def test_make_by_name_and_again_while_there_is_no_answer(sources: Path, tmp_path
             1,
             "talk9: the reference folder holds no item of that name; expected some of talk0, talk1",
         ),
-        (["--item", "talk0", "--count", "2"], 1, "2 items were asked for and some are named; leave out one of the two"),
-        (["--kind", "ccr", "--mid-anchor"], 1, "pairs have no anchors; leave the middle one out"),
-        (["--count", "5"], 1, "5 items were asked for and the reference folder holds 4"),
+        (
+            ["--item", "talk0", "--count", "2"],
+            1,
+            "both a count (2) and names of items were given; give only one of the two",
+        ),
+        (["--kind", "ccr", "--mid-anchor"], 1, "a test of pairs has no anchors; leave out the mid anchor"),
+        (["--count", "5"], 1, "5 items were asked for but the reference folder holds 4"),
         (["--system", "quokka=elsewhere"], 1, "two systems are called 'quokka'"),
-        (["--system", "Low Anchor=x"], 1, "the name 'Low Anchor' is the program's own"),
+        (["--system", "Low Anchor=x"], 1, "the name 'Low Anchor' is reserved"),
         (["--system", "noname"], 2, "--system 'noname': expected NAME=DIR"),
         (["--system", "new=/nowhere"], 1, "/nowhere: no such folder"),
-        (["--baseline", "emu"], 1, "the baseline 'emu' is no system of this test"),
+        (["--baseline", "emu"], 1, "the baseline 'emu' is not a system of this test"),
         (["--kind", "abx"], 2, "'--kind'"),
-        (["--system", f"{'x' * 41}=d"], 1, "expected 1 to 40 characters"),
+        (["--system", f"{'x' * 41}=d"], 1, "expected 1 to 40 printable characters"),
     ],
 )
 def test_wrong_wishes_are_one_sentence_and_leave_nothing(
@@ -225,7 +229,7 @@ def test_sounds_that_do_not_fit_are_named_and_leave_nothing(sources: Path, tmp_p
     refused("narwhal/talk0.wav: can't be read as audio")
     shutil.copy(sources / "narwhal/talk0.wav", own / "narwhal/talk0.wav")
     write_audio(own / "clean/talk2.wav", np.zeros_like(whole), RATE)
-    refused("clean/talk2.wav: is silent, so that there is nothing to compare with")
+    refused("clean/talk2.wav: is silent, so there is nothing to compare with")
 
 
 def test_an_item_to_train_with_is_one_that_all_have(sources: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -260,7 +264,7 @@ def test_the_folder_that_one_is_in_is_not_replaced(
     monkeypatch.chdir(tmp_path / "t" / "below")
     for folder in (Path(), tmp_path / "t"):
         assert make(sources, folder) == 1
-        assert "is the folder that you are in" in capsys.readouterr().err
+        assert "is the current folder or contains it" in capsys.readouterr().err
     assert Path.cwd().is_dir() and not list(Path.cwd().iterdir())
 
 
@@ -282,7 +286,7 @@ def test_other_peoples_folders_are_left_alone(sources: Path, tmp_path: Path, cap
     assert make(sources, tmp_path) == 1
     assert make(sources, tmp_path / "letters.txt") == 1
     error = capsys.readouterr().err
-    assert "holds what is no part of a listening test (letters.txt)" in error
+    assert "holds files that are not part of a listening test (letters.txt)" in error
     assert "is a file; expected a folder" in error
     assert os.listdir(tmp_path) == ["letters.txt"]  # noqa: PTH208
     folder = tmp_path / "test"
@@ -336,10 +340,10 @@ def test_a_plan_that_is_none_is_a_sentence(content: str, tmp_path: Path, capsys:
     for verb in ("serve", "analyse"):
         assert main(["listen", verb, str(tmp_path)]) == 1
         error = capsys.readouterr().err
-        assert "test.json: is no plan of a listening test that this version reads" in error
+        assert "test.json: is not a listening test plan that this version can read" in error
         assert error.count("\n") == 1
     assert main(["listen", "analyse", str(tmp_path / "nowhere")]) == 1
-    assert "give a folder that 'timbre-restore listen make' has made" in capsys.readouterr().err
+    assert "give a folder made by 'timbre-restore listen make'" in capsys.readouterr().err
 
 
 def test_the_plan_is_read_as_it_was_written(sources: Path, tmp_path: Path) -> None:

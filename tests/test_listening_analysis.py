@@ -27,6 +27,7 @@ from timbre_restore.listening.analyse import _judged
 from timbre_restore.listening.answers import append_line
 from timbre_restore.listening.intervals import estimate, t_quantile
 from timbre_restore.listening.plan import fingerprint, pages_of
+from timbre_restore.listening.report import sentences
 
 Capture = pytest.CaptureFixture[str]
 ZEBRAFISH, QUOKKA, NARWHAL = SYSTEMS
@@ -130,7 +131,7 @@ def test_pairs_give_the_known_scores_back(sources: Path, tmp_path: Path) -> None
         assert one.estimate.low < TRUE_PAIRS[name] < one.estimate.high  # type: ignore[operator]
         assert one.estimate.high - one.estimate.low < 0.8  # type: ignore[operator]
         assert one.verdict == verdict
-    with pytest.raises(ListeningError, match="was not what listeners compared with; expected 'zebrafish'"):
+    with pytest.raises(ListeningError, match="is not what listeners compared with; expected 'zebrafish'"):
         analyse(folder, baseline=NARWHAL)
 
 
@@ -158,7 +159,7 @@ def test_results_are_given_in_three_ways(
     assert main(["listen", "analyse", str(folder), "--json", str(tmp_path / "r.json")]) == 0
     assert json.loads((tmp_path / "r.json").read_text()) == content
     assert main(["listen", "analyse", str(folder), "--baseline", "emu"]) == 1
-    assert "the baseline 'emu' is nothing that was rated; expected one of" in capsys.readouterr().err
+    assert "the baseline 'emu' was not rated in this test; expected one of" in capsys.readouterr().err
 
 
 def sit(
@@ -203,7 +204,11 @@ def test_sittings_that_were_not_ended_are_named_and_used_on_demand(sources: Path
     found = analyse(folder)
     assert found.used == (whole[0].stem,)
     assert found.incomplete == {half[0].stem: (4, 7), trained[0].stem: (1, 7)}
-    assert analyse(folder, use_incomplete=True).used == (whole[0].stem, half[0].stem)
+    found = analyse(folder, use_incomplete=True)
+    assert found.used == (whole[0].stem, half[0].stem)
+    said = sentences(found)
+    assert f"Unfinished: {half[0].stem} (4 of 7 pages); their answered pages are used." in said
+    assert f"Unfinished: {trained[0].stem} (1 of 7 pages); they are not used." in said
 
 
 def test_who_met_no_trap_is_not_believed(sources: Path, tmp_path: Path) -> None:
@@ -218,7 +223,8 @@ def test_who_met_no_trap_is_not_believed(sources: Path, tmp_path: Path) -> None:
         chosen = [asked[n] for n, page in enumerate(pages) if page.trial.purpose in kept]
         path.write_bytes(b"".join([lines[0], *chosen]))
         found = analyse(folder, use_incomplete=True)
-        assert [one.reason for one in found.discarded] == ["met no pair that tells whether to believe it"] * fault
+        reason = "answered no null pair, or no pair with a known answer"
+        assert [one.reason for one in found.discarded] == [reason] * fault
         assert bool(found.used) != fault
 
 
@@ -237,9 +243,9 @@ def test_damaged_lines_are_passed_over_named_and_counted(sources: Path, tmp_path
     places = [line.split("/answers/")[1].split(": ")[:2] for line in found.damaged]
     torn = [[paths[0].name, f"line {number}"] for number in (9, 10, 11)]
     assert sorted(places) == sorted([["EMPTYY.jsonl", "line 1"], ["OTHERS.jsonl", "line 1"], *torn])
-    assert any("the answers are of another test than this folder's" in line for line in found.damaged)
+    assert any("the answers belong to a different test than this folder's" in line for line in found.damaged)
     assert main(["listen", "analyse", str(folder)]) == 0
-    assert "5 damaged lines passed over:" in capsys.readouterr().out
+    assert "5 damaged lines skipped:" in capsys.readouterr().out
 
 
 def test_the_last_answer_to_a_page_counts(sources: Path, tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def test_order_is_the_plans_own(server: Server, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"code": "NOBODY"}, "this test knows no listener of that code"),
-        ({"code": 7}, "this test knows no listener of that code"),
+        ({"code": "NOBODY"}, "this test has no listener with that code"),
+        ({"code": 7}, "this test has no listener with that code"),
         ({"page": 3}, "page 3: expected a page from 0 to 2"),
         ({"page": -1}, "page -1: expected a page"),
         ({"page": True}, "page True: expected a page"),
@@ -110,7 +110,7 @@ def test_order_is_the_plans_own(server: Server, folder: Path) -> None:
         ({"rating": 50.5}, "the rating 50.5 of"),
         ({"rating": True}, "the rating True of"),
         ({"rating": None}, "the rating None of"),
-        ({"seconds": -1}, "-1 seconds: expected how long the page took"),
+        ({"seconds": -1}, "-1 seconds: expected the time the page took"),
         ({"seconds": "1"}, "'1' seconds"),
     ],
 )
@@ -130,11 +130,11 @@ def test_answers_that_are_none_are_refused(change: dict, said: str, server: Serv
 def test_content_that_is_none_is_refused(server: Server) -> None:
     target = server.base + "api/answer"
     for body, said in (
-        (b"{", "it is no JSON"),
+        (b"{", "it is not valid JSON"),
         (b"[]", "expected a JSON object"),
-        (b'{"page": NaN}', "NaN is no number of JSON"),
-        (b"[" * 50_000, "it is no JSON"),
-        (b"\xff\xfe", "it is no JSON"),
+        (b'{"page": NaN}', "NaN is not a JSON number"),
+        (b"[" * 50_000, "it is not valid JSON"),
+        (b"\xff\xfe", "it is not valid JSON"),
         (b" " * 70_000, "expected at most 65536 bytes"),
     ):
         status, reply, _ = server.ask("POST", target, body, **JSON)
@@ -142,7 +142,7 @@ def test_content_that_is_none_is_refused(server: Server) -> None:
     for headers in ({"Content-Type": "text/plain"}, {**JSON, "Transfer-Encoding": "chunked"}):
         assert server.ask("POST", target, b"{}", **headers)[0] == 400
     status, reply, _ = server.ask("POST", server.base + "api/nothing", b"{}", **JSON)
-    assert (status, "nothing to send to here" in json.loads(reply)["error"]) == (404, True)
+    assert (status, "nothing can be sent to this address" in json.loads(reply)["error"]) == (404, True)
     assert server.ask("DELETE", server.base)[0] == 501
 
 
@@ -216,7 +216,7 @@ def test_kill_loses_nothing_and_a_sitting_goes_on(sources: Path, tmp_path: Path)
         assert server.post("api/answer", {**answers[0], "seconds": 9})[0] == 200
         status, said = server.stop()
     assert (status, said.splitlines()[-1]) == (0, f"stopped; 3 answers of 2 listeners are in {folder}/answers.")
-    assert f"warning: {path}: line 4: it is no JSON" in said
+    assert f"warning: {path}: line 4: it is not valid JSON" in said
     sheet = read_answers(folder, load_test(folder))
     assert [sitting.listener for sitting in sheet.sittings] == [1, 2]
     assert sheet.sittings[0].complete
@@ -287,11 +287,11 @@ def test_what_is_taken_or_missing_is_a_sentence(
         assert said in printed.err
         assert (printed.out, printed.err.count("\n")) == ("", 1)
 
-    refused(own, server.port, f"error: port {server.port} is in use; give another one, or 0 for one that is free.")
-    refused(folder, 0, f"error: {folder}: is served by another process already")
+    refused(own, server.port, f"error: port {server.port} is in use; give another one, or 0 for any free port.")
+    refused(folder, 0, f"error: {folder}: is already served by another process")
     served = tmp_path / "served"
     new_test(served, sources, count=1)
-    with alone(served), pytest.raises(ListeningError, match="is served by another process"):
+    with alone(served), pytest.raises(ListeningError, match="is already served by another process"):
         new_test(served, sources, count=2)
     new_test(served, sources, count=2)
     next((own / "stimuli").iterdir()).unlink()

@@ -131,7 +131,7 @@ def test_an_epoch_goes_on_in_its_middle(wav: Path) -> None:
         half.set_epoch(4, start_batch=5)
     seen = [{int(i) for batch in half for i in batch} for half in halves]
     assert seen[0] | seen[1] == set(np.random.default_rng([3, 4]).permutation(ITEMS)[20:].tolist())
-    with pytest.raises(ValueError, match="7 and the epoch has 6"):
+    with pytest.raises(ValueError, match="7, but the epoch has only 6"):
         order.set_epoch(4, start_batch=7)
 
 
@@ -205,7 +205,7 @@ def test_an_item_that_can_not_be_read_is_its_own_sentence(tmp_path: Path, worker
 def test_packed_lines_that_name_no_item_are_refused(tmp_path: Path) -> None:
     path = listed(tmp_path, "packed")
     path.write_text(path.read_text() + f"{tmp_path / 'a.pcm@48'}|{tmp_path / 'b.pcm@96'}\n")
-    with pytest.raises(CorpusError, match=r"line 24: .* are no item"):
+    with pytest.raises(CorpusError, match=r"line 24: .* form no item"):
         dataset(path)
     path.write_text(f"{tmp_path / 'a.pcm@0'}|{tmp_path / 'a.pcm@4801'}\n")
     with pytest.raises(CorpusError, match="holds 4801 samples, expected 4800"):

@@ -440,7 +440,7 @@ def test_a_reference_without_a_word_has_no_word_errors(monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(words, "transcript", lambda samples: ())
     score = score_pair(noise(2), noise(2), by_name(["wer"]))["wer"]
-    assert (score.value, score.reason) == (None, "the recogniser hears no word in the reference")
+    assert (score.value, score.reason) == (None, "the recogniser hears no words in the reference")
 
 
 def test_cepstral_distortion_of_a_pair_is_over_its_active_frames() -> None:

@@ -180,7 +180,7 @@ def test_training_starts_near_the_suppressor_and_clean_passes() -> None:
 
 @pytest.mark.parametrize("name", ["unet", "reference", "spectral"])
 def test_missing_noisy_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="noisy is missing"):
+    with pytest.raises(ValueError, match="the noisy signal is missing"):
         network(name)(sounds(2)[0])
 
 

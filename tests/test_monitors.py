@@ -206,6 +206,23 @@ def test_phases_end_within_their_bands() -> None:
     assert [f.seen.split()[0] for f in monitor.epoch(300, 3, GAME | {"d_real": 0.1})] == ["d_real"]
 
 
+def test_a_phase_that_ends_within_an_epoch_is_held_against_its_band_there() -> None:
+    """By the training means of that epoch's part, once; a short one is left alone."""
+
+    def ended(steps: int, multi_stft: float) -> list[str]:
+        monitor = monitor_of(watch(epochs=4, warmup_epochs=1.5, gan_start_epoch=4))
+        numbers = HEALTHY | {"multi_stft": multi_stft}
+        monitor.look(steps // 2, 0.9, HEALTHY | {"multi_stft": 99.0})
+        monitor.epoch(steps // 2, 0, HEALTHY)
+        found = monitor.look(steps, 1.4, numbers)
+        found += monitor.look(steps + 10, 1.6, numbers) + monitor.look(steps + 20, 1.9, numbers)
+        return [f"{f.rule} {f.step} {f.seen.split(' is ')[0]}" for f in found if f.rule == "outside_band"]
+
+    assert ended(300, 0.9) == ["outside_band 300 multi_stft"]
+    assert ended(300, 0.8) == []
+    assert ended(180, 0.9) == []
+
+
 def test_a_tensor_is_known_to_move_or_not() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1), torch.nn.Linear(1, 1))
     net[1].requires_grad_(False)
@@ -273,7 +290,8 @@ def stopped(corpus: Path, run: Path, **changes: Any) -> tuple[dict[str, Any], st
         train(settings(corpus, run, **QUICK | changes))
     text = str(caught.value)
     assert "\n" not in text
-    assert f"The last healthy checkpoint is {find_checkpoint(run).folder}; then --resume auto." in text
+    assert f"The last healthy checkpoint is {find_checkpoint(run).folder}; after the change, " in text
+    assert "; after the change, continue from it with --resume auto." in text
     assert events(run)[-1]["action"] == "stopped"
     return events(run)[-1], text
 
@@ -363,7 +381,7 @@ def test_a_slow_loader(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found["data_starvation"]["action"] == "said"
     assert found["data_starvation"]["step"] <= 20
     assert "raise data.num_workers" in found["data_starvation"]["change"]
-    assert sum("went by in waiting for items" in line for line in said) == 1
+    assert sum("was spent waiting for items" in line for line in said) == 1
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps_to_spoil: Sequence[int]) -> None:
@@ -455,7 +473,7 @@ def test_a_run_killed_after_a_rollback_equals_one_that_was_not(
 
 def test_the_fourth_time_it_stops(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, range(3, 10**4))
-    with pytest.raises(TrainingStopped, match="It came again after 3 rollbacks"):
+    with pytest.raises(TrainingStopped, match="It happened again after 3 rollbacks"):
         train(settings(corpus, tmp_path / "run", **QUICK), on_anomaly="rollback")
     assert find_checkpoint(tmp_path / "run").content["step"] == 0
     assert find_checkpoint(tmp_path / "run").content["rate_factor"] == 0.125

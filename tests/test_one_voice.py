@@ -40,8 +40,8 @@ def test_noise_and_a_narrow_band_and_a_single_recording_are_named(tmp_path: Path
     said = doubts_about(folder_of(tmp_path, {"good.wav": clean, "hiss.wav": clean + hum, "call.wav": narrow}))
     (noisy,) = (line for line in said if "noise" in line)
     (dull,) = (line for line in said if "nothing above 12 kHz" in line)
-    assert noisy.startswith("1 of 3 recordings holds noise") and "hiss.wav (" in noisy and "good.wav" not in noisy
-    assert dull.startswith("1 of 3 recordings holds nothing") and "call.wav (7.8 kHz)" in dull
+    assert noisy.startswith("1 of 3 recordings contains noise") and "hiss.wav (" in noisy and "good.wav" not in noisy
+    assert dull.startswith("1 of 3 recordings contains nothing") and "call.wav (7.8 kHz)" in dull
     (alone,) = doubts_about(folder_of(tmp_path, {"good.wav": clean}))
     assert alone.startswith("good.wav is the only recording")
 
@@ -65,13 +65,13 @@ def test_prepare_says_it_once_and_only_of_one_voice(tmp_path: Path, capsys: pyte
         "--set", "data.ir_path=null",
     ]  # fmt: skip
     assert main(given) == 0
-    assert "warning: 1 of 2 recordings holds noise" in capsys.readouterr().out
+    assert "warning: 1 of 2 recordings contains noise" in capsys.readouterr().out
     assert main(given) == 0
-    assert "holds noise" not in capsys.readouterr().out, "nothing was made, so nothing was listened to"
+    assert "contains noise" not in capsys.readouterr().out, "nothing was made, so nothing was listened to"
     (tmp_path / "own" / "other").mkdir()
     recordings[0][1].rename(tmp_path / "own" / "other" / "a.wav")
     assert main([*given, "--force"]) == 0
-    assert "holds noise" not in capsys.readouterr().out
+    assert "contains noise" not in capsys.readouterr().out
 
 
 @pytest.mark.shared
@@ -80,7 +80,7 @@ def test_another_person_among_real_recordings_is_named(shared_data: Path) -> Non
     own = sorted((shared_data / "speech" / "tuxpaint_be").glob("*.flac"))[:5]
     other = sorted((shared_data / "speech" / "fs_richard").glob("*.flac"))[0]
     (said,) = doubts_about([(path.name, path) for path in [*own, other]])
-    assert said.startswith("1 of 6 recordings sounds like another person than the rest: fs_richard")
+    assert said.startswith("1 of 6 recordings sounds like a different person from the rest: fs_richard")
     assert doubts_about([(path.name, path) for path in own]) == []
 
 
@@ -92,4 +92,4 @@ def test_noise_added_to_a_real_recording_is_named(shared_data: Path, tmp_path: P
     added = np.resize(added, len(sound)) * np.float32(from_db(-15.0) * rms(sound) / rms(added))
     write_audio(tmp_path / "b.wav", sound + added, RATE)
     (said,) = doubts_about([("a.flac", own[0]), ("b.wav", tmp_path / "b.wav")])
-    assert said.startswith("1 of 2 recordings holds noise") and "b.wav" in said
+    assert said.startswith("1 of 2 recordings contains noise") and "b.wav" in said

@@ -64,7 +64,14 @@ def watched(state, accelerator, settings, batches, batch, signals, **more):
         os.kill(os.getpid(), int(os.environ["KILLED_BY"]))
     return scalars
 
-loop.whole_step = watched
+validated = loop.validate
+
+def validating(state, accelerator, batches):
+    if state.step == -int(step) and rank == "1":
+        os.kill(os.getpid(), int(os.environ["KILLED_BY"]))
+    return validated(state, accelerator, batches)
+
+loop.whole_step, loop.validate = watched, validating
 from timbre_restore.apps.cli import main
 status = main(["train", "--resume", "auto", *options])
 Path(f"{out}.{rank}.json").write_text(json.dumps({"written": written, "seen": seen}))
@@ -163,6 +170,31 @@ def test_one_that_is_asked_to_end_ends_both_at_the_same_step(runs: Runs, tmp_pat
     assert kept(tmp_path / "ended") == kept(runs.whole)
 
 
+def test_one_that_is_asked_to_end_in_the_validation_ends_it_in_both(runs: Runs, tmp_path: Path) -> None:
+    """At the same batch: what is missing of it is done when the run goes on."""
+    done = two(tmp_path, runs.corpus, "ended", -2, signal.SIGTERM)
+    assert done.returncode != 0
+    assert all(Path(f"{tmp_path / 'ended'}.{rank}.json").is_file() for rank in (0, 1)), "neither was killed"
+    assert find_checkpoint(tmp_path / "ended").content["step"] == 2
+    assert [line["step"] for line in lines(tmp_path / "ended", "epoch")] == []
+    ending = json.loads((tmp_path / "ended" / "run.json").read_text(encoding="utf-8"))
+    assert "interrupted" in ending["ended"]["how"], ending["ended"]
+    done = two(tmp_path, runs.corpus, "ended", 0)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert kept(tmp_path / "ended") == kept(runs.whole)
+    assert lines(tmp_path / "ended", "epoch") == lines(runs.whole, "epoch")
+
+
+def test_a_process_that_fails_before_the_first_step_leaves_no_traceback_in_the_other(
+    runs: Runs, tmp_path: Path
+) -> None:
+    shutil.copytree(runs.corpus, tmp_path / "corpus-0")
+    done = two(tmp_path, tmp_path / "corpus-RANK", "none", 0)
+    assert done.returncode != 0
+    assert "corpus-1" in done.stderr
+    assert "[rank0]: Traceback" not in done.stderr, done.stderr[-3000:]
+
+
 def test_what_is_left_says_that_another_is_gone() -> None:
     class Two:
         num_processes, process_index = 2, 0
@@ -199,7 +231,7 @@ def test_one_process_with_the_joined_batch_goes_on_in_the_same_order(
     shutil.copytree(runs.killed, tmp_path / "run")
     line = ["train", "--resume", "auto", *options(runs.corpus, tmp_path / "run", "training.batch_size=6")]
     assert main(line) == 0
-    assert "another order" not in capsys.readouterr().err
+    assert "different order" not in capsys.readouterr().err
     for ours, theirs in zip(lines(tmp_path / "run", "train"), lines(runs.whole, "train"), strict=True):
         assert ours["step"] == theirs["step"]
         assert ours["l1"] == pytest.approx(theirs["l1"], rel=1e-3)
@@ -211,7 +243,7 @@ def test_one_process_with_another_joined_batch_says_so(runs: Runs, tmp_path: Pat
     assert main(line) == 0
     said = capsys.readouterr().err
     assert "joined_batch (training.batch_size times processes) is 3 and was 6" in said
-    assert "the run goes on in another order, which 6 would keep." in said
+    assert "the run continues with its items in a different order; 6 would keep the order." in said
 
 
 def test_machines_that_see_unlike_checkpoints_refuse(runs: Runs, tmp_path: Path) -> None:
@@ -220,7 +252,7 @@ def test_machines_that_see_unlike_checkpoints_refuse(runs: Runs, tmp_path: Path)
     done = two(tmp_path, runs.corpus, "runRANK", 0)
     assert done.returncode != 0
     assert "process 1 on " in done.stderr
-    assert "found step None instead of 2 of process 0" in done.stderr
+    assert "found step None instead of 2, unlike process 0" in done.stderr
     assert "[rank1]: Traceback" not in done.stderr
     assert not (tmp_path / "run1").exists()
     assert lines(tmp_path / "run0", "train") == lines(runs.killed, "train")

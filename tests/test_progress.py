@@ -123,7 +123,7 @@ def test_a_line_per_epoch_has_phase_marks_and_time_left(tmp_path: Path, time: Ti
     sight.progress.epoch_done(4, {"l1": 0.03}, gan=True)
     first = "epoch 1/4: warm-up: l1 0.2000↑ multi_stft 1.0000  0.50 batches/s, "
     assert sight.said == [
-        first + "20 s to the GAN, whose steps are not measured yet",
+        first + "20 s to the GAN, whose steps are not timed yet",
         "epoch 3/4: GAN: l1 0.0300 d_real 0.1000↓ val_l1 0.0300  0.50 batches/s, 60 s left",
         "epoch 4/4: GAN: l1 0.0300  0.50 batches/s",
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.voices import RATE, voice
 from timbre_restore.audio import write_audio
 from timbre_restore.corpus.table import write_table
 from timbre_restore.corpus.writing.manifest import ITEM_COLUMNS
@@ -103,7 +104,7 @@ def test_a_blind_folder_is_recordings_and_no_pairs(tmp_path: Path) -> None:
     found = items_from_recordings(tmp_path)
     assert [(r.stem, r.facts.get("snr_db")) for r in found][-1] == ("real", None)
     assert found[0].facts["snr_db"] == 6.0 and all(item.clean is None for item in found)
-    with pytest.raises(CorpusError, match="without a clean side, which can't be scored"):
+    with pytest.raises(CorpusError, match="without clean files, which can't be scored"):
         items_from_pairs(tmp_path)
 
 
@@ -131,24 +132,24 @@ def test_a_table_of_commas_may_quote(tmp_path: Path) -> None:
     [
         ("stem\tsnr_db\na\tloud\n", "line 2: snr_db must be a number, got 'loud'"),
         ("stem\tsnr_db\na\n", "line 2: 1 cells, expected 2"),
-        ("stem\tx\na\t1\na\t2\n", "line 3: 'a' has a row already"),
+        ("stem\tx\na\t1\na\t2\n", "line 3: 'a' already has a row"),
         ("name\tx\na\t1\n", "the first column must be 'stem', got 'name'"),
         ("stem\tx\tx\na\t1\t1\n", "the column 'x' occurs twice"),
-        ("stem\tx\nc\t1\n", "'c' is the name of no item"),
+        ("stem\tx\nc\t1\n", "'c' matches no item"),
         ("", "the first column must be 'stem', got ''"),
     ],
 )
 def test_bad_rows_are_named(table: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError) as caught:
         items_from_pairs(pairs(tmp_path, table))
-    assert str(caught.value).startswith(f"{tmp_path}: what its table of items says can't be taken: ")
+    assert str(caught.value).startswith(f"{tmp_path}: its table of items has errors: ")
     assert said in str(caught.value)
 
 
 def test_two_tables_or_one_that_is_no_text_are_refused(tmp_path: Path) -> None:
     folder = pairs(tmp_path, "stem\na\n")
     (folder / "items.csv").write_text("stem\na\n")
-    with pytest.raises(CorpusError, match=r"items\.tsv and items\.csv are both there; keep one"):
+    with pytest.raises(CorpusError, match=r"items\.tsv and items\.csv both exist; keep one"):
         items_from_pairs(folder)
     (folder / "items.csv").unlink()
     (folder / "items.tsv").write_bytes(b"stem\xff\n")
@@ -176,6 +177,33 @@ def test_a_corpus_tells_of_its_items_also_when_it_was_moved(tmp_path: Path) -> N
     for name in ("val.txt", "items.tsv"):
         (tmp_path / "a" / name).rename(moved / name)
     assert items_from_list(moved / "val.txt")[0].facts == facts
+
+
+@pytest.mark.parametrize("way", ["link", "up"])
+def test_a_packed_corpus_tells_of_its_items_by_whatever_path(tmp_path: Path, way: str) -> None:
+    """Its list holds full paths, and places in a file of two parts."""
+    root = tmp_path / "a"
+    (root / "packed").mkdir(parents=True)
+    (root / "packed" / "v.pcm").write_bytes(bytes(4000))
+    (root / "val.txt").write_text(f"{root}/packed/v.pcm@0|{root}/packed/v.pcm@100\n")
+    (root / "items.tsv").write_text("degraded\tspeaker\npacked/v.pcm@0\tbob\n")
+    if way == "link":
+        (tmp_path / "b").symlink_to(root)
+    listed = tmp_path / "b" / "val.txt" if way == "link" else tmp_path / "a" / ".." / "a" / "val.txt"
+    assert [item.facts for item in items_from_list(listed)] == [{"speaker": "bob"}]
+
+
+def test_names_that_are_no_text_are_shown_as_escapes(tmp_path: Path) -> None:
+    """As a corpus keeps them: half of a surrogate pair, which no report could be written with."""
+    listed = corpus(tmp_path, "Stra\udcdfe.wav")
+    assert items_from_list(listed)[0].facts["noise"] == "Stra\\udcdfe.wav"
+
+
+def test_a_row_for_no_recording_is_said(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", voice(0.2), RATE)
+    (tmp_path / "items.tsv").write_text("stem\tspeaker\na\tx\nb\ty\n")
+    with pytest.raises(CorpusError, match="'b' matches no item"):
+        items_from_recordings(tmp_path)
 
 
 def test_a_corpus_without_or_with_a_broken_table_is_still_scored(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_what_can_not_be_had_is_said_in_one_line(
     package.unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run(tmp_path / "out", "--packages", package.parent) == 2
-    assert "there is no apt-get to bring it" in capsys.readouterr().err
+    assert "there is no apt-get to download it" in capsys.readouterr().err
 
 
 def test_the_speakers_held_out_for_the_packaged_voice_keep_their_names(script: ModuleType) -> None:

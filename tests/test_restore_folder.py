@@ -68,7 +68,7 @@ def test_a_result_that_would_fall_on_a_recording(source: Path, tmp_path: Path) -
     before = (source / "b" / "two.flac").read_bytes()
     with pytest.raises(AudioFileError, match=r"two\.flac: is one of the recordings itself"):
         restore_path(source / "b", source, UNTOUCHED)
-    with pytest.raises(AudioFileError, match="does not go through a pipe"):
+    with pytest.raises(AudioFileError, match="can't be written to a pipe"):
         restore_path(source, PIPE, UNTOUCHED)
     assert (source / "b" / "two.flac").read_bytes() == before
 
@@ -144,7 +144,7 @@ def test_links_to_folders_are_left_out_and_said(source: Path, tmp_path: Path, ca
     assert files_in(tmp_path / "out") == ["b/three.aiff", "b/two.flac", "file.wav", "one.wav"]
     said = capsys.readouterr().err
     for link in ("b/loop", "linked"):
-        words = f"warning: {source / link}: is a link to a folder, and was left out; restore that folder by itself.\n"
+        words = f"warning: {source / link}: is a link to a folder and was skipped; restore that folder separately.\n"
         assert words in said
 
 
@@ -154,13 +154,12 @@ def test_what_lies_in_the_output_folder_is_left_out_and_said(source: Path, capsy
     line = ["restore", str(source), "-o", str(out), "--already-suppressed", "--strength", "0"]
     for _ in range(2):
         assert main(line) == 0
-        assert "left out" not in capsys.readouterr().err
+        assert "skipped" not in capsys.readouterr().err
     for name in ("mine.wav", "yours.wav"):
         write(out / name, voice(0.1))
     assert main(line) == 0
     assert (
-        f"warning: {out / 'mine.wav'} and 1 more: lies in the output folder, and was left out"
-        in capsys.readouterr().err
+        f"warning: {out / 'mine.wav'} and 1 more: lies in the output folder and was skipped" in capsys.readouterr().err
     )
 
 
@@ -170,17 +169,17 @@ def test_a_folder_with_nothing_but_a_link_says_what_it_is(tmp_path: Path, capsys
     assert main(["restore", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert (
-        f"holds no sound file but behind links to folders, which are not followed ({tmp_path / 'in' / 'linked'})"
+        f"holds no sound file except behind links to folders, which are not followed ({tmp_path / 'in' / 'linked'})"
         in said
     )
 
 
 def test_what_would_be_misunderstood_is_refused(source: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["restore", str(source), "-o", str(tmp_path / "out.wav")]) == 1
-    assert "out.wav: is a file's name, and the input is a folder; give a folder" in capsys.readouterr().err
+    assert "out.wav: is a file name, but the input is a folder; give a folder" in capsys.readouterr().err
     assert not (tmp_path / "out.wav").exists()
     assert main(["restore", str(source), "-o", str(tmp_path / "out"), "--set", "model.size=base"]) == 2
-    said = "--set model.size: says nothing to restore, which reads suppressor.… alone; a voice is chosen by --model."
+    said = "--set model.size: is not used by restore, which reads only suppressor.…; choose a voice with --model."
     assert said in capsys.readouterr().err
 
 
@@ -194,7 +193,7 @@ def test_what_is_closed_does_not_keep_the_others(source: Path, tmp_path: Path, m
     closed.mkdir(parents=True)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
     summary = restore_path(source, tmp_path / "out", UNTOUCHED, skip_existing=True)
-    assert summary.failed == [f"{closed}: can't be gone into; check its permissions, or give another output."]
+    assert summary.failed == [f"{closed}: can't be entered; check its permissions, or give another output."]
     assert files_in(tmp_path / "out") == ["one.wav"]
 
 
@@ -228,7 +227,7 @@ def test_a_script_without_a_guard_is_told_so(source: Path, tmp_path: Path) -> No
 
 def test_an_output_that_can_not_be_made_is_said_before_any_work(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(AudioFileError, match=r"file/out: can't be made \(Not a directory\); check its permissions"):
+    with pytest.raises(AudioFileError, match=r"file/out: can't be created \(Not a directory\); check its permissions"):
         restore_path(source, tmp_path / "file" / "out", Recipe("no-model.onnx"))
 
 
@@ -308,7 +307,7 @@ def test_an_interrupted_run_leaves_whole_files_alone(
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     if number != signal.SIGHUP:  # with the terminal, Python's own tracker of semaphores is gone, and nobody listens
-        assert said == "interrupted; what was written by then is kept.\n"
+        assert said == "interrupted; what was already written is kept.\n"
     assert files_in(out) == ["a.wav"]
     assert soundfile.info(out / "a.wav").frames == RATE
 
@@ -334,4 +333,4 @@ def test_after_a_kill_the_same_command_goes_on(
     assert main(line) == 0
     assert files_in(out) == ["a.wav", "b.wav", "c.wav"]
     assert (out / "a.wav").stat().st_mtime_ns == first
-    assert "already there, and left: 1" in capsys.readouterr().err
+    assert "skipped, because the result already exists: 1" in capsys.readouterr().err

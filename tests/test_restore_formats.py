@@ -25,10 +25,11 @@ from tests.voices import voice
 from timbre_restore.audio import rms
 from timbre_restore.errors import AudioFileError, FormatError
 from timbre_restore.runtime import PIPE, Restorer, Treatment, Wanted, restore_path
-from timbre_restore.runtime.files import wav
+from timbre_restore.runtime.files import wav, writing
 from timbre_restore.runtime.files.finish import REACH_S, Finish, Limiter, Rounding
 from timbre_restore.runtime.files.formats import written_suffix
 from timbre_restore.runtime.files.one import restore_file
+from timbre_restore.runtime.files.reading import open_sound
 
 FloatArray = NDArray[np.float32]
 RATE = 48_000
@@ -129,16 +130,16 @@ def test_form_that_is_asked_for(
 
 @pytest.mark.parametrize(
     ("name", "wanted", "words"),
-    [("x.flac", Wanted("wav"), r"x\.flac: ends in \.flac, and the format asked for is wav"),
-     ("x.opus", Wanted("ogg"), r"x\.opus: ends in \.opus, and the format asked for is ogg"),
-     ("x.opus", Wanted(None, "vorbis"), r"x\.opus: ends in \.opus, and the sample format asked for is vorbis"),
-     ("x.ogg", Wanted("opus", "vorbis"), "the format opus does not hold vorbis; leave that out, or ask for ogg"),
+    [("x.flac", Wanted("wav"), r"x\.flac: ends in \.flac, but the requested format is wav"),
+     ("x.opus", Wanted("ogg"), r"x\.opus: ends in \.opus, but the requested format is ogg"),
+     ("x.opus", Wanted(None, "vorbis"), r"x\.opus: ends in \.opus, but the requested sample format is vorbis"),
+     ("x.ogg", Wanted("opus", "vorbis"), "the format opus can't hold vorbis; omit the sample format, or choose ogg"),
      ("-", Wanted("flac"), "standard output: carries wav or raw, not flac"),
-     ("-", Wanted("raw", "vorbis"), "standard output: does not carry vorbis; expected one of pcmu8, pcm16"),
-     ("x.flac", Wanted(None, "float"), "FLAC does not hold float; expected one of pcm16, pcm24"),
+     ("-", Wanted("raw", "vorbis"), "standard output: can't carry vorbis; expected one of pcmu8, pcm16"),
+     ("x.flac", Wanted(None, "float"), "FLAC can't hold float; expected one of pcm16, pcm24"),
      ("x.wav", Wanted("m4a"), "'m4a' can't be written; expected one of wav"),
-     ("x.wav", Wanted(None, "pcm17"), "'pcm17' is no known sample format"),
-     ("x", Wanted(), "expected a name that ends in .wav")],
+     ("x.wav", Wanted(None, "pcm17"), "'pcm17' is not a known sample format"),
+     ("x", Wanted(), "expected a name ending in one of .wav")],
 )  # fmt: skip
 def test_form_that_can_not_be_had(untouched: Treatment, tmp_path: Path, name: str, wanted: Wanted, words: str) -> None:
     """Whatever the source is: a wrong line, which ends with its status."""
@@ -284,7 +285,7 @@ def test_a_wav_that_would_pass_4_gib_is_rf64(
         def way(self, rate_hz: int) -> Straight:
             raise AssertionError("an hour of work for a file that can't be")
 
-    with pytest.raises(AudioFileError, match="would pass 4 GiB, which AIFF can't; give a wav file"):
+    with pytest.raises(AudioFileError, match="would exceed 4 GiB, the limit of AIFF; write a wav file"):
         restore_path(source, tmp_path / "out.aiff", Broken())
     assert left_in(tmp_path) == ["in.wav", "out.wav"]
 
@@ -361,7 +362,7 @@ def test_a_length_that_is_not_known_before(
     at = content.index(b"data") + 4
     content[at : at + 4] = struct.pack("<I", 0xFFFF_FFFF)
     (tmp_path / "in.wav").write_bytes(content)
-    monkeypatch.setattr("timbre_restore.runtime.files.reading._opened", lambda path, stack: (None, {}))
+    monkeypatch.setattr("timbre_restore.runtime.files.reading._opened", lambda *_: (None, {}))
     if large:
         monkeypatch.setattr(wav, "LARGEST_SIZE", 10_000)
     restore_path(tmp_path / "in.wav", tmp_path / "out.wav", untouched)
@@ -369,6 +370,50 @@ def test_a_length_that_is_not_known_before(
     assert (tmp_path / "out.wav").read_bytes()[:4] == (b"RF64" if large else b"RIFF")
     assert info.subtype == "PCM_16"
     assert np.array_equal(soundfile.read(plain)[0], soundfile.read(tmp_path / "out.wav")[0])
+
+
+@pytest.mark.parametrize(("size", "unknown"), [(0x7FFF_F000, True), (0x7FFF_EFFC, True), (0x8400_0000, False)])
+def test_a_wav_of_more_than_2_gib_is_read_to_its_end(tmp_path: Path, size: int, unknown: bool) -> None:
+    """What sox leaves in front where it can't go back is no length; what fits the file is one."""
+    path = tmp_path / "in.wav"
+    header = bytearray(wav.header_bytes(wav.Header(RATE, 2, "PCM_24", 0)))
+    header[4:8], header[-4:] = struct.pack("<I", size + 36), struct.pack("<I", size)
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + (0x8800_0000 if unknown else size) + 30)  # sparse: nothing lies on the disk
+    with open_sound(path) as sound:
+        assert sound.samples == (None if unknown else size // 6)
+        assert next(sound.blocks).shape == (5 * RATE, 2)
+
+
+@pytest.mark.parametrize("name", ["x.mp3", "x.ogg", "x.flac", "x.wav"])
+def test_an_interruption_while_a_block_is_encoded_leaves_nothing(
+    untouched: Treatment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """libsndfile writes through Python, which drops what a signal's handler raises there."""
+    source, written = write(tmp_path / "in.wav", voice(4.0)), iter(range(1_000_000))
+    plain = writing._Disk.write
+
+    def interrupted(self: writing._Disk, content: object) -> int:
+        if next(written) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, content)
+
+    monkeypatch.setattr(writing._Disk, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        restore_path(source, tmp_path / name, untouched)
+    assert next(written) > 1
+    assert left_in(tmp_path) == ["in.wav"]
+
+
+@pytest.mark.parametrize("subtype", ["g721_32", "g723_24", "g723_40"])
+def test_peaks_of_adaptive_codes_keep_their_sign(untouched: Treatment, tmp_path: Path, subtype: str) -> None:
+    sine = (1.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
+    source = write(tmp_path / "in.wav", sine, "FLOAT")
+    restore_path(source, tmp_path / "out.au", untouched, wanted=Wanted(subtype=subtype))
+    out = soundfile.read(tmp_path / "out.au", dtype="float32")[0][2_000:-2_000]
+    expected = 0.97 / 1.3 * sine[2_000:-2_000]
+    assert np.abs(out - expected).max() < 0.3  # 2 where a peak is turned over
 
 
 # Damage
@@ -519,9 +564,12 @@ def test_what_libsndfile_does_not_read_goes_through_ffmpeg(
 @pytest.mark.parametrize(
     ("body", "words"),
     [("echo 'no such codec' >&2; exit 1", r"can't be read as audio .* \(ffmpeg: no such codec\)"),
-     ("head -c 100000 {wav}; echo 'x: broken here.' >&2; exit 1", r"ffmpeg can't decode it whole \(x: broken here\)"),
-     ("head -c 100000 {wav}; kill -9 $$", r"ffmpeg can't decode it whole \(it ended with status -9\)"),
-     ("cat {wav}; echo '[matroska @ 0x55] File ended prematurely' >&2", r"whole \(File ended prematurely\)"),
+     (
+         "head -c 100000 {wav}; echo 'x: broken here.' >&2; exit 1",
+         r"ffmpeg can't decode the whole file \(x: broken here\)",
+     ),
+     ("head -c 100000 {wav}; kill -9 $$", r"ffmpeg can't decode the whole file \(it ended with status -9\)"),
+     ("cat {wav}; echo '[matroska @ 0x55] File ended prematurely' >&2", r"whole file \(File ended prematurely\)"),
      ("head -c 100001 {wav}", r"is cut off after \d+ of 336000 samples"),
      ("exit 0", "can't be read as audio|is empty")],
 )  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from pathlib import Path
 from typing import cast
 
@@ -90,6 +92,34 @@ def test_joined_sounds_are_all_read(header: bool, between: bytes, tmp_path: Path
     frame = 1152 if header else 0  # the second header's, which holds no sound
     assert len(out) == 2 * len(once) + DECODER_DELAY + frame
     assert rms(out[len(once) :]) == pytest.approx(rms(once), rel=0.02)
+
+
+@pytest.mark.parametrize("other", [("VARIABLE", 44_100, 1), ("CONSTANT", 48_000, 2)])
+@pytest.mark.parametrize("header", [True, False])
+def test_parts_of_another_rate_or_channel_count_are_not_left_out(
+    header: bool, other: tuple[str, int, int], tmp_path: Path
+) -> None:
+    parts = [encoded("VARIABLE", 48_000, 1), encoded(*other)]
+    if not header:
+        parts = [without_header(part, tmp_path) for part in parts]
+    with pytest.raises(AudioFileError, match=r"in\.mp3: holds parts of different .*; install ffmpeg"):
+        restored(b"".join(parts), tmp_path)
+
+
+def test_a_read_that_a_signal_interrupts_is_not_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile reads such a file through Python, which drops what a signal's handler raises there."""
+    bare = without_header(encoded("VARIABLE", 48_000, 1), tmp_path)
+    plain, reads = mpeg.Told.readinto, iter(range(1_000_000))
+
+    def readinto(self: mpeg.Told, buffer: memoryview) -> int:
+        if next(reads) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, buffer)
+
+    monkeypatch.setattr(mpeg.Told, "readinto", readinto)
+    with pytest.raises(KeyboardInterrupt):
+        restored(bare, tmp_path)
+    assert not (tmp_path / "out.wav").exists()
 
 
 def test_a_tag_behind_the_header_is_none_of_the_sound(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 from typing import IO
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 from tests.voices import RATE, noise, voice
 from timbre_restore.audio import to_pcm
 from timbre_restore.errors import AudioFileError
-from timbre_restore.runtime.files import wav
+from timbre_restore.runtime import Ending
+from timbre_restore.runtime.files import reading, wav
 from timbre_restore.runtime.files.finish import Rounding
 
 FloatArray = NDArray[np.float32]
@@ -115,7 +117,7 @@ def test_bare_samples_in_and_out() -> None:
     assert back.shape == samples.shape
     assert np.corrcoef(back[:8000, 0], left[:8000])[0, 1] > 0.99
     assert np.corrcoef(back[:8000, 1], right[:8000])[0, 1] > 0.99
-    words = "samples that are NaN, infinite or beyond ±65536 came in, and were taken for silence."
+    words = "samples that are NaN, infinite or beyond ±65536 were read and replaced with silence."
     assert said == f"standard output: 1.0 s\nwarning: 1 {words}\n"
 
 
@@ -141,9 +143,31 @@ def test_a_live_recording_that_is_ended_by_hand_is_kept(tmp_path: Path, number: 
     taken_in(process, tmp_path)
     process.send_signal(number)  # its writer does not end
     assert process.wait(20) == 0
-    assert process.stderr.read() == b"ended by hand: what had come in is kept.\n"
+    assert process.stderr.read() == b"recording ended by the user: what had come in is kept.\n"
     assert np.array_equal(soundfile.read(target, dtype="int16")[0], to_pcm(voice(1.0)))
     process.communicate()
+
+
+def test_what_lies_in_the_pipe_when_a_recording_is_ended_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its writer flushes on the same signal, too; one that goes on for ever is left after a while."""
+    inner, outer = os.pipe()
+    with os.fdopen(inner, "rb", buffering=0) as stream, os.fdopen(outer, "wb", buffering=0) as writer:
+        ending = Ending()
+        read = ending.of(stream).read
+        ending.begins(None)
+        writer.write(bytes(5000))
+        assert len(read(1000) or b"") == 1000
+        ending.ask()
+        assert [len(read(3000) or b"") for _ in range(2)] == [3000, 1000]
+        threading.Timer(0.05, writer.write, [bytes(700)]).start()
+        assert [len(read(3000) or b"") for _ in range(2)] == [700, 0]
+        monkeypatch.setattr(reading, "LONGEST_DRAIN_S", -1.0)
+        ending = Ending()
+        read = ending.of(stream).read
+        ending.begins(None)
+        ending.ask()
+        writer.write(bytes(9))
+        assert read(9) == b""
 
 
 def test_a_sound_of_known_length_that_is_ended_by_hand_is_not(tmp_path: Path) -> None:
@@ -153,7 +177,7 @@ def test_a_sound_of_known_length_that_is_ended_by_hand_is_not(tmp_path: Path) ->
     taken_in(process, tmp_path)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
-    assert (process.returncode, said) == (130, b"interrupted; what was written by then is kept.\n")
+    assert (process.returncode, said) == (130, b"interrupted; what was already written is kept.\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,7 +224,7 @@ def test_a_reader_that_goes_ends_it_quietly() -> None:
      (b"", [], 1, "standard input: is empty; expected WAV"),
      (as_wav(voice(1.0))[:60_000], [], 1, "standard input: is cut off after 29978 of 48000 samples"),
      (b"", ["--format", "flac"], 2, "standard output: carries wav or raw, not flac"),
-     (b"", ["--subtype", "vorbis"], 2, "standard output: does not carry vorbis")],
+     (b"", ["--subtype", "vorbis"], 2, "standard output: can't carry vorbis")],
 )  # fmt: skip
 def test_what_can_not_go_through_a_pipe(content: bytes, extra: list[str], status: int, words: str) -> None:
     out, said = restored(content, "-", "-o", "-", "--already-suppressed", *extra, status=status)
@@ -213,7 +237,7 @@ def test_a_recording_that_ends_within_a_sample_is_kept() -> None:
     out, said = restored(bytes(96_001), "-", "-o", "-", "--already-suppressed", "--strength", "0", "--raw", "s16le")
     assert len(out) == 96_000
     assert said.splitlines()[1:] == [
-        "warning: standard output: the sound ended within a sample, whose 1 bytes were dropped."
+        "warning: standard output: the input ended within a sample, whose 1 bytes were dropped."
     ]
 
 
@@ -228,7 +252,8 @@ def unfinished(first: int, size: int) -> wav.Header:
 @pytest.mark.parametrize(
     ("first", "size", "samples"),
     [(1036, 1000, 500), (0, 1000, 500), (0xFFFF_FFFF, 0xFFFF_FFFF, None), (0x8000_0024, 0x8000_0000, None),
-     (0x7FFF_F024, 0x7FFF_F000, None), (1036, 0x7FFF_EFFE, 0x3FFF_F7FF), (0, 0, None), (0xFFFF_FFFF, 0, None),
+     (0x7FFF_F024, 0x7FFF_F000, None), (0x7FFF_F020, 0x7FFF_EFFC, None), (0xC000_0024, 0xC000_0000, 0x6000_0000),
+     (1036, 0x7FFF_DFFE, 0x3FFF_EFFF), (0, 0, None), (0xFFFF_FFFF, 0, None),
      (60, 0, None), (100, 0, 0)],
 )  # fmt: skip
 def test_sizes_that_say_nothing(first: int, size: int, samples: int | None) -> None:
@@ -271,7 +296,7 @@ def test_headers_that_are_none() -> None:
     good = as_wav(voice(0.1))
     for content, words in [
         (good[:30], "ends before its first sample"),
-        (good[:20] + b"\x07\0" + good[22:], "samples of kind 7 with 16 bits"),
+        (good[:20] + b"\x07\0" + good[22:], "samples of format 7 with 16 bits"),
         (b"RIFF\0\0\0\0AVI " + good[12:], "begins with b'RIFF'"),
         (good[:12] + good[36:], "its samples come before their format"),
     ]:

@@ -55,7 +55,9 @@ def test_a_file_whose_name_is_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert main(["restore", "./-", "-o", "there", *QUICK]) == 0
     assert left_in(tmp_path / "there") == ["out.wav"]
     assert main(["restore", "./-", "-o", "there", "--raw", "s16le"]) == 2
-    assert f"--raw describes standard input, and the input is {tmp_path}/-; give - instead" in capsys.readouterr().err
+    assert (
+        f"--raw describes standard input, but the input is {tmp_path}/-; give - as the input" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(("line", "which"), [(["", "-o", "x.wav"], "IN"), (["in.wav", "-o", ""], "--output")])
@@ -92,8 +94,8 @@ def test_a_name_with_a_slash_behind_is_a_folders(source: Path, tmp_path: Path, c
     assert main(["restore", str(source), "-o", f"{new}/", "--format", "flac", *QUICK]) == 0
     assert capsys.readouterr().out == f"{new}/in.flac: 0.1 s\n"
     for name, output, words in [
-        (str(source), f"{source}/", "in.wav: is a file, and a folder was asked for; give another, or leave the slash"),
-        ("-", f"{tmp_path}/other/", f"{tmp_path}/other: is a folder, and what comes through a pipe has no name"),
+        (str(source), f"{source}/", "in.wav: is a file, but a folder was asked for; give another, or omit the slash"),
+        ("-", f"{tmp_path}/other/", f"{tmp_path}/other: is a folder, but audio from a pipe has no name"),
     ]:
         assert main(["restore", name, "-o", output, *QUICK]) == 1
         assert words in capsys.readouterr().err
@@ -175,6 +177,26 @@ def test_what_is_replaced_keeps_its_permissions(source: Path, tmp_path: Path, mo
     assert target.read_bytes() != b"earlier"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_what_replaces_a_private_file_is_private_while_it_is_written(tmp_path: Path) -> None:
+    target = tmp_path / "private"
+    target.touch(mode=0o600)
+    with atomic.replacing(target) as temporary:
+        temporary.write_bytes(b"new")
+        assert temporary.stat().st_mode & 0o777 == 0o600
+    assert target.read_bytes() == b"new"
+
+
+def test_a_new_folder_may_be_named_like_a_sound(source: Path, tmp_path: Path, capsys: Capture) -> None:
+    """With a slash behind, which is how one says that it is a folder."""
+    (tmp_path / "in").mkdir()
+    source.rename(tmp_path / "in" / "in.wav")
+    assert main(["restore", str(tmp_path / "in"), "-o", str(tmp_path / "takes.ts"), *QUICK]) == 1
+    assert "takes.ts" in capsys.readouterr().err
+    assert main(["restore", str(tmp_path / "in"), "-o", f"{tmp_path / 'takes.ts'}/", *QUICK]) == 0
+    assert left_in(tmp_path / "takes.ts") == ["in.wav"]
+
+
 def test_links_in_a_folder_of_results_are_swept_behind_too(source: Path, tmp_path: Path) -> None:
     for name in ("far", "out", "from"):
         (tmp_path / name).mkdir()
@@ -214,10 +236,12 @@ def test_what_is_no_file_is_not_replaced_by_one(source: Path, tmp_path: Path, mo
         server.bind(plug.name)  # which may not be long
     before = {path: os.lstat(path).st_ino for path in tmp_path.iterdir()}
     for target in (pipe, folder, link, plug):
-        with pytest.raises(OSError, match=r"is there and no file, so that none can take its place: .*\.wav"):
+        with pytest.raises(OSError, match=r"exists and is not a regular file, so it can't be replaced: .*\.wav"):
             atomic.write_bytes(target, b"x")
         if target != folder:  # into which a result may go
-            with pytest.raises(AudioFileError, match=rf"{target}: is there and no file; give another output"):
+            with pytest.raises(
+                AudioFileError, match=rf"{target}: exists but is not a regular file; give another output"
+            ):
                 restore_path(source, target, UNTOUCHED)
     assert {path: os.lstat(path).st_ino for path in tmp_path.iterdir()} == before
 
@@ -226,7 +250,7 @@ def test_a_pipe_by_a_devices_name_is_not_replaced(tmp_path: Path) -> None:
     """Its link leads to a name that is none."""
     reader, writer = os.pipe()
     try:
-        with pytest.raises(OSError, match="is there and no file"):
+        with pytest.raises(OSError, match="exists and is not a regular file"):
             atomic.write_bytes(Path(f"/dev/fd/{writer}"), b"x")
     finally:
         os.close(reader)

@@ -135,9 +135,9 @@ def fact(text: str, name: str) -> str:
 def test_figures_are_those_of_the_log(tmp_path: Path) -> None:
     html, text = read(whole_run(tmp_path / "run"))
     assert '<span class="good">finished</span>' in html
-    assert "2 of 2 epochs are done, 8 steps in 16 s and 2 parts." in text
+    assert "2 of 2 epochs completed, 8 steps in 16 s and 2 parts." in text
     assert (
-        "epoch 2 (step-00000008), val_multi_stft 0.2500; the suppressor's own is 0.8000, so that is 69 % less" in text
+        "epoch 2 (step-00000008), val_multi_stft 0.2500; the suppressor's own is 0.8000, so this is 69 % less" in text
     )
     assert fact(text, "items seen") == "14"  # seven in each epoch: the last batch is a short one
     assert fact(text, "batches/s before the GAN") == "0.50"
@@ -198,7 +198,7 @@ def test_odd_names_are_escaped(tmp_path: Path) -> None:
 
 def test_one_line_is_enough(tmp_path: Path) -> None:
     html, text = read(make_run(tmp_path / "run", [train_line(1, 1)]))
-    assert "0 epochs are done, 1 steps in 2 s." in text
+    assert "0 epochs completed, 1 steps in 2 s." in text
     assert "No checkpoint was written" in text
     assert "<circle" in html  # a line of one point would be nothing to see
 
@@ -229,20 +229,20 @@ def test_a_log_without_validation(tmp_path: Path) -> None:
     html, text = read(make_run(tmp_path / "run", lines, record={"plan": PLAN, "ended": None}))
     assert "validation" not in html
     assert "0.2500" in text
-    assert "was killed, or is still at work" in text
+    assert "was killed or is still running" in text
 
 
 def test_a_nan_leaves_a_gap_and_a_word(tmp_path: Path) -> None:
     lines = [train_line(1, 1), train_line(2, 1), train_line(3, 1, l1=math.nan), train_line(4, 1), train_line(5, 1)]
     html, text = read(make_run(tmp_path / "run", lines))
-    assert "l1 is no number at step 3." in text
+    assert "l1 is NaN or infinite at step 3." in text
     figure = html.split("<figcaption>l1</figcaption>")[1].split("</figure>")[0]
     assert figure.count("<polyline") == 2
 
 
 def test_a_log_of_nothing_but_nan(tmp_path: Path) -> None:
     _, text = read(make_run(tmp_path / "run", [train_line(1, 1, l1=math.nan, multi_stft=math.inf)]))
-    assert "l1 is no number at step 1." in text
+    assert "l1 is NaN or infinite at step 1." in text
 
 
 def test_commands_name_the_run(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_commands_name_the_run(tmp_path: Path) -> None:
 def test_runs_of_several_processes_go_on_with_as_many(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "run", plan=PLAN | {"processes": 4, "epochs": 3})
     assert "torchrun --nproc_per_node=4 train.py --config" in read(run)[1]
-    assert "Continue at step 8" in read(run)[1]
+    assert "Continue from step 8" in read(run)[1]
 
 
 def test_an_older_run_has_what_its_checkpoint_says(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_an_older_run_has_what_its_checkpoint_says(tmp_path: Path) -> None:
         run, "last", "epoch-0001", epoch=1, order=ORDER, settings={"training": training, "data": {"output_dir": "/c"}}
     )
     _, text = read(run)
-    assert "0 of 9 epochs are done" in text
+    assert "0 of 9 epochs completed" in text
     assert (fact(text, "time"), fact(text, "corpus"), fact(text, "items seen")) == ("–", "/c", "about 2")
 
 
@@ -304,7 +304,7 @@ def test_a_run_that_ends_well_is_resumed_and_is_stopped_has_its_page(
     changes = {"epochs": 1, "record": record, "defaults": record}
     run = train(settings(corpus, tmp_path / "run", **changes)).run
     account = read_account(run)
-    assert "1 of 1 epochs are done, 3 steps" in (run / "run.html").read_text()
+    assert "1 of 1 epochs completed, 3 steps" in (run / "run.html").read_text()
     assert read_record(run)["ended"] == {"how": "finished", "said": "", "step": 3}
     first_s = account.seconds
     assert first_s is not None and 0.0 < account.train[0]["seconds"] <= account.train[1]["seconds"] <= first_s
@@ -320,7 +320,7 @@ def test_a_run_that_ends_well_is_resumed_and_is_stopped_has_its_page(
         train(settings(corpus, run, **(changes | {"epochs": 2})), resume="auto")
     text = unescape((run / "run.html").read_text())
     assert '<span class="bad">stopped by a rule</span>' in text and "the run has diverged" in text
-    assert "is no number at step 4" in text and "and 2 parts" in text
+    assert "is NaN or infinite at step 4" in text and "and 2 parts" in text
     again = read_account(run)
     assert again.train[-1]["seconds"] > first_s - 0.01, "seconds go on from those of the part before"
 

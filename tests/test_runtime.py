@@ -186,7 +186,7 @@ def test_loud_results_are_limited_and_counted(restorer: Restorer, tmp_path: Path
     assert loud.done[0].limited_samples > 100
 
 
-@pytest.mark.parametrize(("name", "words"), [("none.wav", "no such file"), ("out.txt", "ends in")])
+@pytest.mark.parametrize(("name", "words"), [("none.wav", "no such file"), ("out.txt", "name ending in")])
 def test_paths_that_can_not_work(restorer: Restorer, tmp_path: Path, name: str, words: str) -> None:
     soundfile.write(tmp_path / "in.wav", voice(0.2), 48_000)
     source = tmp_path / (name if name == "none.wav" else "in.wav")
@@ -231,7 +231,7 @@ def test_a_folder_that_can_not_be_listed_is_reported(
     monkeypatch.setattr(os, "scandir", scandir)
     summary = restore_path(source, tmp_path / "out", Treatment(restorer, halve))
     assert len(summary.done) == 1
-    assert summary.failed == [f"{source / 'closed'}: can't be listed (Permission denied); mend its permissions."]
+    assert summary.failed == [f"{source / 'closed'}: can't be listed (Permission denied); fix its permissions."]
     (source / "one.wav").unlink()
     with pytest.raises(AudioFileError, match="closed: can't be listed"):
         restore_path(source, tmp_path / "out", Treatment(restorer, halve))

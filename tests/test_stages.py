@@ -31,6 +31,7 @@ from timbre_restore.training import (
     time_steps,
     train,
 )
+from timbre_restore.training.ahead import timing
 from timbre_restore.training.checkpoints.checkpoint import begin_from
 from timbre_restore.training.length import epochs_in, length_of
 from timbre_restore.training.schedule import learning_rate_factor, plan_of, set_learning_rates
@@ -99,7 +100,7 @@ def test_long_segments_come_by_the_whole_epochs_nearest_to_their_share() -> None
 def test_a_run_without_room_for_long_segments_says_so(corpus: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"epochs": 8, "steps": 2, "long_epochs": 2, "long_run": 3, "long_batch_size": 1}
     said = train(settings(corpus, tmp_path / "run", **changes)).warnings
-    assert [warning for warning in said if "no segment is long" in warning]
+    assert [warning for warning in said if "no long segments are used" in warning]
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -107,7 +108,7 @@ def test_a_run_of_long_segments_alone_is_counted_in_them(corpus: Path, tmp_path:
     """Two segments of three items make an epoch, where three batches of items would."""
     changes: dict[str, Any] = {"epochs": 8, "long_epochs": 8, "long_run": 3, "long_batch_size": 1, "window": SEGMENT}
     summary = train(settings(corpus, tmp_path / "run", steps=steps, **changes))
-    assert summary.steps == steps and not [said for said in summary.warnings if "no segment is long" in said]
+    assert summary.steps == steps and not [said for said in summary.warnings if "no long segments are used" in said]
     plan = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
     assert (plan["epochs"], plan["epoch_steps"]) == (steps / 2, 2)
 
@@ -138,7 +139,7 @@ def test_a_longer_run_goes_on_with_the_rest_of_the_epoch(corpus: Path, tmp_path:
     epochs = [line["epoch"] for line in lines(tmp_path / "cut", "epoch")]
     assert epochs == [1, pytest.approx(4 / 3), pytest.approx(5 / 3), 2, pytest.approx(8 / 3)]
     text = (tmp_path / "cut" / "run.html").read_text(encoding="utf-8")
-    assert "2.67 of 2.67 epochs are done" in text
+    assert "2.67 of 2.67 epochs completed" in text
 
 
 def test_hours_are_planned_once(corpus: Path, tmp_path: Path) -> None:
@@ -221,10 +222,10 @@ def test_the_last_epochs_take_long_segments_and_resume_exactly(corpus: Path, tmp
 
 
 def test_segments_longer_than_the_corpus_are_refused(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"lists 7 items and training\.long_segments\.seconds takes 8"):
+    with pytest.raises(CorpusError, match=r"lists 7 items, but training\.long_segments\.seconds needs 8"):
         train(settings(corpus, tmp_path / "run", epochs=1, long_epochs=1, long_run=8))
     fresh_state()
-    with pytest.raises(CorpusError, match=r"lists 7 items and training\.long_segments\.seconds takes 8"):
+    with pytest.raises(CorpusError, match=r"lists 7 items, but training\.long_segments\.seconds needs 8"):
         train(settings(corpus, tmp_path / "run", epochs=3, long_epochs=1, long_run=8))
     assert not (tmp_path / "run").exists(), "said before the epochs that come first"
 
@@ -244,9 +245,28 @@ def test_a_run_without_discriminators_is_measured_without_them(corpus: Path, tmp
     assert len(times.plain_s) == 1 and times.gan_s == ()
     said: list[str] = []
     length_of(plain, None, epoch_steps=5, validation_batches=2, talk=said.append, measure=lambda *_: times)
-    assert "s a step." in said[0] and "GAN" not in said[0]
+    assert "s per step." in said[0] and "GAN" not in said[0]
     fresh_state()
     assert len(time_steps(replace(plain, gan_start_epoch=1), 1).gan_s) == 1
+
+
+def test_steps_in_which_discriminators_rest_are_measured_too(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whole rounds, as a run has them."""
+    learned: list[bool] = []
+    plain = timing.whole_step
+
+    def seen(*args: Any, **more: Any) -> dict[str, torch.Tensor]:
+        scalars = plain(*args, **more)
+        if more["gan"]:
+            learned.append("discriminator_gradient_norm" in scalars)
+        return scalars
+
+    monkeypatch.setattr(timing, "whole_step", seen)
+    times = time_steps(settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=1, discriminator_every=3), 2)
+    assert len(times.gan_s) == 3
+    assert sum(learned[1:]) == 1
 
 
 def test_an_item_is_learned_from_whole(corpus: Path, tmp_path: Path) -> None:
@@ -271,7 +291,7 @@ def test_frozen_parts_stay_and_the_rest_moves(corpus: Path, tmp_path: Path) -> N
         learning_rate=1e-3,
     )
     train(tuned, say=said.append)
-    assert any(line.startswith("beginning from") and "others" not in line for line in said)
+    assert any(line.startswith("starting from") and "different settings" not in line for line in said)
     before, after = weights_of(tmp_path / "first"), weights_of(tmp_path / "tuned")
     for name, tensor in after.items():
         frozen = name.startswith(("enter", "by_band"))
@@ -283,7 +303,7 @@ def test_frozen_parts_stay_and_the_rest_moves(corpus: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("patterns", "sentence"),
     [
-        (("entre*",), "'entre\\*' names no tensor of the generator; its parts are .*enter\\*"),
+        (("entre*",), "'entre\\*' matches no tensor of the generator; its parts are .*enter\\*"),
         (("*",), "leaves nothing to train"),
     ],
 )
@@ -308,14 +328,14 @@ def test_a_run_begins_with_all_three_networks(corpus: Path, tmp_path: Path, chan
             expected = anew.discriminators.state_dict()
         found = network.state_dict()
         assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
-    assert ("its discriminators are others" in said[0]) == (channels != run.discriminators.channels)
+    assert ("its discriminators have different settings" in said[0]) == (channels != run.discriminators.channels)
 
 
 def test_starting_from_another_generator_is_refused(corpus: Path, tmp_path: Path) -> None:
     train(settings(corpus, tmp_path / "first", epochs=1))
     fresh_state()
     other = GeneratorSettings(size="tiny", conditioning="degraded")
-    with pytest.raises(CheckpointError, match=r"start_from is of another generator.*conditioning"):
+    with pytest.raises(CheckpointError, match=r"start_from holds a different generator.*conditioning"):
         train(settings(corpus, tmp_path / "other", generator=other, start_from=tmp_path / "first"))
 
 
@@ -356,7 +376,7 @@ def test_init_takes_weights_and_both_networks_settings(
     assert (told.generator.size, told.discriminators.channels) == ("base", 8)
     capsys.readouterr()
     assert main([*line, "--init", "smal"]) == 2
-    assert "--init smal: expected a run, a checkpoint or a packaged voice; those are small." in capsys.readouterr().err
+    assert "--init smal: expected a run, a checkpoint or a packaged voice (small)." in capsys.readouterr().err
     assert not asked
 
 

@@ -192,7 +192,7 @@ def test_another_suppressor_gets_its_waves_restored(folder: Path) -> None:
     assert chain.added_latency_samples == HOP_SAMPLES
     expected = restorer(chain.suppressor(noisy), noisy, strength=1.0)
     assert np.array_equal(chain(noisy, strength=1.0), expected)
-    with pytest.raises(SuppressorError, match=r"can't be streamed, as suppressor\.name=dfn3"):
+    with pytest.raises(SuppressorError, match=r"can't be streamed; use suppressor\.name=dfn3"):
         chain.stream()
 
 
@@ -251,8 +251,8 @@ def test_misuse_of_a_stream_is_a_sentence(folder: Path) -> None:
     chunk = np.zeros(500, np.float32)
     stream = restorer.stream()
     for arguments, words in [
-        ((chunk,), "is conditioned on noisy: pass it"),
-        ((chunk, chunk[:-1]), "as many in a push"),
+        ((chunk,), "is conditioned on noisy; pass it"),
+        ((chunk, chunk[:-1]), "a push needs equally many"),
         ((chunk[None], chunk), "of shape"),
         ((chunk.astype(np.float64), chunk), "float64"),
         ((chunk.tolist(), chunk), "list"),
@@ -261,7 +261,7 @@ def test_misuse_of_a_stream_is_a_sentence(folder: Path) -> None:
         with pytest.raises(ModelError, match=words):
             stream.push(*arguments)
     assert len(stream.push(chunk, chunk)) == 0  # nothing of the refused ones was taken
-    with pytest.raises(ModelError, match="takes no noisy: leave it out"):
+    with pytest.raises(ModelError, match="takes no noisy; leave it out"):
         plain.stream().push(chunk, chunk)
     assert len(stream.flush()) == 500
     streams: list[Stream | ChainStream] = [stream, Chain(load_suppressor(), restorer).stream()]

@@ -255,5 +255,5 @@ def test_hints_are_aligned_with_what_was_suppressed() -> None:
 
 def test_a_name_is_enough() -> None:
     assert load_suppressor("spectral_gate").build == load_suppressor(SuppressorSettings("spectral_gate")).build
-    with pytest.raises(SuppressorError, match="'df' is no known suppressor; expected one of 'dfn3'"):
+    with pytest.raises(SuppressorError, match="'df' is not a known suppressor; expected one of 'dfn3'"):
         load_suppressor("df")

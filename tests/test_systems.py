@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.evaluations import QUICK, Given, Made, dull, halfway, make_pair, score
 from tests.voices import RATE, noise, voice
@@ -42,7 +44,8 @@ from timbre_restore.evaluation import (
 from timbre_restore.evaluation.curve import LIMITS_DB, STRENGTHS
 from timbre_restore.evaluation.results import DEGRADED, NOISY
 from timbre_restore.evaluation.systems import Inputs, Run
-from timbre_restore.metrics import Metric, cell_rates, item_gain, si_sdr
+from timbre_restore.evaluation.table import summary_table
+from timbre_restore.metrics import Metric, Score, cell_rates, item_gain, si_sdr
 from timbre_restore.metrics.sharing import NotComputableError, PassingError
 from timbre_restore.runtime import Restorer
 from timbre_restore.suppressors import SuppressorSettings, load_suppressor
@@ -76,7 +79,7 @@ def test_a_folder_stands_in_with_what_it_has_and_means_are_over_what_all_have(pa
     three = [item.value("restored", "osr") for item in found.items if item.stem != "talk1"]
     assert mean(found, "restored", "osr") == pytest.approx(np.mean(np.array(three, float)))
     assert any(
-        "theirs has no output of 1 items (talk1); means are over the 3" in said for said in words.unclaimed(found)
+        "theirs has no output for 1 items (talk1); means are over the 3" in said for said in words.unclaimed(found)
     )
 
 
@@ -85,7 +88,7 @@ def test_a_folder_stands_in_with_what_it_has_and_means_are_over_what_all_have(pa
     [
         ("absent", "no such folder"),
         ("empty", "holds no sound file"),
-        ("others", "none of its 1 files is named as an"),
+        ("others", "none of its 1 files is named like an"),
         ("twice", "'a' occurs with several suffixes"),
     ],
 )
@@ -122,6 +125,46 @@ def test_all_files_of_an_item_are_judged_on_the_channel_of_its_clean_one(pairs: 
     assert found.value("noisy", "sisdr") == pytest.approx(si_sdr(noisy, clean), abs=0.1)
     judged = found.value("theirs", "sisdr")
     assert judged is not None and judged > 60.0
+
+
+@pytest.mark.parametrize("lag", [-20_000, 5_760, 9_600, 47_000])
+def test_a_foreign_output_is_found_up_to_a_second_away(pairs: Path, lag: int) -> None:
+    def late(degraded: FloatArray, noisy: FloatArray) -> FloatArray:
+        padded = np.pad(noisy, (max(0, lag), max(0, -lag)))
+        return padded[: len(noisy)] if lag > 0 else padded[-len(noisy) :]
+
+    item = items_from_pairs(pairs)[0]
+    system = evaluate([item], Given(dull), [Made("theirs", late, foreign=True)], metrics=QUICK).items[0]
+    assert system.systems["theirs"].lag_samples == lag
+
+
+def test_kept_scores_are_those_of_the_rate_and_the_channel(pairs: Path, tmp_path: Path) -> None:
+    """The same samples that are said to come from 16 kHz can't be judged above 8 kHz; as 48 kHz they can."""
+    cache, seen = Cache(tmp_path / "cache"), []
+    for rate in (16_000, RATE):
+        for side in ("clean", "noisy"):
+            sound = resample(read_mono(pairs / side / "talk0.wav"), RATE, 16_000)
+            if rate == RATE:
+                sound = resample(sound, 16_000, RATE)
+            write_audio(tmp_path / str(rate) / side / "talk0.wav", sound, rate, subtype="FLOAT")
+        items = items_from_pairs(tmp_path / str(rate))
+        found = evaluate(items, Given(dull, "dull"), [], metrics=QUICK, cache=cache).items[0]
+        seen.append(found.value("degraded", "osr_hf"))
+        assert seen[-1] == evaluate(items, Given(dull), [], metrics=QUICK).items[0].value("degraded", "osr_hf")
+    assert seen[0] is None is not seen[1]
+
+
+def test_means_over_fewer_items_say_so(pairs: Path) -> None:
+    """A value that one system lacks on an item leaves that item out for all, of this metric alone."""
+    found = evaluate(items_from_pairs(pairs), Given(dull), [Made("restored", halfway)], metrics=QUICK)
+    scores = found.items[0].systems["restored"].scores
+    scores["lsd"] = Score(None, "for a test")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(summary_table(found))
+    rows = [line for line in console.export_text().splitlines() if "(over 3)" in line]
+    assert len(rows) == 1 and "log-spectral distance" in rows[0]
+    assert as_json(found)["items_of_mean"]["lsd"] == 3
+    assert as_json(found)["items_of_mean"]["osr"] == 4
 
 
 def test_a_foreign_file_that_can_not_be_read_costs_only_itself(pairs: Path, tmp_path: Path) -> None:
@@ -389,9 +432,8 @@ def test_a_reference_that_ends_below_its_output_is_said(tmp_path: Path) -> None:
     spectrum[int(7_000 * 1.5) :] = 0.0
     make_pair(tmp_path, "narrow", np.fft.irfft(spectrum, len(clean)).astype(np.float32))
     found = score(items_from_pairs(tmp_path), dull, halfway, metrics=QUICK)
-    assert any(
-        "end below what an output holds (first: narrow: the reference ends at 7." in s for s in words.unclaimed(found)
-    )
+    ends = "end below the bandwidth of an output (first: narrow: the reference ends at 7."
+    assert any(ends in said for said in words.unclaimed(found))
 
 
 @pytest.mark.slow
@@ -407,11 +449,11 @@ def test_ten_minutes_are_judged(tmp_path: Path) -> None:
     ("words_given", "said"),
     [
         (["--system", "theirs"], "--system 'theirs': expected NAME=DIR, a name and the folder"),
-        (["--limits", "24,many"], "--limits: expected numbers of dB above 0 and at most 100, got 'many'"),
-        (["--model", "a.onnx", "--model", "b.onnx"], "several models need names"),
+        (["--limits", "24,many"], "--limits: expected values in dB above 0 and at most 100, got 'many'"),
+        (["--model", "a.onnx", "--model", "b.onnx"], "several models must be named"),
         (["--system", "restored=theirs"], "restored: two systems can't share a name"),
-        (["--system", "limit9=theirs"], "limit9: is what the suppressor with a limit is called"),
-        (["--json", "same", "--html", "same"], "--html same: is the file of --json too"),
+        (["--system", "limit9=theirs"], "limit9: is reserved for the suppressor with a limit"),
+        (["--json", "same", "--html", "same"], "--html same: is also the file of --json"),
         (["--metric", "psq"], "did you mean 'pesq'?"),
     ],
 )
@@ -430,7 +472,7 @@ def test_recordings_that_can_not_be_judged_are_said(tmp_path: Path, capsys: pyte
     assert "none: no such folder; expected a folder of .wav or .flac files" in capsys.readouterr().err
     write_audio(tmp_path / "calls" / "a.wav", voice(1.0), RATE)
     assert main(["evaluate", "--recordings", str(tmp_path / "calls"), "--metric", "core", "--no-cache"]) == 1
-    assert "no metric that was asked for works without a clean side" in capsys.readouterr().err
+    assert "none of the requested metrics works without clean files" in capsys.readouterr().err
     write_audio(tmp_path / "calls" / "b.wav", voice(1.0)[:0], RATE)
     assert main(["evaluate", "--recordings", str(tmp_path / "calls"), "--no-cache"]) == 1
     assert "b.wav: holds no samples" in capsys.readouterr().err
@@ -541,8 +583,8 @@ def test_limits_are_of_the_limit_that_each_item_has(pairs: Path, tmp_path: Path)
     found = evaluate(items, Given(dull, "dull"), [Limited(6.0)], metrics=QUICK).items
     values = [item.systems["limit6"].scores["lsd"] for item in found]
     assert values[0].value == pytest.approx(values[1].value, abs=1e-3) and values[0].value is not None
-    assert values[2].reason == "the output can't be made, since degraded has a limit of 3 dB already"
-    assert values[3].reason == "the output can't be made, since degraded is of another suppressor"
+    assert values[2].reason == "the output can't be made because degraded already has a limit of 3 dB"
+    assert values[3].reason == "the output can't be made because degraded is from another suppressor"
     assert [bool(item.systems[DEGRADED].curve) for item in found] == [True, True, False, False]
 
 
@@ -560,7 +602,7 @@ def test_a_limit_that_does_not_exist_breaks_no_contract_and_is_said(pairs: Path)
     items = [replace(item, facts={}) for item in items_from_pairs(pairs)]
     found = evaluate(items, Given(dull, name="rnnoise"), [Limited(6.0)], metrics=QUICK)
     assert not found.failures and not any(item.systems[DEGRADED].curve for item in found.items)
-    assert "limit6 has no output of 4 items" in " ".join(words.unclaimed(found))
+    assert "limit6 has no output for 4 items" in " ".join(words.unclaimed(found))
 
 
 def test_limits_are_made_again_once_a_table_says_that_there_are_some(pairs: Path, tmp_path: Path) -> None:
@@ -627,7 +669,7 @@ def test_a_place_for_scores_that_can_not_be_written(
     line = ["evaluate", "--pairs", str(pairs), "--metric", "lsd", "--limits", "", "--jobs", "1"]
     assert main(line + ["--cache", str(tmp_path / "file" / "x")] * asked) == (2 if asked else 0)
     said = capsys.readouterr().err
-    assert ("--cache" in said and "can't be written to" in said) and ("so no score is kept" in said) != asked
+    assert ("--cache" in said and "can't be written to" in said) and ("so no scores are cached" in said) != asked
 
 
 def test_a_voice_of_another_suppressor_works_behind_this_one(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -639,8 +681,8 @@ def test_a_voice_of_another_suppressor_works_behind_this_one(pairs: Path, capsys
     words = ["--pairs", str(pairs), "--set", "suppressor.name=spectral_gate", "--model", "t=tiny", "--metric", "osr"]
     assert main(["evaluate", *words, "--jobs", "1", "--no-cache", "--json", "-"]) == 0
     said = capsys.readouterr()
-    assert "note: t was trained for another suppressor than spectral_gate, so it works behind it" in said.err
-    assert "note: spectral_gate has no attenuation limit, so none stands beside it." in said.err
+    assert "note: t was trained for another suppressor than spectral_gate, so it runs behind it" in said.err
+    assert "note: spectral_gate has no attenuation limit, so none is compared." in said.err
     assert set(json.loads(said.out)["systems"]) == {"noisy", "degraded", "t"}
     noisy = read_mono(pairs / "noisy" / "talk0.wav")
     degraded = load_suppressor(gate)(noisy)

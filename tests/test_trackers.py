@@ -185,7 +185,7 @@ class FakeWandb(SimpleNamespace):
 
 @pytest.mark.parametrize(
     ("logged_in", "said"),
-    [(False, "has no key to log in with"), (FakeWandb.Error("no\nnetwork"), r"can't start \(no network\)")],
+    [(False, "has no API key"), (FakeWandb.Error("no\nnetwork"), r"can't start \(no network\)")],
 )
 def test_wandb_that_can_not_log_in_is_a_sentence(monkeypatch: pytest.MonkeyPatch, logged_in: Any, said: str) -> None:
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb(logged_in))

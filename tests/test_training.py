@@ -29,6 +29,7 @@ from timbre_restore.training.checkpoints.resume import changed_order, place_in_e
 from timbre_restore.training.data import _fingerprint
 from timbre_restore.training.device import threads_of_process
 from timbre_restore.training.state import TrainState, create_state
+from timbre_restore.training.tally import count, from_record, join
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,7 +131,7 @@ def test_a_run_that_is_ended_and_killed_within_epochs_equals_an_uninterrupted_on
 
     run("whole", 0, 0, 0)
     said = run("cut", 2, signal.SIGTERM, 143)
-    assert "interrupted after step 2 (batch 2 of 7 in epoch 1 of 2); a checkpoint is written" in said
+    assert "interrupted after step 2 (batch 2 of 7 in epoch 1 of 2); a checkpoint was written" in said
     run("cut", 5, signal.SIGKILL, -signal.SIGKILL)
     run("cut", 9, signal.SIGINT, 130)
     run("cut", 0, 0, 0)
@@ -154,7 +155,7 @@ def test_a_new_run_keeps_the_older_one(corpus: Path, tmp_path: Path) -> None:
 def test_resume_auto_without_a_checkpoint_starts_anew(corpus: Path, tmp_path: Path) -> None:
     said: list[str] = []
     assert train(settings(corpus, tmp_path / "run", epochs=1), resume="auto", say=said.append).epochs == 1
-    assert f"{tmp_path / 'run'}: holds no run to go on with, so a new one begins." in said
+    assert f"{tmp_path / 'run'}: holds no run to resume, so a new one starts." in said
 
 
 def test_another_models_checkpoint_is_one_sentence_with_both_origins(corpus: Path, tmp_path: Path) -> None:
@@ -205,8 +206,8 @@ def test_the_checkpoint_before_a_damaged_one_takes_its_place(corpus: Path, tmp_p
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     train(settings(corpus, tmp_path / "run"), resume="auto", say=said.append)
-    assert "step-00000009/optimizers.pt: can't be read (it is not what was written); the one before it," in said[0]
-    assert "step-00000006, takes its place" in said[0]
+    assert "step-00000009/optimizers.pt: can't be read (its checksum does not match); the previous " in said[0]
+    assert "step-00000006, is used instead" in said[0]
     again = weights_of(tmp_path / "run")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
@@ -221,7 +222,13 @@ def test_odd_but_allowed_settings_are_said(tmp_path: Path) -> None:
     odd = {"warmup_epochs": 5, "gan_start_epoch": 15, "batch_size": 16, "optimizer": "muon"}
     summary = train(settings(corpus, tmp_path / "run", epochs=1, **odd))
     text = " ".join(summary.warnings)
-    for part in ("warm-up is cut", "GAN never starts", "one short batch", "validation list is empty", "matrices grow"):
+    for part in (
+        "warm-up is cut",
+        "GAN never starts",
+        "single short batch",
+        "validation list is empty",
+        "matrices grow",
+    ):
         assert part in text
     assert summary.steps == 1
     assert find_checkpoint(tmp_path / "run", "best").content["epoch"] == 1
@@ -242,8 +249,8 @@ def test_short_floats_on_a_cpu_without_them_are_said(
     fresh_state()
     alone = train(settings(corpus, tmp_path / "alone", **changes)).warnings
     said = (
-        "discriminators.precision is bf16, and this CPU has no instructions for it: a step takes several times as long "
-        "as with same; give --set discriminators.precision=same."
+        "discriminators.precision is bf16, but this CPU has no instructions for it: a step takes several times as long "
+        "as with same; use --set discriminators.precision=same."
     )
     assert (said in played) == slow
     assert not [warning for warning in alone if "bf16" in warning], "without a game nobody computes with them"
@@ -307,7 +314,9 @@ def test_another_corpus_is_refused_and_the_same_elsewhere_is_not(corpus: Path, t
     train(settings(corpus, tmp_path / "run", epochs=1))
     fresh_state()
     other = make_corpus(tmp_path / "other", train_items=8)
-    with pytest.raises(CheckpointError, match="was trained on another list of 7 items than the one of 8 given here"):
+    with pytest.raises(
+        CheckpointError, match="trained on a different list of 7 items from the one with 8 items given here"
+    ):
         train(settings(other, tmp_path / "run", epochs=2), resume="auto")
     fresh_state()
     moved = make_corpus(tmp_path / "moved")
@@ -342,7 +351,7 @@ def test_a_run_goes_on_within_an_epoch_with_batches_of_another_size(
     assert place_in_epoch(found, batches) == left_from <= len(batches)
     batches.set_epoch(0, left_from)
     assert len(changed_order(found, order | {"joined_batch": new_size})) == (size != new_size)
-    with pytest.raises(CheckpointError, match="has no best checkpoint before an epoch is done; take the last one"):
+    with pytest.raises(CheckpointError, match="has no best checkpoint until an epoch is completed; use the last one"):
         find_checkpoint(tmp_path, "best")
 
 
@@ -372,8 +381,8 @@ def test_what_a_run_drops_to_go_on_from_an_earlier_checkpoint_is_said(corpus: Pa
     earlier = tmp_path / "run" / "checkpoints" / "step-00000003"
     said: list[str] = []
     train(run, resume=str(earlier), say=said.append)
-    (dropped,) = (line for line in said if "is dropped" in line)
-    assert dropped.startswith("warning: what came after it is dropped: ") and "step-00000006" in dropped
+    (dropped,) = (line for line in said if "is deleted" in line)
+    assert dropped.startswith("warning: everything after it is deleted: ") and "step-00000006" in dropped
 
 
 def test_a_pointer_that_was_never_renamed_hinders_nothing(corpus: Path, tmp_path: Path) -> None:
@@ -404,13 +413,44 @@ def test_the_best_that_lies_after_where_a_run_goes_back_to_is_forgotten(corpus: 
     assert state.best == math.inf and not (tmp_path / "checkpoints" / "best.json").exists()
 
 
+def test_a_run_that_goes_on_calls_nothing_healthy_that_was_suspected(corpus: Path, tmp_path: Path) -> None:
+    """The healthy checkpoint stays where it was; only one that lies after the place is given up."""
+    own, order = settings(corpus, tmp_path), {"corpus": "x", "items": 7, "joined_batch": 1, "seed": 0}
+    state = create_state(own)
+    places = {}
+    for step in (1, 2, 3):
+        state.step = step
+        save_checkpoint(tmp_path, state, own, {}, best=False, healthy=step != 2, order=order)
+        places[step] = find_checkpoint(tmp_path)
+        if step == 2:
+            forget_later(tmp_path, places[2], state)
+            assert find_checkpoint(tmp_path, "healthy").content["step"] == 1
+    forget_later(tmp_path, places[2], state)
+    assert find_checkpoint(tmp_path, "healthy").content["step"] == 2
+
+
+def test_sums_of_a_resumed_run_join_those_of_the_device() -> None:
+    class Far:
+        device = torch.device("meta")
+
+        def reduce(self, values: torch.Tensor, reduction: str) -> torch.Tensor:
+            return values
+
+    restored = from_record({"sums": {"a": 1.0}, "items": {"a": 1}, "steps": 1, "logged_sums": {}, "logged_items": {}})
+    count(restored, {"b": torch.zeros((), device="meta")}, 1)
+    join(restored, Far())
+    assert {value.device.type for value in restored.sums.values()} == {"meta"}
+
+
 def test_another_corpus_under_the_same_names_is_refused(corpus: Path, tmp_path: Path) -> None:
     first = make_corpus(tmp_path / "corpus")
     (first / "items.tsv").write_text("item\tnoise\na\train\n")
     train(settings(first, tmp_path / "run", epochs=1))
     fresh_state()
     (first / "items.tsv").write_text("item\tnoise\na\twind\n")
-    with pytest.raises(CheckpointError, match="was trained on another list of 7 items than the one of 7 given here"):
+    with pytest.raises(
+        CheckpointError, match="trained on a different list of 7 items from the one with 7 items given here"
+    ):
         train(settings(first, tmp_path / "run", epochs=2), resume="auto")
 
 
@@ -489,7 +529,7 @@ def test_a_disk_that_takes_no_checkpoint_leaves_the_one_before(corpus: Path, tmp
     (tmp_path / "full.py").write_text(FULL)
     said = in_process([sys.executable, str(tmp_path / "full.py"), str(corpus), str(tmp_path / "run")], 1)
     assert "step-00000006: the checkpoint can't be written" in said
-    assert "the previous one is whole. Free disk space or choose another training.output_dir" in said
+    assert "the previous one is intact. Free some disk space, or choose another training.output_dir" in said
     assert len(said.strip().splitlines()) == 1
     assert find_checkpoint(tmp_path / "run").content["step"] == 3
     assert not list((tmp_path / "run" / "checkpoints").glob(".*tmp"))
@@ -524,5 +564,5 @@ def test_the_mean_of_two_runs_is_a_checkpoint(corpus: Path, tmp_path: Path) -> N
     again = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stderr) == (
         1,
-        f"error: {tmp_path / 'mean'}: is there already; give a folder that is not.\n",
+        f"error: {tmp_path / 'mean'}: already exists; give a folder that does not.\n",
     )

@@ -180,7 +180,7 @@ def test_what_is_no_trials_folder_is_left_alone(corpus: Path, tmp_path: Path) ->
     other = tmp_path / "run-trial" / "log.jsonl"
     other.parent.mkdir()
     other.write_text("mine")
-    with pytest.raises(CheckpointError, match="is no trial's folder; move it"):
+    with pytest.raises(CheckpointError, match="exists and is not the folder of a trial; move it"):
         run_trial(settings(corpus, tmp_path / "run"), 1)
     assert other.read_text() == "mine"
 
@@ -233,10 +233,10 @@ def test_a_broken_corpus_is_refused_before_the_trial(tmp_path: Path, capsys: Cap
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--trial", "--overfit"], "--trial and --overfit: expected one of them"),
-        (["--trial", "--resume", "auto"], "--trial and --resume: expected one of them"),
-        (["--overfit", "--resume", "x"], "--overfit and --resume: expected one of them"),
-        (["--json", "x.json"], "--json: goes with --trial or --overfit"),
+        (["--trial", "--overfit"], "--trial and --overfit: can't be combined"),
+        (["--trial", "--resume", "auto"], "--trial and --resume: can't be combined"),
+        (["--overfit", "--resume", "x"], "--overfit and --resume: can't be combined"),
+        (["--json", "x.json"], "--json: only applies to --trial or --overfit"),
     ],
 )
 def test_options_that_exclude_each_other(capsys: Capture, options: list[str], sentence: str) -> None:
@@ -249,7 +249,7 @@ def test_options_that_exclude_each_other(capsys: Capture, options: list[str], se
 def test_a_trial_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["train", "--trial"]) == 2
-    assert "--trial: is made by one process" in capsys.readouterr().err
+    assert "--trial: runs in a single process" in capsys.readouterr().err
 
 
 def learner(corpus: Path, **changes: object) -> TrainSettings:
@@ -268,6 +268,14 @@ def test_one_batch_is_learned_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_batch_is_of_items_where_a_run_has_long_segments_alone(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timbre_restore.training.ahead.one_batch.STEPS", 1)
+    long = {"epochs": 1, "gan_start_epoch": 1, "long_epochs": 1, "long_run": 2, "long_batch_size": 1}
+    assert overfit(learner(corpus, **long)).items == 2
+
+
 def test_a_network_that_can_not_learn_fails(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rate of nothing, one that leaps, and a gate without a gradient, in the steps that others need."""
     steps = overfit(learner(corpus)).steps
@@ -277,7 +285,7 @@ def test_a_network_that_can_not_learn_fails(corpus: Path, monkeypatch: pytest.Mo
     still = overfit(replace(learner(corpus), learning_rate=0.0))
     assert not still.passed
     assert still.end == pytest.approx(still.start, rel=1e-5)
-    assert f"after {steps} steps the total is 1.000 of its start, expected at most" in still.sentence
+    assert f"after {steps} steps the total is 1.000 of its initial value, expected at most" in still.sentence
     assert "training.learning_rate" in still.sentence
     fresh_state()
     assert not overfit(replace(learner(corpus), learning_rate=1e6, gradient_clip=1e9)).passed
@@ -290,7 +298,7 @@ def test_a_network_that_can_not_learn_fails(corpus: Path, monkeypatch: pytest.Mo
 def test_learned_weights_are_not_asked_whether_they_can_learn(corpus: Path, tmp_path: Path, capsys: Capture) -> None:
     words = ["--set", f"training.start_from={tmp_path}"]
     assert main([*line(["train", "--overfit"], corpus, tmp_path / "run"), *words]) == 2
-    assert "--overfit: asks whether fresh weights can learn" in capsys.readouterr().err
+    assert "--overfit: tests whether fresh weights can learn" in capsys.readouterr().err
 
 
 def test_the_verb_shows_each_loss_at_both_ends(

@@ -79,7 +79,7 @@ def test_ctrl_c_ends_all_of_them(tmp_path: Path, stopped_by: str, presses: int, 
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()
-    assert (process.returncode, said) == (130, "interrupted; what was written by then is kept.\n")
+    assert (process.returncode, said) == (130, "interrupted; what was already written is kept.\n")
     assert len(workers(folder, "in order")) == in_order
     pids = set(workers(folder))
     assert len(pids) == 2

@@ -1,10 +1,10 @@
-/* An exported file on spectra, hop by hop, behind a black box: what runtime/core.py does, with ONNX Runtime's C API.
+/* Runs an exported spectrum model hop by hop behind a black box, like runtime/core.py, with ONNX Runtime's C API.
  *
  *     restore_hop MODEL DEGRADED NOISY OUT [STRENGTH]
  *
- * Sounds are raw float32, little-endian, mono, 48 kHz; sample n of both is the same instant. OUT is as long as DEGRADED
- * and aligned with it. STRENGTH is from 0 to 1; without it the file's own is taken. A live product does the same with
- * hops as they come: what it gives is one hop late, and noisy must be two hops ahead.
+ * Audio files are raw float32, little-endian, mono, 48 kHz; sample n of both inputs is the same instant. OUT is as long
+ * as DEGRADED and aligned with it. STRENGTH is from 0 to 1 and defaults to the file's own. A live product does the same
+ * with hops as they arrive: its output is one hop late, and noisy must be two hops ahead.
  */
 
 #include <complex.h>
@@ -30,7 +30,7 @@ static void must(OrtStatus *status) {
     if (status) fail("ONNX Runtime", ort->GetErrorMessage(status));
 }
 
-/* --- frames: window, spectrum, back --------------------------------------------------------------------------- */
+/* --- frames: window, spectrum, inverse ------------------------------------------------------------------------ */
 
 static float window[WINDOW];
 static double complex turn[WINDOW]; /* exp(-2 pi i n / 960) */
@@ -43,7 +43,7 @@ static void make_tables(void) {
     }
 }
 
-/* Decimation in time by the smallest prime factor: 960 = 2^6 3 5. `step` is how far apart the input's elements lie. */
+/* Decimation in time by the smallest prime factor: 960 = 2^6 3 5. `step` is the stride of the input. */
 static void transform(int n, int step, const double complex *in, double complex *out) {
     if (n == 1) {
         out[0] = in[0];
@@ -62,7 +62,7 @@ static void transform(int n, int step, const double complex *in, double complex 
     }
 }
 
-/* The spectrum, real parts and then imaginary ones, of the hop before and this one; 1/960 stands on this side. */
+/* The spectrum (real parts, then imaginary parts) of the previous hop and this one; only this side divides by 960. */
 static void analyse(const float *before, const float *hop, float *spectrum) {
     double complex in[WINDOW], out[WINDOW];
     for (int n = 0; n < HOP; n++) {
@@ -76,12 +76,12 @@ static void analyse(const float *before, const float *hop, float *spectrum) {
     }
 }
 
-/* The hop that a spectrum completes; `overlap` is what it leaves to the next one. */
+/* The hop that a spectrum completes; `overlap` is carried over to the next call. */
 static void synthesise(const float *spectrum, float strength, float *overlap, float *hop) {
     double complex in[WINDOW], out[WINDOW];
     for (int k = 0; k < BINS; k++) {
         double imaginary = k == 0 || k == BINS - 1 ? 0.0 : spectrum[BINS + k];
-        in[k] = spectrum[k] - I * imaginary; /* conjugated: the forward transform then goes back */
+        in[k] = spectrum[k] - I * imaginary; /* conjugated, so that the forward transform inverts */
         if (k > 0 && k < BINS - 1) in[WINDOW - k] = conj(in[k]);
     }
     transform(WINDOW, 1, in, out);
@@ -97,8 +97,8 @@ typedef struct {
     OrtSession *session;
     size_t inputs, outputs;
     char input[MOST][NAME], output[MOST][NAME];
-    OrtValue *given[MOST];   /* by input; a state stays here until the next one replaces it */
-    int next_of[MOST];       /* output that is an input's next state, or -1 */
+    OrtValue *given[MOST];   /* by input; a state stays here until its next value replaces it */
+    int next_of[MOST];       /* the output with an input's next state, or -1 */
     int residual, uses_noisy;
     float strength;          /* the file's own */
     float degraded[2 * BINS], noisy[2 * BINS], hints[HINTS];
@@ -114,7 +114,7 @@ static OrtValue *tensor_over(float *data, size_t count, const int64_t *shape, si
     return value;
 }
 
-/* Zeros of the shape that the graph states for an input. */
+/* Zeros of the shape that the graph declares for an input. */
 static OrtValue *zero_state(OrtSession *session, size_t index) {
     OrtTypeInfo *type;
     const OrtTensorTypeAndShapeInfo *info;
@@ -138,20 +138,20 @@ static OrtValue *zero_state(OrtSession *session, size_t index) {
 static void check_fact(OrtModelMetadata *facts, const char *key, const char *expected) {
     char *value = NULL;
     must(ort->ModelMetadataLookupCustomMetadataMap(facts, allocator, key, &value));
-    if (!value) fail(key, "is missing; this is no exported file of this project");
-    if (strcmp(value, expected)) fail(key, "is not what this program runs; it runs spectra, format 3, without hops of another length");
+    if (!value) fail(key, "is missing; the file was not exported by this project");
+    if (strcmp(value, expected)) fail(key, "is not what this program runs; it runs only spectrum models of format 3 with hops of 480 samples");
     must(ort->AllocatorFree(allocator, value));
 }
 
 static float strength_of(const char *text) {
     char *end;
     float strength = strtof(text, &end);
-    if (end == text || *end || !(strength >= 0.0f && strength <= 1.0f)) fail(text, "is no strength; expected a number from 0 to 1");
+    if (end == text || *end || !(strength >= 0.0f && strength <= 1.0f)) fail(text, "is not a valid strength; expected a number from 0 to 1");
     return strength;
 }
 
 static void take_name(char *target, char *name) {
-    if (strlen(name) >= NAME) fail(name, "is too long a name");
+    if (strlen(name) >= NAME) fail(name, "is too long for an input or output name");
     strcpy(target, name);
     must(ort->AllocatorFree(allocator, name));
 }
@@ -182,8 +182,8 @@ static void open_model(Model *model, OrtEnv *env, const char *path) {
         take_name(model->output[i], name);
         if (!strcmp(model->output[i], "residual")) model->residual = (int)i;
     }
-    if (model->residual < 0) fail(path, "gives no residual");
-    for (int i = 0; i < HINTS; i++) model->hints[i] = i < HINTS - 1 ? 1.0f : 10.0f; /* what says the least */
+    if (model->residual < 0) fail(path, "has no output 'residual'");
+    for (int i = 0; i < HINTS; i++) model->hints[i] = i < HINTS - 1 ? 1.0f : 10.0f; /* neutral hints */
     const int64_t frame[] = {1, 2, 1, BINS}, row[] = {1, 1, HINTS};
     for (size_t i = 0; i < model->inputs; i++) {
         must(ort->SessionGetInputName(model->session, i, allocator, &name));
@@ -194,7 +194,7 @@ static void open_model(Model *model, OrtEnv *env, const char *path) {
             for (size_t k = 0; k < model->outputs; k++)
                 if (!strncmp(model->output[k], "next_", 5) && !strcmp(model->output[k] + 5, name + 6))
                     model->next_of[i] = (int)k;
-            if (model->next_of[i] < 0) fail(name, "is a state that never comes out again");
+            if (model->next_of[i] < 0) fail(name, "is a state without a matching next_ output");
             model->given[i] = zero_state(model->session, i);
         } else if (!strcmp(name, "degraded")) {
             model->given[i] = tensor_over(model->degraded, 2 * BINS, frame, 4);
@@ -204,12 +204,12 @@ static void open_model(Model *model, OrtEnv *env, const char *path) {
         } else if (!strcmp(name, "hints")) {
             model->given[i] = tensor_over(model->hints, HINTS, row, 3);
         } else {
-            fail(name, "is an input that this program does not know");
+            fail(name, "is an unknown input");
         }
     }
 }
 
-/* One frame through the graph; `residual` `[2, 481]` comes out, and every state takes its next value. */
+/* Run one frame through the graph: writes `residual` `[2, 481]` and advances every state. */
 static void run_frame(Model *model, float *residual) {
     const char *inputs[MOST], *outputs[MOST];
     OrtValue *results[MOST] = {0};
@@ -230,7 +230,7 @@ static void run_frame(Model *model, float *residual) {
         if (results[i]) ort->ReleaseValue(results[i]);
 }
 
-/* --- files and the way through them --------------------------------------------------------------------------- */
+/* --- files and main loop -------------------------------------------------------------------------------------- */
 
 static float *read_sound(const char *path, size_t *count) {
     FILE *file = fopen(path, "rb");
@@ -243,16 +243,16 @@ static float *read_sound(const char *path, size_t *count) {
     fclose(file);
     size_t repaired = 0;
     for (size_t n = 0; n < *count; n++) {
-        if (fabsf(samples[n]) < 1e-20f) samples[n] = 0.0f; /* numbers near the smallest make a hop many times dearer */
+        if (fabsf(samples[n]) < 1e-20f) samples[n] = 0.0f; /* denormals can make a hop many times as expensive */
         if (fabsf(samples[n]) <= 65536.0f) continue;
-        samples[n] = 0.0f; /* NaN, or no sound: it would stay in a state for ever */
+        samples[n] = 0.0f; /* NaN or invalid: it would stay in a state for ever */
         repaired++;
     }
-    if (repaired) fprintf(stderr, "warning: %s: %zu samples were no sound, and were taken for silence\n", path, repaired);
+    if (repaired) fprintf(stderr, "warning: %s: %zu invalid samples were replaced with silence\n", path, repaired);
     return samples;
 }
 
-/* Hop `index` of a sound; zeros before its beginning and after its end. */
+/* Hop `index` of a sound; zeros before its start and after its end. */
 static void hop_of(const float *samples, size_t count, long index, float *hop) {
     for (long n = 0; n < HOP; n++) {
         long at = index * HOP + n;
@@ -274,12 +274,12 @@ int main(int argc, char **argv) {
     open_model(&model, env, argv[1]);
     float strength = argc > 5 ? strength_of(argv[5]) : model.strength;
     float *degraded = read_sound(argv[2], &count), *noisy = read_sound(argv[3], &noisy_count);
-    if (model.uses_noisy && noisy_count < count) fail(argv[3], "is shorter than DEGRADED: they begin and end together");
+    if (model.uses_noisy && noisy_count < count) fail(argv[3], "is shorter than DEGRADED; they must begin together, and it must be at least as long");
     float before[HOP], hop[HOP], heard[HOP], newest[HOP], overlap[HOP] = {0}, restored[HOP], residual[2 * BINS];
     FILE *out = fopen(argv[4], "wb");
     if (!out) fail(argv[4], "can't be written");
     long hops = (long)((count + HOP - 1) / HOP), ahead = model.uses_noisy ? AHEAD : 0;
-    for (long k = -ahead; k < hops + LATE; k++) { /* before 0, noisy is heard beside silence: priming */
+    for (long k = -ahead; k < hops + LATE; k++) { /* before 0: priming, with noisy next to silence */
         hop_of(degraded, count, k - 1, before);
         hop_of(degraded, count, k, hop);
         hop_of(noisy, noisy_count, k + ahead - 1, heard);
@@ -288,7 +288,7 @@ int main(int argc, char **argv) {
         analyse(heard, newest, model.noisy);
         run_frame(&model, residual);
         synthesise(residual, k < 0 ? 0.0f : strength, overlap, restored);
-        if (k < LATE) continue; /* belongs to the hop before the first */
+        if (k < LATE) continue; /* output for the hop before the first */
         for (int n = 0; n < HOP; n++) restored[n] += before[n];
         size_t left = count - (size_t)(k - LATE) * HOP;
         fwrite(restored, sizeof(float), left < HOP ? left : HOP, out);

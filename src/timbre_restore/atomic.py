@@ -1,7 +1,7 @@
-"""Files appear whole or not at all: write beside the target, then rename over it.
+"""Files appear whole or not at all: write next to the target, then rename over it.
 
 A rename within one folder is atomic on POSIX and on NTFS, so a reader (or the same command after a crash) never
-sees half a file. The temporary name carries machine and process: two writers of one file can't tear each other's.
+sees half a file. The temporary name contains machine and process, so two writers of one file can't interfere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 LONGEST_SUFFIX = 16
 FORSAKEN_S = 86_400.0
-"""Another machine's processes can't be asked after; what none of them has written to for a day is nobody's."""
+"""Processes on other machines can't be checked; a temporary file of theirs unmodified for a day counts as abandoned."""
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.([0-9a-f]{8})\.(\d{1,9})\.tmp(\..*)?")
 
 
@@ -31,18 +31,20 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.([0-9a-f]{8})\.(\d{1,9})\.tmp(\..*)?")
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends without an error, and vanishes otherwise.
 
-    The suffix of `path` stays last, because encoders choose the format by it. Folders are made for it, and vanish
-    with it. A link stays: the file that it leads to is replaced, and its permissions stay as they were. Raises
-    `OSError` for what is there and no file.
+    The temporary path keeps the suffix of `path`, because encoders choose the format by it. Missing folders are
+    created, and removed again on failure. A symbolic link stays: the file it points to is replaced, and that file's
+    permissions are kept. Raises `OSError` when `path` exists and is not a regular file.
     """
     if blocked(path):
-        raise OSError(errno.EEXIST, "is there and no file, so that none can take its place", str(path))
+        raise OSError(errno.EEXIST, "exists and is not a regular file, so it can't be replaced", str(path))
     real = real_place(path)
     temporary = real.with_name(_temporary_name(real.name, path.suffix))
     with folder_for_files(real.parent):
         try:
+            if real.exists():  # what replaces a private file is private while it is written
+                temporary.touch(mode=0o600)
             yield temporary
-            with suppress(OSError):  # nothing is there yet, or nothing that has such permissions
+            with suppress(OSError):  # no file there yet, or permissions are not supported
                 shutil.copymode(real, temporary)
             os.replace(temporary, real)
         finally:
@@ -50,7 +52,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def refused(folder: Path) -> str:
-    """Why no file can be made in a folder, in the system's words; nothing where one can."""
+    """Why no file can be created in `folder`, as the system says it; empty when one can."""
     trial = folder / _temporary_name("trial", "")
     try:
         trial.touch()
@@ -61,38 +63,38 @@ def refused(folder: Path) -> str:
 
 
 def blocked(path: Path) -> bool:
-    """Whether a folder, pipe, device or socket is there, in whose place a rename may not put a file."""
+    """Whether `path` is a folder, pipe, device or socket, which a rename must not replace with a file."""
     return path.exists() and not path.is_file()
 
 
 def real_place(path: Path) -> Path:
-    """Where a file written as `path` lies in truth: the end of a link, which need not be there yet."""
+    """Where a file written as `path` really ends up: the target of a link, which need not exist yet."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextmanager
 def folder_for_files(folder: Path) -> Iterator[None]:
-    """`folder` is there in the block; what had to be made of it and the folders above stays unless it stays empty."""
+    """Make sure `folder` exists in the block; folders created for that are removed afterwards if they are empty."""
     made = list(takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     finally:
         for place in made:
-            with suppress(OSError):  # it holds something, or was never made
+            with suppress(OSError):  # not empty, or never created
                 place.rmdir()
 
 
 def _temporary_name(name: str, suffix: str) -> str:
-    """Hidden, of this process and this target, and short: the target's own name may be as long as names can be."""
+    """Hidden, specific to process and target, and short: the target's own name may have the maximum length."""
     tag = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
     return f".{tag}.{_machine()}.{os.getpid()}.tmp{suffix if len(suffix) <= LONGEST_SUFFIX else ''}"
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files in `folder` whose writers were killed; those of processes that live stay.
+    """Remove temporary files in `folder` whose writers were killed; those of live processes stay.
 
-    What can't be removed stays too: it may be another user's.
+    Files that can't be removed stay too: they may belong to another user.
     """
     for path in folder.glob(".*.tmp*"):
         found = _TEMPORARY.fullmatch(path.name)
@@ -103,9 +105,9 @@ def sweep(folder: Path) -> None:
 
 @cache
 def _machine() -> str:
-    """Where process numbers mean what they mean here: on this machine, and in this container on it."""
+    """Identifies where process ids are comparable to ours: this machine, and this container on it."""
     place = socket.gethostname()
-    with suppress(OSError):  # where the system has no such thing
+    with suppress(OSError):  # not available on every system
         place += str(Path("/proc/self/ns/pid").readlink())
     return hashlib.sha256(place.encode()).hexdigest()[:8]
 
@@ -119,22 +121,22 @@ def _lives(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it lives, and is another user's
+    except OSError:  # alive, but another user's
         return True
     return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` by rename."""
+    """Write `content` to `path` atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text with '\\n' line ends to `path` by rename."""
+    """Write UTF-8 text with '\\n' line ends to `path` atomically."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write readable JSON (sorted keys, so that equal content is equal bytes) to `path` by rename."""
+    """Write readable JSON (sorted keys, so that equal content gives equal bytes) to `path` atomically."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -1,8 +1,8 @@
-"""The exception tree: every failure that a person can cause or cure is one of these.
+"""The exception hierarchy: every failure that a user can cause or fix is one of these.
 
 A message is one sentence that says what was found, where, what was expected and the remedy. The command line
-prints it and exits with `exit_code`; anything else that escapes is a bug in this project. Those with words of their own
-say how they are made again: an error may have to come out of a process.
+prints it and exits with `exit_code`; any other exception that escapes is a bug in this project. Classes whose
+constructor takes other arguments define `__reduce__`, because errors may have to be pickled in a worker process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class TimbreRestoreError(Exception):
 
 
 class ConfigError(TimbreRestoreError):
-    """Configuration that can't be used; holds every problem that was found, not just the first."""
+    """The configuration is invalid; holds every problem that was found, not just the first."""
 
     exit_code = 2
 
@@ -28,52 +28,52 @@ class ConfigError(TimbreRestoreError):
 
 
 class AudioFileError(TimbreRestoreError):
-    """A sound file that is missing, unreadable, or not what it should be."""
+    """An audio file is missing, unreadable, or not what it should be."""
 
 
 class FormatError(AudioFileError):
-    """A form of sound that was asked for and can't be had, whatever the source is."""
+    """The requested audio format is not possible, whatever the source is."""
 
     exit_code = 2
 
 
 class CorpusError(TimbreRestoreError):
-    """A corpus that can't be made, or a list or item that does not hold what it promises."""
+    """A corpus can't be made, or a list or item does not hold what it promises."""
 
 
 class ScoresError(TimbreRestoreError):
-    """Scores, or a rule over them, that can't be used: a gate must not look like one that was not passed."""
+    """Scores, or a rule over them, can't be used; the exit code differs from that of a gate that failed."""
 
     exit_code = 2
 
 
 class LockedError(CorpusError):
-    """Another process is working on the same folder in a way that would collide."""
+    """Another process is working on the same folder, and the two would conflict."""
 
 
 class SuppressorError(TimbreRestoreError):
-    """The noise suppressor is missing, or is not the build that is pinned."""
+    """The noise suppressor is missing, or is not the pinned build."""
 
 
 class ModelError(TimbreRestoreError):
-    """A model that does not fit its file, its input or its use."""
+    """A model does not match its file, its input or its use."""
 
 
 class CheckpointError(TimbreRestoreError):
-    """A checkpoint that is missing, torn, or of another run."""
+    """A checkpoint is missing, damaged, or from another run."""
 
 
 class TrainingStopped(TimbreRestoreError):
-    """A stop rule ended the run; the message says what was seen and what to change."""
+    """A stop rule ended the run; the message says what was observed and what to change."""
 
     exit_code = 3
 
 
 class TrainingInterrupted(TimbreRestoreError):
-    """A signal ended the run between two steps, with a checkpoint."""
+    """A signal ended the run between two steps, after a checkpoint was saved."""
 
     def __init__(self, message: str, signal_number: int | None) -> None:
-        self.exit_code = 128 + (signal_number or 2)  # as a shell says it
+        self.exit_code = 128 + (signal_number or 2)  # as a shell reports it
         self.signal_number = signal_number
         super().__init__(message)
 
@@ -82,11 +82,11 @@ class TrainingInterrupted(TimbreRestoreError):
 
 
 class ProcessLostError(TimbreRestoreError):
-    """Another process of the same run has ended, and this one can't go on alone."""
+    """Another process of the same run has ended, and this one can't continue alone."""
 
 
 class ListeningError(TimbreRestoreError):
-    """A listening test that can't be made, served or read, or an answer that is none."""
+    """A listening test can't be made, served or read, or an answer is invalid."""
 
 
 class ExportError(TimbreRestoreError):
@@ -94,7 +94,7 @@ class ExportError(TimbreRestoreError):
 
 
 def extra_command(*extras: str) -> str:
-    """What installs the project's optional packages: from its folder, since no index need have it."""
+    """How to install optional extras: from the project's folder, since the project may not be on a package index."""
     return f"pip install '.[{','.join(extras)}]' in the project's folder"
 
 

@@ -1,8 +1,8 @@
-"""Pages to read in a browser: one HTML file that asks nothing of a network.
+"""Pages to read in a browser: one HTML file that needs no network.
 
-The policy in the head forbids every load, but of files beside a page that has any. Colours are variables that follow
-the reader's light or dark setting, in the drawings too. What is not marked as ready HTML in a docstring is escaped
-here.
+The content security policy in the head forbids loading anything, except files beside the page if it has any. Colours
+are variables that follow the reader's light or dark setting, in the drawings too. Text is escaped here unless a
+docstring says that it is ready HTML.
 """
 
 from __future__ import annotations
@@ -100,13 +100,13 @@ _CURVES = ("var(--mark)", "var(--warm)", "var(--good)", "var(--bad)", "var(--sof
 _WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 380, 200, 44, 34, 18
 _ASIDE = "var(--soft)"
 _CHARACTER = 6.5
-"""Width of one, about, at the size of the drawings' words."""
+"""Approximate width of a character at the drawings' font size."""
 
 
 def head(title: str, *, script: str = "", served: bool = False, with_files: bool = False) -> str:
-    """Everything before the body. The policy lets this very `script` run, and no other.
+    """Everything before the body. The policy allows exactly this `script` to run, and no other.
 
-    A page that is `served` may speak to the server that it came from; one `with_files` shows what lies beside it.
+    A page that is `served` may talk to the server that it came from; one `with_files` may load files beside it.
     """
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = f"; script-src 'sha256-{allowed}'" if script else ""
@@ -116,7 +116,7 @@ def head(title: str, *, script: str = "", served: bool = False, with_files: bool
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of ready HTML cells; the first of each row is its heading. Without `columns` it has no head."""
+    """A table of ready HTML cells; the first cell of each row is its heading. No `columns` means no header row."""
     cells = "".join(f'<th scope="col">{cell}</th>' for cell in columns)
     top = f"<thead><tr>{cells}</tr></thead>\n" if cells else ""
     body = ""
@@ -150,21 +150,21 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[int], unit: s
 
 @dataclass(frozen=True)
 class Line:
-    """A named line of a figure: a value at each place; `spread` is what lies around it, lowest and highest."""
+    """A named line of a figure, with a value at each x; `spread` is the range around it, lowest and highest."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     spread: Sequence[tuple[float, float]] = ()
     aside: bool = False
-    """Drawn thin and grey: what the others are compared with."""
+    """Whether to draw it thin and grey, as what the others are compared with."""
     dots: bool = False
-    """Whether each of its values is marked."""
+    """Whether to mark each value with a dot."""
 
 
 @dataclass(frozen=True)
 class Area:
-    """A shaded rectangle behind the lines: from and to a place, from and to a value."""
+    """A shaded rectangle behind the lines, with its ranges on both axes."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -182,10 +182,10 @@ def curves(
     borders: Sequence[tuple[float, str]] = (),
     note: str = "",
 ) -> str:
-    """A figure of named lines; values beyond `up` are drawn on its edge, and a line is open where one is no number.
+    """A figure of named lines. Values outside `up` are drawn at its edge; values that are not finite leave a gap.
 
-    `units` are those of place and value, `across` and `up` the ends of the axes. `borders` are upright lines at a
-    place, with a name to their right. A logarithmic value axis needs an `up` above 0. `note` stands under the figure.
+    `units` are the units of the x and y axes, `across` and `up` their ranges. `borders` are vertical lines at an x
+    position, with a label to their right. A logarithmic y axis needs an `up` above 0. `note` is shown below the figure.
     """
     frame = _Frame(across, up, logarithmic)
     drawn = "".join(_area(frame, area) for area in areas) + _borders(frame, borders)
@@ -205,7 +205,7 @@ def _legend(how: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class _Frame:
-    """From values to places in the drawing."""
+    """Maps values to positions in the drawing."""
 
     across: tuple[float, float]
     up: tuple[float, float]
@@ -226,7 +226,7 @@ def _share(value: float, low: float, high: float) -> float:
 
 
 def _line(frame: _Frame, line: Line, colour: str) -> str:
-    """Pieces between the values that are no numbers; a piece of one value is a dot, its line being nothing to see."""
+    """A line in pieces, split at values that are not finite; a single value becomes a dot, or it would not show."""
     drawn = ""
     for piece in _pieces(line.y):
         points = [f"{frame.x(line.x[i]):.1f},{frame.y(line.y[i]):.1f}" for i in piece]
@@ -263,7 +263,7 @@ def _area(frame: _Frame, area: Area) -> str:
 
 
 def _borders(frame: _Frame, borders: Sequence[tuple[float, str]]) -> str:
-    """Upright lines with their names; one that would run into the name before it stands a line lower."""
+    """Vertical lines with their labels; a label that would run into the one before it is placed a row lower."""
     drawn, free_from, row = "", -math.inf, 0
     for at, name in borders:
         x, base = frame.x(at), _HEIGHT - _FOOT
@@ -277,7 +277,7 @@ def _borders(frame: _Frame, borders: Sequence[tuple[float, str]]) -> str:
 
 
 def _marks(low: float, high: float) -> list[float]:
-    """Two to six round values within an axis."""
+    """Two to six round values within the range of an axis."""
     span = (high - low) or 1.0
     decade = 10.0 ** math.floor(math.log10(span))
     step = next(decade * factor for factor in (0.2, 0.5, 1.0, 2.0) if span / (decade * factor) <= 5.5)
@@ -285,7 +285,7 @@ def _marks(low: float, high: float) -> list[float]:
 
 
 def _log_marks(low: float, high: float) -> list[float]:
-    """Powers of ten within an axis, and round values between them where it is short."""
+    """Powers of ten within the range of an axis, plus round values between them if the range is short."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 3, 5, 7) if high / low < 12 else (1, 2, 5) if high / low < 200 else (1,)
     found = [factor * 10.0**decade for decade in decades for factor in factors]
@@ -301,7 +301,7 @@ def _figure(title: str, inner: str, under: str = "") -> str:
 
 
 def _axes(frame: _Frame, unit: str, marks: Sequence[float], side_unit: str) -> str:
-    """Three marks below, and those given at the side, with fine lines across; the side's unit stands on top."""
+    """Three marks on the x axis, and `marks` on the y axis with fine grid lines; the y unit is on the topmost mark."""
     base, (low, high) = _HEIGHT - _FOOT, frame.across
     parts = [f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{base}" y2="{base}"/>']
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):

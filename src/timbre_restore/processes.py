@@ -1,4 +1,4 @@
-"""Worker processes, whatever they work on: how many, how they begin, and that they end."""
+"""Worker processes for any kind of work: how many to use, how they start, and that they end."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import Any
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else ()))
-"""Signals that ask a program to end: by Ctrl-C, politely, and by a terminal that is closed."""
+"""Signals that ask a program to end: Ctrl-C, a termination request, and a closed terminal."""
 SPAWN: SpawnContext = multiprocessing.get_context("spawn")
-"""How workers begin: no lock and no thread of the parent is copied half-way."""
+"""How workers start: no lock or thread of the parent is copied in an inconsistent state."""
 _PR_SET_PDEATHSIG = 1
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""A container's own: microseconds of processors in a period, and the period (Linux, cgroup v2)."""
+"""CPU quota of a container: microseconds of CPU time per period, and the period (Linux, cgroup v2)."""
 
 
 def usable_cores() -> int:
-    """Processors that this process may use: by its affinity where the system has one, and by a container's quota."""
+    """Number of CPUs that this process may use, from its CPU affinity (on Linux) and the quota of a container."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     with suppress(OSError, ValueError):
         quota, period = _QUOTA.read_text(encoding="ascii").split()
-        cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is no number, and no limit
+        cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is not a number and means no limit
     return max(1, cores)
 
 
@@ -45,24 +45,24 @@ def worker_pool(
     stop: Any = None,
     ended: Exception,
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes that each call `begin(*given)` first, and are gone when the block has ended, however it did.
+    """Run a pool of processes that each first call `begin(*given)`, and are gone once the block ends for any reason.
 
-    They are deaf to the signals that end a program, which the parent hears as well, and end with it. Where the block
-    ends early, they are killed; with an event `stop` (of `SPAWN`) it is set instead, and waited until they have brought
-    in order what they were at, unless a second Ctrl-C comes. `ended` is raised where one of them ended by itself.
+    They ignore the signals that end a program, because the parent receives these too, and they end with the parent. If
+    the block ends early, they are killed. If an event `stop` (of `SPAWN`) is given, it is set instead, and the pool
+    waits until they have finished cleanly, unless a second Ctrl-C arrives. Raises `ended` if one of them died.
     """
     pool = ProcessPoolExecutor(workers, SPAWN, initializer=_begin, initargs=(os.getpid(), begin, given))
     finished = False
     try:
         with _born_deaf():
-            for _ in range(workers):  # each makes one, as long as none of them is idle
+            for _ in range(workers):  # each call starts one worker, as long as none is idle
                 pool.submit(os.getpid)
         yield pool
         finished = True
     except BrokenProcessPool as exc:
         raise ended from exc
     finally:
-        # Python has a method for it from 3.14 on (`kill_workers`), which takes them from here, too.
+        # Python 3.14 added a method for this (`kill_workers`), which uses the same private attribute.
         processes = list((pool._processes or {}).values())
         if stop is not None:
             stop.set()
@@ -70,7 +70,7 @@ def worker_pool(
             if stop is None and not finished:
                 _kill(processes)
             pool.shutdown(wait=True, cancel_futures=True)
-        except BaseException:  # while it waited
+        except BaseException:  # raised while waiting
             _kill(processes)
             raise
 
@@ -84,8 +84,8 @@ def _kill(processes: list[Any]) -> None:
 
 @contextmanager
 def _born_deaf() -> Iterator[None]:
-    """Processes that are made meanwhile ignore Ctrl-C from their first instruction on, not from the initializer on."""
-    if threading.current_thread() is not threading.main_thread():  # elsewhere no signal can be set
+    """Processes started in this block ignore Ctrl-C from their first instruction on, not just from the initializer."""
+    if threading.current_thread() is not threading.main_thread():  # handlers can only be set in the main thread
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -104,7 +104,7 @@ def _begin(parent: int, begin: Callable[..., None] | None, given: tuple[Any, ...
 
 
 def end_with(parent: int) -> None:
-    """Die when the parent does: by the kernel on Linux at once, and by looking every second anywhere."""
+    """Die when the parent does: at once through the kernel on Linux, and by checking every second on any system."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""Student's t: how far a mean of few values may lie from the truth."""
+"""Student's t distribution: how far a mean of few values may lie from the truth."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def t_quantile(confidence: float, freedom: int) -> float:
 
 
 def t_within(t: float, freedom: int) -> float:
-    """P(|T| < t) for Student's t of whole degrees of freedom ν, in closed form (Abramowitz and Stegun 26.7.3, 26.7.4).
+    """P(|T| < t) for integer degrees of freedom ν, in closed form (Abramowitz and Stegun 26.7.3, 26.7.4).
 
     With θ = atan(t / √ν): for odd ν, 2/π · (θ + sin θ · (cos θ + 2/3 · cos³ θ + …)); for even ν,
-    sin θ · (1 + 1/2 · cos² θ + 3/8 · cos⁴ θ + …); both end at the power ν − 2.
+    sin θ · (1 + 1/2 · cos² θ + 3/8 · cos⁴ θ + …); both series end at the power ν − 2.
     """
     angle = math.atan(t / math.sqrt(freedom))
     odd = freedom % 2

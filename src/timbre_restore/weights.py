@@ -1,4 +1,4 @@
-"""A checksum of what a network has learned, for the room that writes it into a file and the one that reads it there."""
+"""A checksum of a network's weights, shared by the code that writes it to a file and the code that reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def weights_sha256(model: Any) -> str:
-    """Checksum of a graph's weights by name: the same however the file is laid out."""
+    """SHA-256 over the weights of an ONNX graph, sorted by name; independent of the file's layout."""
     from onnx import numpy_helper
 
     digest = hashlib.sha256()

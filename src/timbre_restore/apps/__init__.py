@@ -1,1 +1,1 @@
-"""Doors for people: the command line, and what is built from its verbs."""
+"""User-facing entry points: the command line, and what is built from its commands."""

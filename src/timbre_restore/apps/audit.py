@@ -1,4 +1,4 @@
-"""Verb `audit`: is the corpus ready to be trained on, and what would training take?"""
+"""The `audit` command: is the corpus ready for training, and what would training take?"""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 
 def audit(
-    folder: Annotated[Path | None, typer.Argument(help="The corpus; data.output_dir without it.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots.")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything as JSON; '-' is stdout.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="The corpus folder; defaults to data.output_dir.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with plots.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as JSON; '-' is stdout.")] = None,
     trial: Annotated[
-        int, typer.Option(min=0, metavar="STEPS", help="Steps of training that are timed, of each kind; 0 for none.")
+        int, typer.Option(min=0, metavar="STEPS", help="Training steps to time, of each kind; 0 skips the trial.")
     ] = TRIAL_STEPS,
-    no_trial: Annotated[bool, typer.Option("--no-trial", help="Time no steps.")] = False,
+    no_trial: Annotated[bool, typer.Option("--no-trial", help="Skip the timed training steps.")] = False,
     num_workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes; data.num_workers without it.")
+        int | None, typer.Option(min=0, help="Worker processes; defaults to data.num_workers.")
     ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> int:
-    """Check a corpus before training: whole, aligned, split cleanly; what is in it; what the run will take."""
+    """Check a corpus before training: completeness, alignment, split, contents, and what the run will take."""
     settings = configure(config, overrides)
     check_targets({"--html": html, "--json": json})
     from timbre_restore.audit import as_json, write_page
     from timbre_restore.audit import audit as look_over
 
     corpus = folder or settings.data.output_dir
-    # A folder alone says nothing about a configuration, so none is held against it.
+    # A folder alone implies no configuration, so there is none to compare it with.
     compared = folder is None or config is not None or bool(overrides)
     with progress_bar("items") as progress:
         report = look_over(
@@ -60,25 +60,25 @@ def audit(
 
 
 def _expected(config: Config) -> Expected:
-    """What the configuration, and the code that is installed, would make."""
+    """What the configuration and the installed code would produce."""
     from timbre_restore.audit import Expected
 
     try:
         settings = corpus_spec(config).settings()
     except SuppressorError as exc:
-        note(f"warning: the corpus's settings are not compared: {exc}")
+        note(f"warning: the settings of the corpus can't be compared with the configuration: {exc}")
         settings = {}
     return Expected(config.data.segment, settings)
 
 
 def _trial(config: Config, corpus: Path, steps: int) -> Callable[[], Timing]:
-    """The trial in a process of its own: what training sets and keeps must not outlive it."""
+    """The trial, in its own process: what training sets and holds on to must not outlive it."""
 
     def measure() -> Timing:
         from timbre_restore.audit import Timing
 
         need_torch("a trial")
-        ended = TimbreRestoreError("its process ended without a word, most often for want of memory")
+        ended = TimbreRestoreError("its process ended without an error message, most often because memory ran out")
         with worker_pool(1, ended=ended) as pool:
             return Timing(**pool.submit(_time_steps, config, corpus, steps).result())
 

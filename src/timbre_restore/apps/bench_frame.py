@@ -1,8 +1,9 @@
-"""Verb `bench`, or `bench frame`: what restorer and suppressor cost per frame, on one core, in the same run.
+"""The `bench` command, or `bench frame`: what restorer and suppressor cost per frame, on one core, in the same run.
 
-The restorer is timed hop by hop in a stream, as it runs behind a suppressor. Some of the suppressor's runtimes take
-whole signals alone and open their model for each, so it is timed over a stretch, less the time of an almost empty one,
-and its percentiles are over stretches. Rounds of both alternate, so that what else the machine does meets both.
+The restorer is timed hop by hop in a stream, as it runs behind a suppressor. Some suppressor runtimes only take whole
+signals and open their model for each one, so the suppressor is timed over a stretch, minus the time of an almost empty
+one, and its percentiles are over stretches. Rounds of the two alternate, so that other load on the machine affects
+both.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ class Cost:
     p99_ms: float
     samples: int
     measured: str
-    """What one measurement is."""
+    """What a single measurement covers."""
 
 
 def frame(
-    rounds: Annotated[int, typer.Option(min=2, help="Stretches of three seconds to measure.")] = 20,
+    rounds: Annotated[int, typer.Option(min=2, help="Number of three-second stretches to measure.")] = 20,
     model: ModelFile = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON; '-' is stdout.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JSON; '-' is stdout.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Measure what a frame costs, or training ('bench train')."""
+    """Measure the cost of a frame, or of training ('bench train')."""
     settings = configure(config, overrides)
     check_targets({"--json": json})
     import numpy as np
@@ -65,7 +66,7 @@ def frame(
             progress(done, rounds + DISCARDED_ROUNDS, "")
             whole = _milliseconds(suppressor, noisy[: STRETCH_FRAMES * hop])
             opening = _milliseconds(suppressor, noisy[:hop])
-            # The two calls differ by all frames but the one of the short call.
+            # The two calls differ by every frame but one, the short call's.
             per_frame = (whole - opening) / (STRETCH_FRAMES - 1)
             stream, hops = (
                 restorer.stream(lead, strength=1.0),
@@ -94,7 +95,7 @@ def _milliseconds(call: Callable[..., Any], *arguments: Any, **named: Any) -> fl
 
 
 def _test_signal(samples: int) -> FloatArray:
-    """Speech-like sound under noise, about 10 dB apart: in silence and in clean speech the suppressor skips work."""
+    """Speech-like sound in noise, at about 10 dB SNR: in silence and in clean speech the suppressor skips work."""
     import numpy as np
 
     from timbre_restore.apps.made_voice import Speaker, made_voice
@@ -130,10 +131,10 @@ def _table(costs: tuple[Cost, Cost], report: dict[str, Any]) -> Table:
     table = Table(title="Milliseconds per 10 ms frame, one thread", title_justify="left")
     for heading in ("", "p50", "p99"):
         table.add_column(heading, justify="left" if not heading else "right")
-    table.add_column("a measurement is")
+    table.add_column("one measurement")
     for cost in costs:
         table.add_row(
-            cost.name, f"{cost.p50_ms:.3f}", f"{cost.p99_ms:.3f}", f"{cost.measured} ({cost.samples} of them)"
+            cost.name, f"{cost.p50_ms:.3f}", f"{cost.p99_ms:.3f}", f"{cost.measured} ({cost.samples} measurements)"
         )
-    table.caption = f"restorer / suppressor, medians: {report['p50_ratio']:.2f}"
+    table.caption = f"restorer / suppressor, ratio of medians: {report['p50_ratio']:.2f}"
     return table

@@ -1,8 +1,8 @@
-"""Verb `bench train`: how fast a run would train on this machine, beside the recipe that others train.
+"""The `bench train` command: how fast a run would train on this machine, compared with the usual reference recipe.
 
-It needs neither corpus nor configuration: made voices under noise go through the real suppressor into a small corpus of
-the project's format, which the run's own loader reads. Rounds of the project's step, before the GAN and with it, of the
-reference recipe's and of the loader alone take turns, so that what else the machine does meets all of them.
+It needs neither corpus nor configuration: synthetic voices in noise go through the real suppressor into a small corpus
+in the project's format, which the run's own loader reads. Rounds of the project's step without and with the GAN, of the
+reference recipe's step and of the loader alone take turns, so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ PITCHES_HZ = (110.0, 210.0)
 
 
 def train(
-    rounds: Annotated[int, typer.Option(min=2, help="How often each subject is measured, in turns.")] = 5,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON; '-' is stdout.")] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="How often each subject is measured; subjects take turns.")] = 5,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JSON; '-' is stdout.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Measure how fast training runs here, beside the reference recipe, and what each part of a step takes."""
+    """Measure how fast training runs on this machine, next to the reference recipe, and where a step's time goes."""
     settings = configure(config, overrides)
     check_targets({"--json": json})
     need_torch("bench train")
@@ -49,9 +49,9 @@ def train(
 
 
 def make_corpus(folder: Path, config: Config, *, seconds: float = SECONDS) -> Path:
-    """A corpus in `folder` whose training list is whole batches; its items come again in it, and validation has none.
+    """A corpus in `folder` whose training list repeats its items to fill whole batches; the validation list is empty.
 
-    Made voices and noise through the default suppressor, in the form and length that the configuration asks for.
+    Synthetic voices and noise through the default suppressor, in the format and length that the configuration asks for.
     """
     import numpy as np
 
@@ -79,13 +79,13 @@ def make_corpus(folder: Path, config: Config, *, seconds: float = SECONDS) -> Pa
 
 
 def rates_table(report: dict[str, Any]) -> Table:
-    """Rates of all that was measured, with the lowest and highest round."""
+    """Rates of everything that was measured, with the lowest and highest round."""
     from rich.table import Table
 
     size, seconds = report["batch_size"], report["item_samples"] / 48_000
     table = Table(title=f"Training, batches of {size} items of {seconds:g} s", title_justify="left")
     table.add_column("")
-    for heading in ("batches/s", "items/s", "lowest to highest", "items a step", "steps"):
+    for heading in ("batches/s", "items/s", "lowest to highest", "items per step", "steps"):
         table.add_column(heading, justify="right")
     for name, rate in report["measured"].items():
         spread = f"{rate['items_per_s_lowest']:g} to {rate['items_per_s_highest']:g}"
@@ -103,7 +103,7 @@ def rates_table(report: dict[str, Any]) -> Table:
 
 
 def parts_table(report: dict[str, Any]) -> Table:
-    """Where a step with the GAN spends its time."""
+    """Where a training step with the GAN spends its time."""
     from rich.table import Table
 
     profile = report["profile"]
@@ -116,7 +116,7 @@ def parts_table(report: dict[str, Any]) -> Table:
         share = (forward + backward) / max(profile["sum_ms"], 1e-9)
         table.add_row(name, f"{forward:.1f}", f"{backward:.1f}" if "backward_ms" in times else "", f"{share:.1%}")
     table.caption = (
-        f"sum {profile['sum_ms']:.0f}; the step {profile['profiled_step_ms']:.0f} while it was watched, "
+        f"sum {profile['sum_ms']:.0f}; the step {profile['profiled_step_ms']:.0f} while profiled, "
         f"{profile['step_ms']:.0f} in the rounds"
     )
     return table

@@ -1,7 +1,7 @@
-"""Verb `check`: what an exported file promises, shown on the file itself.
+"""The `check` command: verifies on an exported file itself what it promises.
 
-Latency, causality, streams, determinism, stability and cost, each a figure beside its limit; one that is above its
-limit ends the program with the figure and status 1.
+Latency, causality, streaming, determinism, stability and cost, each as a figure next to its limit. If any figure is
+above its limit, the program reports it and exits with status 1.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 
 def check(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An exported file, or a packaged voice by name.")],
-    hours: Annotated[float, typer.Option(min=0.001, max=1000, help="Sound to endure, in all.", metavar="H")] = 1.0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Seconds instead of minutes; --hours is not looked at.")
-    ] = False,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON; '-' is stdout.")] = None,
+    hours: Annotated[float, typer.Option(min=0.001, max=1000, help="Hours of audio to test with.", metavar="H")] = 1.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Take seconds instead of minutes; ignores --hours.")] = False,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JSON; '-' is stdout.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Prove an exported file: latency, causality, streams, stability, cost."""
+    """Verify an exported file: latency, causality, streaming, stability, cost."""
     settings = configure(config, overrides)
     check_targets({"--json": json})
     from timbre_restore.errors import ModelError
@@ -42,7 +40,7 @@ def check(
     suppressor = suppressor_of(settings)
     chain = Chain(suppressor, restorer)
     if not chain.streams:
-        note(f"note: {suppressor.build} can't be streamed here: what a chain promises is not checked.")
+        note(f"note: {suppressor.build} can't be streamed here, so what a chain promises is not checked.")
     with progress_bar("stretches") as progress:
         rows = check_model(Path(restorer.name), chain, Extent.quick() if quick else Extent(hours=hours), progress)
     failed = sentence_of(rows, restorer.name)
@@ -64,7 +62,7 @@ def _table(rows: list[Row], name: str) -> Table:
     table = Table(title=escape(name), title_justify="left")
     for heading in ("check", "figure", "limit", "", "passed"):
         table.add_column(heading, justify="right" if heading in ("figure", "limit") else "left")
-    table.add_column("the figure is")
+    table.add_column("meaning")
     for row in rows:
         table.add_row(
             row.name,

@@ -1,7 +1,7 @@
-"""The command line: `timbre-restore VERB …`. Each verb is a function of its own file; here they are named and caught.
+"""The command line: `timbre-restore VERB …`. Each verb is a function in its own file; this one collects them.
 
 A verb imports what it needs when it runs, so that `restore` never waits for torch, and `--help` waits for nothing.
-Whatever a person can cause or cure ends in a sentence on stderr and an exit status; a traceback is a bug.
+Every failure that a user can cause or fix ends in a sentence on stderr and an exit status; a traceback is a bug.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
 }
 """Verb → function, in the order of the help. A function's parameters are its options.
 
-Where a verb has several, by a second word, the first one is meant when there is none.
+Where a verb has subcommands, the first one is the default.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (`sys.argv` without the program's name by default); the exit status comes back."""
+    """Run one command line (by default `sys.argv` without the program name) and return the exit status."""
     try:
         status = get_command(build_app()).main(
             args=list(sys.argv[1:] if argv is None else argv) or ["--help"], prog_name=PROGRAM, standalone_mode=False
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return interrupted()
     except BrokenPipeError:
-        # The reader has gone (`… | head`); what Python would flush at exit must not raise once more.
+        # The reader has gone (`… | head`); flushing stdout at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as exc:
@@ -82,12 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_app() -> typer.Typer:
-    """The verbs as one program. Every option is accepted with `_` and with `-`."""
+    """All verbs as one program. Every option is accepted with `_` as well as with `-`."""
     app = typer.Typer(
         name=PROGRAM,
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # a sentence with [brackets] must arrive as it is
+        rich_markup_mode=None,  # text in [brackets] must be printed as it is
         context_settings={
             "token_normalize_func": lambda token: token.replace("_", "-"),
             "help_option_names": ["-h", "--help"],
@@ -103,7 +103,7 @@ def build_app() -> typer.Typer:
 
 
 class _FirstUnlessNamed(TyperGroup):
-    """Verbs of a verb: a line that names none is the first one's."""
+    """A group of subcommands: a command line that names none runs the first."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0].startswith("-"):
@@ -130,7 +130,7 @@ def _program(
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
-    """Gives a voice back what noise suppression took from it."""
+    """Give a voice back what noise suppression took from it."""
 
 
 def _failed(sentence: str, status: int) -> int:
@@ -139,7 +139,7 @@ def _failed(sentence: str, status: int) -> int:
 
 
 def _is_usage_error(exc: Exception) -> bool:
-    """Whether the parser refused the line; its base class is not public in every version of typer."""
+    """Whether the parser rejected the command line; its base class is not public in every version of typer."""
     usage_error = typer.BadParameter.__mro__[1]
     return isinstance(exc, usage_error)
 
@@ -151,7 +151,7 @@ def _usage_sentence(exc: Exception) -> str:
 
 
 def _system_sentence(exc: OSError) -> str:
-    """What the system refused, and the remedy where one is known."""
+    """What the system refused, and the remedy if one is known."""
     place = f"{exc.filename}: " if exc.filename else ""
     reason = exc.strerror or str(exc)
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -1,7 +1,7 @@
-"""Verb `compare`: a gate over the scores that `evaluate --json` wrote.
+"""The `compare` command: a quality gate over the scores that `evaluate --json` wrote.
 
-Exit status: 0 when every rule holds (or none was given), 1 when one fails, 2 for a line, a rule or a file that can't be
-used. A build that reads no more than the status is never let through by a mistake.
+Exit status: 0 when every rule holds (or none was given), 1 when one fails, 2 for a command line, a rule or a file that
+can't be used. So a mistake never lets a build through that checks only the status.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def compare(
     old: Annotated[
         Path | None, typer.Argument(metavar="OLD.json", help="Earlier scores; rules name them 'old'.")
     ] = None,
-    system: Annotated[str, typer.Option(metavar="NAME", help="The system that is judged.")] = "restored",
+    system: Annotated[str, typer.Option(metavar="NAME", help="The system to judge.")] = "restored",
     against: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Compared with, without rules: in OLD.json if given, else in NEW.json."),
+        typer.Option(metavar="NAME", help="Without rules: the system to compare with, in OLD.json or else NEW.json."),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(metavar="RULE", help="What must not be, e.g. 'osr > 0.5*degraded.osr'; may be given again."),
+        typer.Option(metavar="RULE", help="Fail if this holds, e.g. 'osr > 0.5*degraded.osr'; repeatable."),
     ] = None,
     rules: Annotated[Path | None, typer.Option(metavar="FILE", help="Named rules, as YAML.")] = None,
     json: Annotated[
@@ -40,7 +40,7 @@ def compare(
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> int:
-    """Hold scores against rules, or against other scores."""
+    """Check scores against rules, or compare them with other scores."""
     configure(config, overrides)
     check_targets({"--json": json})
     from timbre_restore.evaluation.gate import Files, read_scores
@@ -49,7 +49,7 @@ def compare(
     _check_systems(files)
     if fail_if or rules is not None:
         if against is not None:
-            raise ScoresError("--against: belongs to a comparison without rules; name the system in the rule.")
+            raise ScoresError("--against: only applies to a comparison without rules; name the system in the rule.")
         return _gate(files, _parsed(files, fail_if or [], rules), json)
     return _side_by_side(files, against, json)
 
@@ -60,12 +60,12 @@ def _check_systems(files: Files) -> None:
     for scores in (files.new,) if files.old is None else (files.new, files.old):
         if files.judged not in scores.systems:
             raise ScoresError(
-                f"--system: '{files.judged}' is no system of {scores.place}; {nearest(files.judged, scores.systems)}"
+                f"--system: '{files.judged}' is not a system of {scores.place}; {nearest(files.judged, scores.systems)}"
             )
 
 
 def _parsed(files: Files, given: list[str], path: Path | None) -> list[Rule]:
-    """All rules, or every problem of all of them."""
+    """All rules. Raises `ScoresError` with every problem found in any of them."""
     from timbre_restore.evaluation.gate import parse_rule, read_rules
 
     named = [("", text) for text in given] + ([] if path is None else list(read_rules(path).items()))
@@ -100,7 +100,7 @@ def _side_by_side(files: Files, against: str | None, json: Path | None) -> int:
     before = files.old or files.new
     other = against or (files.judged if files.old else "degraded")
     if other not in before.systems:
-        raise ScoresError(f"--against: '{other}' is no system of {before.place}; {nearest(other, before.systems)}")
+        raise ScoresError(f"--against: '{other}' is not a system of {before.place}; {nearest(other, before.systems)}")
     if before is files.new and other == files.judged:
         raise ScoresError(f"--against: '{other}' is the judged system itself; name another one, or a second file.")
     changes = compared(files.new, files.judged, before, other)

@@ -1,4 +1,4 @@
-"""Words for people: results go to stdout, everything else to stderr, so that a pipe gets only results."""
+"""Console output: results go to stdout, everything else to stderr, so that a pipe gets only results."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STDOUT = Path("-")
 
 
 def say(text: str) -> None:
-    """A line of the result, as it is; nobody's, where standard output was closed before the program began."""
+    """Write a line of the result to stdout, unchanged; does nothing if stdout was closed before the program started."""
     _write(sys.stdout, text)
 
 
 def note(text: str) -> None:
-    """A line beside the result: progress, warnings, failures."""
+    """Write a line that is not part of the result to stderr: progress, warnings, failures."""
     _write(sys.stderr, text)
 
 
@@ -34,7 +34,7 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def give_json(content: Any, path: Path) -> None:
-    """Readable JSON into a file by rename, or onto stdout when `path` is `STDOUT`."""
+    """Write readable JSON to a file (atomically), or to stdout when `path` is `STDOUT`."""
     if path == STDOUT:
         say(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False))
     else:
@@ -44,7 +44,7 @@ def give_json(content: Any, path: Path) -> None:
 def give_results(
     content: Callable[[], Any], json: Path | None, page: Callable[[Path], None], html: Path | None
 ) -> None:
-    """What was asked for, JSON and a page: where one can't be written, the other is there all the same."""
+    """Write the requested JSON and HTML page; if one can't be written, the other still is."""
     with ExitStack() as both:
         if html is not None:
             both.callback(page, html)
@@ -53,7 +53,7 @@ def give_results(
 
 
 def show(renderable: RenderableType, *, aside: bool = False) -> None:
-    """A table; `aside` sends it to stderr. A pipe has no width, so it gets enough for every column."""
+    """Print a table; `aside` sends it to stderr. A pipe has no width, so it gets enough for every column."""
     console = Console(stderr=aside, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 120)
@@ -62,7 +62,7 @@ def show(renderable: RenderableType, *, aside: bool = False) -> None:
 
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[int, int, object], None]]:
-    """A bar on a terminal, gone when done; yields a function that takes (done, all, name of what is at hand)."""
+    """A progress bar on a terminal, removed when done; yields a function of (done, total, name of the current item)."""
     columns = (
         BarColumn(),
         MofNCompleteColumn(),

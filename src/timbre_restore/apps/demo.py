@@ -1,4 +1,4 @@
-"""Verb `demo`: the whole road in one command, with no data and no network. It runs the other verbs, and shows them."""
+"""The `demo` command: the whole workflow, without data or network. It runs the other verbs and prints their lines."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from timbre_restore.errors import CorpusError, MissingExtraError, extra_command
 
 PACKAGES = ("torch", "accelerate", "safetensors", "onnx", "matplotlib")
 WARNING = (
-    "This is a demonstration, not a model to ship: a few minutes of training on a few made voices. It shows that the "
-    "road is whole, not what the restorer can do."
+    "This is a demonstration, not a model to ship: a few minutes of training on a few synthetic voices. It shows that "
+    "the whole workflow runs, not what the restorer can do."
 )
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output folder.")] = Path("demo-out"),
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> int:
-    """Walk the whole road in a few minutes."""
+    """Run the whole workflow in a few minutes."""
     _check_packages()
     started = time.monotonic()
     own = _write_config(out, config or builtin_config("demo.yaml"))
@@ -39,7 +39,7 @@ def demo(
     pairs = out / "sounds" / "pairs"
     first = sorted((pairs / "noisy").iterdir())[0]
     common = _told(own, overrides or [])
-    heard = _told(own, [key for key in overrides or [] if key.startswith("suppressor")])  # restore refuses the rest
+    heard = _told(own, [key for key in overrides or [] if key.startswith("suppressor")])  # restore rejects the rest
     for line in (
         ["prepare", "--skip-existing", *common],
         ["train", *common],
@@ -50,7 +50,7 @@ def demo(
     ):  # fmt: skip
         status = _run(line)
         if status:
-            note(f"the demonstration stops here; what was made is in {out}")
+            note(f"the demonstration stops here; what was made so far is in {out}")
             return status
     say(f"done in {time.monotonic() - started:.0f} s; open {page.resolve()} and listen.")
     say(WARNING)
@@ -58,12 +58,12 @@ def demo(
 
 
 def _told(config: Path, overrides: list[str]) -> list[str]:
-    """What every verb is given."""
+    """The options that every verb is given."""
     return ["--config", str(config), *(word for override in overrides for word in ("--set", override))]
 
 
 def _run(line: list[str]) -> int:
-    """Run one verb as a person would type it."""
+    """Run one verb as a user would type it."""
     from timbre_restore.apps.cli import main
 
     note(f"\n$ timbre-restore {shlex.join(line)}")
@@ -77,12 +77,12 @@ def _check_packages() -> None:
 
 
 def _write_config(out: Path, base: Path) -> Path:
-    """The demonstration's own configuration: `base`, and where its sounds and results lie."""
+    """The demonstration's own configuration: `base`, plus the places of its sounds and results."""
     from timbre_restore.apps.demo_corpus import HELD_OUT
 
     path = out / "demo.yaml"
     if out.exists() and not path.exists() and any(out.iterdir()):
-        raise CorpusError(f"{out}: holds files that are not of a demonstration; give another folder with --out.")
+        raise CorpusError(f"{out}: holds files that are not from a demonstration; give another folder with --out.")
     here = out.resolve()
     content = {
         "base": str(base.resolve()),
@@ -105,5 +105,8 @@ def _make_sounds(folder: Path) -> None:
 
     note("\nmaking speech, noises and rooms")
     if not has_offline_voice():
-        note("pyopenjtalk-plus is not installed, so a made voice babbles; for sentences: pip install pyopenjtalk-plus")
+        note(
+            "pyopenjtalk-plus is not installed, so a synthetic voice babbles; for real sentences run: "
+            "pip install pyopenjtalk-plus"
+        )
     make_sounds(folder)

@@ -1,6 +1,6 @@
 """Sounds for the demonstration: speech, noises and rooms that need no download, and pairs to evaluate on.
 
-What the pairs are made of (a speaker, two noises) is named as the validation side, so nothing of it is trained on.
+The material of the pairs (a speaker, two noises) belongs to the validation side, so none of it is trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COUNT = 10 * SAMPLE_RATE_HZ  # samples of each noise
 NOISE_RMS = 0.1
 SENTENCES_PER_SPEAKER = 6
 REVERBERATION_S = {"booth": 0.15, "office": 0.3, "kitchen": 0.4, "classroom": 0.55, "hall": 0.8}
-"""Room → the time in which its sound falls by 60 dB."""
+"""Room → reverberation time (the time to decay by 60 dB), in seconds."""
 
 HELD_OUT = {"val_speakers": ["held_out"], "val_noises": ["rain", "crowd"], "val_rooms": ["kitchen"]}
 PAIRS = (("rain", 5.0), ("crowd", 10.0), ("rain", 15.0), ("crowd", 5.0))
@@ -27,11 +27,11 @@ PAIRS = (("rain", 5.0), ("crowd", 10.0), ("rain", 15.0), ("crowd", 5.0))
 
 
 def make_sounds(folder: Path) -> None:
-    """Write `speech/<speaker>/`, `noise/`, `rooms/` and `pairs/{noisy,clean}/` below `folder`; equal on every run."""
+    """Write `speech/<speaker>/`, `noise/`, `rooms/` and `pairs/{noisy,clean}/` to `folder`; the same on every run."""
     said: list[FloatArray] = []
     for number, speaker in enumerate(SPEAKERS):
         for sentence in range(SENTENCES_PER_SPEAKER):
-            # Each speaker starts elsewhere in the list, so that no sentence is common to all.
+            # Each speaker starts at a different place in the list, so that no sentence is common to all.
             which = (number * 2 + sentence) % len(SENTENCES)
             said.append(speak(speaker, which))
             _write(folder / "speech" / speaker.name / f"sentence_{which:02d}.flac", said[-1])
@@ -44,7 +44,7 @@ def make_sounds(folder: Path) -> None:
 
 
 def noises(voices: Sequence[FloatArray]) -> dict[str, FloatArray]:
-    """Name → `[T]` at RMS 0.1: steady, modulated, sparse, and babble of `voices` played backwards."""
+    """Name → `[T]` at RMS 0.1: steady, modulated and sparse noises, and babble of `voices` played backwards."""
     makers: dict[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
         "wind": lambda rng: coloured(rng, COUNT, -1.0) * wandering(rng, COUNT, 0.5),
         "fan": lambda rng: coloured(rng, COUNT, -0.5) + hum(rng, COUNT, 110.0, 0.0),
@@ -60,13 +60,13 @@ def noises(voices: Sequence[FloatArray]) -> dict[str, FloatArray]:
 
 
 def room(reverberation_s: float, seed: int) -> FloatArray:
-    """A response `[T]`: the direct sound, then noise that falls by 60 dB in `reverberation_s`, high sound faster."""
+    """A room response `[T]`: direct sound, then noise that decays by 60 dB in `reverberation_s`, faster when high."""
     rng = np.random.default_rng([seed, 22])
     count = int(1.2 * reverberation_s * SAMPLE_RATE_HZ)
     t = np.arange(count) / SAMPLE_RATE_HZ
     bright = rng.standard_normal(count)
     kilohertz = np.fft.rfftfreq(count, 1000.0 / SAMPLE_RATE_HZ)
-    dull = np.fft.irfft(np.fft.rfft(bright) / (1.0 + 1j * kilohertz), count)  # low-pass of first order at 1 kHz
+    dull = np.fft.irfft(np.fft.rfft(bright) / (1.0 + 1j * kilohertz), count)  # first-order low-pass at 1 kHz
     blend = np.clip(t / reverberation_s, 0.0, 1.0)
     response = 0.1 * ((1.0 - blend) * bright + blend * dull) * 10.0 ** (-3.0 * t / reverberation_s)
     response[: int(0.002 * SAMPLE_RATE_HZ)] = 0.0  # nothing arrives before the first wall
@@ -81,7 +81,7 @@ def _make_pairs(folder: Path, sounds: Mapping[str, FloatArray]) -> None:
         start = number * SAMPLE_RATE_HZ
         under = sounds[noise][start : start + len(clean)]
         noisy = clean + np.pad(under, (0, len(clean) - len(under)), mode="wrap") * _gain(clean, under, snr_db)
-        # One gain for both, so that they differ by the noise alone.
+        # One gain for both, so that they differ only by the noise.
         gain = np.float32(min(1.0, 0.99 / float(np.max(np.abs(noisy)))))
         name = f"{number + 1}_{noise}_{snr_db:.0f}_dB.wav"
         _write(folder / "noisy" / name, noisy * gain)
@@ -97,7 +97,7 @@ def _write(path: Path, samples: FloatArray) -> None:
 
 
 def _babble(rng: np.random.Generator, voices: Sequence[FloatArray], count: int) -> NDArray[np.float64]:
-    """`count` of the voices at once, backwards, each from some point of it on and round and round."""
+    """`count` of the voices at once, backwards, each looped from a random starting point."""
     total = np.zeros(COUNT)
     for which in rng.choice(len(voices), count, replace=len(voices) < count):
         voice = np.roll(voices[which][::-1], rng.integers(len(voices[which])))

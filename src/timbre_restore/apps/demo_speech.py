@@ -1,8 +1,8 @@
-"""Speech for the demonstration: an offline voice when it is installed, a made one otherwise.
+"""Speech for the demonstration: an offline voice if one is installed, a synthetic one otherwise.
 
 The offline voice is Open JTalk's through pyopenjtalk-plus, which brings its dictionary and the 48 kHz voice 'Mei'
-(CC BY 3.0, MMDAgent Project Team, Nagoya Institute of Technology). One voice at several pitches and speeds stands for
-several speakers; that is enough to show the road, and far too little to train on.
+(CC BY 3.0, MMDAgent Project Team, Nagoya Institute of Technology). One voice at several pitches and speeds stands in
+for several speakers: enough to show the workflow, and far too little to train on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MADE_SECONDS = 4.5
 
 @dataclass(frozen=True)
 class DemoSpeaker:
-    """One pretended speaker, for either voice."""
+    """One simulated speaker, for either voice."""
 
     name: str
     half_tones: float

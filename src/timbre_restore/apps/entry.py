@@ -1,6 +1,6 @@
-"""Where the program begins: the command line takes a while to import, and Ctrl-C ends that too in one line.
+"""The entry point: importing the command line takes a while, and Ctrl-C during that time must end in one line, too.
 
-So nothing is imported at the top beyond what Python has loaded already.
+So nothing is imported at the top beyond what Python has already loaded.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ INTERRUPTED_STATUS = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (`sys.argv` without the program's name by default); the exit status comes back."""
+    """Run one command line (by default `sys.argv` without the program name) and return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may be no text, or not this one's
+        sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: a file name may not be encodable
     try:
         from timbre_restore.apps import cli
 
@@ -27,15 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def interrupted() -> int:
-    """Say that Ctrl-C was heard; the exit status comes back."""
+    """Report the interruption and return the exit status."""
     if sys.stderr is not None:
-        sys.stderr.write("interrupted; what was written by then is kept.\n")
+        sys.stderr.write("interrupted; what was already written is kept.\n")
         sys.stderr.flush()
     return INTERRUPTED_STATUS
 
 
 def _began_with_interrupt(exc: BaseException | None) -> bool:
-    """Whether Ctrl-C lies behind it: an extension module that is interrupted fails to be imported (onnxruntime)."""
+    """Whether Ctrl-C caused it: an interrupted import of an extension module (onnxruntime) ends in `ImportError`."""
     while exc is not None and not isinstance(exc, KeyboardInterrupt):
         exc = exc.__cause__ or exc.__context__
     return exc is not None

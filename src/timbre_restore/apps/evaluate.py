@@ -1,4 +1,4 @@
-"""Verb `evaluate`: noisy, the suppressor, what people do today, and restorers side by side."""
+"""The `evaluate` command: noisy input, the suppressor, attenuation limits and restorers, side by side."""
 
 from __future__ import annotations
 
@@ -27,41 +27,37 @@ LIMITS = "24,18,12,6"
 
 def evaluate(
     pairs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder with noisy/ and clean/ holding files of equal names.")
+        Path | None, typer.Option(metavar="DIR", help="Folder with noisy/ and clean/, holding files of the same names.")
     ] = None,
     list_file: Annotated[
-        Path | None, typer.Option("--list", metavar="FILE", help="A corpus list, lines 'degraded|clean'.")
+        Path | None, typer.Option("--list", metavar="FILE", help="A corpus list with lines 'degraded|clean'.")
     ] = None,
     recordings: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A folder of noisy recordings without clean ones.")
+        Path | None, typer.Option(metavar="DIR", help="A folder of noisy recordings without clean counterparts.")
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]ONNX", help="An exported model, the packaged one without it; several with names."),
+        typer.Option(metavar="[NAME=]ONNX", help="An exported model; defaults to the packaged one. Repeatable."),
     ] = None,
     strength: Strength = None,
     system: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="Outputs of another system, named as the items; may be given again."),
+        typer.Option(metavar="NAME=DIR", help="Outputs of another system, named like the items; repeatable."),
     ] = None,
     limits: Annotated[
-        str, typer.Option(metavar="DB,DB,…", help="Attenuation limits of the suppressor to stand beside; '' for none.")
+        str, typer.Option(metavar="DB,DB,…", help="Attenuation limits of the suppressor to compare with; '' for none.")
     ] = LIMITS,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            "--metric", metavar="KEY", help="A metric, or a set: core, default, more, all; may be given again."
-        ),
+        typer.Option("--metric", metavar="KEY", help="A metric, or a set: core, default, more, all; repeatable."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 takes one per core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 means one per core.")] = 0,
     cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where scores are kept; the user's cache without it.")
+        Path | None, typer.Option(metavar="DIR", help="Where scores are cached; defaults to the user's cache folder.")
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither read scores that are kept, nor keep any.")
-    ] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the score cache.")] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores as JSON; '-' is stdout.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to read and listen to.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page to read and listen to.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> int:
@@ -71,17 +67,17 @@ def evaluate(
     items = _items(pairs, list_file, recordings)
     check_targets({"--json": json, "--html": html})
     if html is not None and importlib.util.find_spec("matplotlib") is None:
-        # Said before an hour of scoring, not after it.
+        # Report this before an hour of scoring, not after it.
         raise MissingExtraError("matplotlib", extra_command("eval"), "--html")
     from timbre_restore.evaluation import Suppressing, as_json, files_beside, summary_table, write_page
     from timbre_restore.evaluation import evaluate as score
 
     if html is not None and (beside := files_beside(html)).exists() and not beside.is_dir():
         raise ConfigError(
-            [f"--html {html}: what does not fit into the page goes to {beside}, which is a file; move it."]
+            [f"--html {html}: what does not fit into the page goes to a folder {beside}, but that is a file; move it."]
         )
 
-    # Where every item is suppressed here, the restorer works inside of the suppressor, as it does in a call.
+    # If every item is suppressed here, the restorer works inside the suppressor, as it does in a call.
     inside = settings if all(item.degraded is None for item in items) else None
     systems = [
         *_restoring(model, strength, inside),
@@ -105,7 +101,7 @@ def evaluate(
 
 
 def _cache(folder: Path | None) -> Cache | None:
-    """What is kept where it was asked for, or in the user's cache; without a place for that one, nothing is."""
+    """The cache in the requested folder, or in the user's cache; None if the latter can't be written to."""
     from timbre_restore.evaluation import Cache
 
     place = folder or _home()
@@ -115,9 +111,10 @@ def _cache(folder: Path | None) -> Cache | None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as exc:
         if folder is not None:
-            raise ConfigError([f"--cache {folder}: can't be written to ({exc.strerror}); give another."]) from exc
+            raise ConfigError([f"--cache {folder}: can't be written to ({exc.strerror}); choose another."]) from exc
         note(
-            f"warning: {place}: can't be written to ({exc.strerror}), so no score is kept; --cache names another place."
+            f"warning: {place}: can't be written to ({exc.strerror}), so no scores are cached; choose another folder "
+            "with --cache."
         )
         return None
     return Cache(place)
@@ -126,7 +123,7 @@ def _cache(folder: Path | None) -> Cache | None:
 def _ended(evaluation: Evaluation) -> int:
     if not evaluation.failures:
         return 0
-    note(f"error: {len(evaluation.failures)} outputs break their contract; the table of failures says how.")
+    note(f"error: {len(evaluation.failures)} outputs break their contract; see the table of failures.")
     return 1
 
 
@@ -146,42 +143,42 @@ def _items(pairs: Path | None, list_file: Path | None, recordings: Path | None) 
     given = [(read, place) for read, place in readers if place is not None]
     if len(given) != 1:
         raise ConfigError(
-            ["evaluate: expected one of --pairs DIR, --list FILE and --recordings DIR; give what is to be scored."]
+            ["evaluate: expected one of --pairs DIR, --list FILE and --recordings DIR; give exactly one of them."]
         )
     ((read, place),) = given
     return read(place)
 
 
 def _restoring(models: list[str] | None, strength: float | None, inside: SuppressorSettings | None) -> list[System]:
-    """The packaged voice, or one model called `restored`, or several by name."""
+    """The packaged voice or a single model, called `restored`, or several models by name."""
     from timbre_restore.evaluation import Restoring
 
     given = models or [""]
     named = [_named(text) for text in given]
     if len(given) > 1 and any(name == "" for name, _ in named):
-        raise ConfigError(["--model: several models need names; expected NAME=FILE for each."])
+        raise ConfigError(["--model: several models must be named; give each as NAME=FILE."])
     found = [Restoring.of(name or "restored", place or None, strength, inside) for name, place in named]
     for restoring in found:
         if inside is not None and restoring.inside is None:
             note(
-                f"note: {restoring.name} was trained for another suppressor than {inside.name}, so it works behind it, "
+                f"note: {restoring.name} was trained for another suppressor than {inside.name}, so it runs behind it, "
                 "as behind a black box."
             )
     return list(found)
 
 
 def _named(text: str) -> tuple[str, str]:
-    """'NAME=FILE' in two; a file may be called so itself."""
+    """Split 'NAME=FILE' in two, unless the whole text is the name of an existing file."""
     name, equals, place = text.partition("=")
     return (name, place) if equals and not Path(text).exists() else ("", text)
 
 
 def _limited(text: str, floor_db: float, inside: SuppressorSettings | None) -> list[System]:
-    """Limits to stand beside; of a suppressor with a limit of its own those that are lower."""
+    """The limits to compare with; if the suppressor has a limit of its own, only those below it."""
     from timbre_restore.evaluation import DFN3, Limited
 
     if text and inside is not None and inside.name != DFN3:
-        note(f"note: {inside.name} has no attenuation limit, so none stands beside it.")
+        note(f"note: {inside.name} has no attenuation limit, so none is compared.")
         return []
 
     found: list[System] = []
@@ -190,7 +187,7 @@ def _limited(text: str, floor_db: float, inside: SuppressorSettings | None) -> l
             if 0.0 < float(word) <= 100.0:
                 found += [Limited(float(word), floor_db)] if float(word) < floor_db else []
                 continue
-        raise ConfigError([f"--limits: expected numbers of dB above 0 and at most 100, got '{word}'."])
+        raise ConfigError([f"--limits: expected values in dB above 0 and at most 100, got '{word}'."])
     return found
 
 
@@ -202,5 +199,5 @@ def _folders(texts: list[str] | None, items: list[Item]) -> list[System]:
 
 
 def _home() -> Path:
-    """Where programs keep what may be deleted (XDG base directories)."""
+    """The user's cache folder for this program (XDG base directories)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "timbre-restore" / "evaluate"

@@ -1,4 +1,4 @@
-"""Verbs `listen make`, `listen serve`, `listen analyse`: people judge systems by ear, on this machine alone."""
+"""The commands `listen make`, `listen serve`, `listen analyse`: people judge systems by ear, on this machine only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import typer
 from timbre_restore.apps.console import STDOUT, give_results, note, progress_bar, say, show
 from timbre_restore.apps.options import ConfigFile, Overrides, check_targets, configure, named_folder
 
-TestFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the test.")]
+TestFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The test's folder.")]
 
 
 class Kind(StrEnum):
-    """How listeners are asked."""
+    """The kind of listening test."""
 
     mushra = "mushra"
     ccr = "ccr"
@@ -27,24 +27,24 @@ def make(
     reference: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the clean files.")],
     system: Annotated[
         list[str],
-        typer.Option(metavar="NAME=DIR", help="A system and its folder of equally named files; give several."),
+        typer.Option(metavar="NAME=DIR", help="A system and its folder, with the reference's file names; repeatable."),
     ],
     kind: Annotated[
-        Kind, typer.Option(help="'mushra': all systems of an item on a page, 0 to 100; 'ccr': pairs, −3 to +3.")
+        Kind, typer.Option(help="'mushra': all systems of an item on one page, 0 to 100; 'ccr': pairs, −3 to +3.")
     ] = Kind.mushra,
     count: Annotated[
-        int | None, typer.Option(min=1, help="Items to draw by the seed; 8 without, or all there are.")
+        int | None, typer.Option(min=1, help="Items to draw by the seed; defaults to 8, or to all if fewer.")
     ] = None,
     item: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="An item by name, in place of drawing; give several.")
+        list[str] | None, typer.Option(metavar="NAME", help="Use this item instead of drawing items; repeatable.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, max=60.0, help="The longest stretch that is played.")] = 8.0,
+    seconds: Annotated[float, typer.Option(min=0.5, max=60.0, help="The longest excerpt played, in seconds.")] = 8.0,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Draws items and orders; the configuration's without.")
+        int | None, typer.Option(min=0, help="Seed for drawing items and orders; defaults to the configuration's.")
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What the others are compared with: the first system unless named."),
+        typer.Option(metavar="NAME", help="The system that the others are compared with; defaults to the first."),
     ] = None,
     mid_anchor: Annotated[bool, typer.Option("--mid-anchor", help="Add a 7 kHz anchor to the 3.5 kHz one.")] = False,
     config: ConfigFile = None,
@@ -78,7 +78,7 @@ def serve(
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Serve a test to this machine's browsers."""
+    """Serve a listening test to browsers on this machine."""
     configure(config, overrides)
     from timbre_restore.listening import open_server
 
@@ -91,23 +91,24 @@ def serve(
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             listeners, answers = server.sessions.counts()
-            note(f"stopped; {answers} answers of {listeners} listeners are in {folder / 'answers'}.")
+            note(f"stopped; {answers} answers from {listeners} listeners are in {folder / 'answers'}.")
 
 
 def analyse(
     folder: TestFolder,
     baseline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the others are compared with; the test's own without.")
+        str | None,
+        typer.Option(metavar="NAME", help="The system that the others are compared with; defaults to the test's own."),
     ] = None,
     use_incomplete: Annotated[
-        bool, typer.Option("--use-incomplete", help="Use the answered pages of those who did not end.")
+        bool, typer.Option("--use-incomplete", help="Include the answered pages of listeners who did not finish.")
     ] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON; '-' is stdout.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as a page.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as an HTML page.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Say what listeners have found."""
+    """Report what the listeners found."""
     configure(config, overrides)
     check_targets({"--json": json, "--html": html})
     from timbre_restore.listening import analyse as analysed

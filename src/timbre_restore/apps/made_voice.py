@@ -1,8 +1,8 @@
-"""A voice without recordings: for the demonstration where no offline voice is installed, and for the benchmark.
+"""A synthetic voice: for the demonstration when no offline voice is installed, and for the benchmark.
 
 Source and filter, as in Klatt (1980) but additive: harmonics of a gliding pitch, weighted by three moving formants,
-cut into syllables; between them bursts of high noise stand for fricatives. It is no language. The suppressor takes it
-for speech, and that is what matters here.
+cut into syllables; bursts of high-frequency noise between them stand for fricatives. It is not a language, but the
+suppressor takes it for speech, which is what matters here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VOWELS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840,
 """First three formants of five vowels; Peterson & Barney (1952), male means."""
 BANDWIDTHS_HZ = (90.0, 130.0, 200.0)
 CONTROL_SAMPLES = 240
-"""Formants move slowly: their gains are computed once in so many samples, and interpolated."""
+"""Formants move slowly: their gains are computed once per this many samples and interpolated."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Speaker:
 
     pitch_hz: float
     formant_scale: float
-    """1.0 for a vocal tract of the size that the vowels were measured on; more for a shorter one."""
+    """1.0 for a vocal tract of the size the vowels were measured on; more for a shorter one."""
     syllables_per_s: float
 
 
@@ -45,14 +45,14 @@ def made_voice(speaker: Speaker, seconds: float, seed: int) -> FloatArray:
     for harmonic in range(1, int(HARMONIC_CEILING_HZ / speaker.pitch_hz)):
         gain = np.interp(t, t[::CONTROL_SAMPLES], _gain(harmonic * pitch_hz[::CONTROL_SAMPLES], formants_hz))
         tone += gain * harmonic**-0.4 * np.sin(harmonic * phase + rng.uniform(0, 2 * np.pi))
-    # The difference of white noise rises by 6 dB per octave: its energy lies where sibilants have theirs.
+    # Differentiated white noise rises by 6 dB per octave, so its energy lies where that of sibilants does.
     breath = np.diff(rng.standard_normal(count + 1))
     out = tone * voiced + 0.5 * breath * hiss + 0.02 * breath * voiced
     return np.asarray(out / np.sqrt(np.mean(out**2)) * 0.1, dtype=np.float32)
 
 
 def _gain(frequency_hz: NDArray[np.float64], formants_hz: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """What three resonances, each of peak 1, let through at a frequency that changes; all at the control rate."""
+    """The gain of three resonances, each with peak 1, at a changing frequency; all at the control rate."""
     gain = np.full(len(frequency_hz), 0.01)
     for centre, width in zip(formants_hz, BANDWIDTHS_HZ, strict=True):
         gain += width**2 / ((frequency_hz - centre) ** 2 + width**2)
@@ -82,7 +82,7 @@ def _score(
 
 
 def _arch(envelope: NDArray[np.float64], start: int, length: int) -> None:
-    """Add one soft rise and fall of `length` samples."""
+    """Write one smooth rise and fall of `length` samples."""
     room = min(length, len(envelope) - start)
     if room > 0:
         envelope[start : start + room] = np.sin(np.pi * (np.arange(room) + 0.5) / length) ** 0.7

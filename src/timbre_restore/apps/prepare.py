@@ -1,4 +1,4 @@
-"""Verb `prepare`: making a corpus of pairs."""
+"""The `prepare` command: makes a corpus of training pairs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 
 def prepare(
     config: ConfigFile = None,
-    max_files: Annotated[int | None, typer.Option(min=1, help="At most so many recordings in all.")] = None,
+    max_files: Annotated[int | None, typer.Option(min=1, help="Process at most this many recordings.")] = None,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Keep takes that are complete.")] = False,
     num_workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes; data.num_workers without it.")
+        int | None, typer.Option(min=0, help="Worker processes; defaults to data.num_workers.")
     ] = None,
-    shard_idx: Annotated[int, typer.Option(min=0, help="Which shard this process makes, from 0.")] = 0,
-    shard_count: Annotated[int, typer.Option(min=1, help="How many shards make the whole.")] = 1,
+    shard_idx: Annotated[int, typer.Option(min=0, help="The shard this process makes, counted from 0.")] = 0,
+    shard_count: Annotated[int, typer.Option(min=1, help="Total number of shards.")] = 1,
     cluster: Annotated[
-        str | None, typer.Option(metavar="ray", help="Work on a cluster; all its processors unless --num-workers says.")
+        str | None,
+        typer.Option(metavar="ray", help="Run on a cluster, on all its processors unless --num-workers is given."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Make anew what other settings than the folder's would change.")
+        bool, typer.Option("--force", help="Accept settings other than the folder's, and remake what they change.")
     ] = False,
     overrides: Overrides = None,
 ) -> None:
@@ -57,7 +58,7 @@ def prepare(
 
 
 def corpus_spec(config: Config) -> CorpusSpec:
-    """What the corpus is made of, as the corpus room takes it."""
+    """What the corpus is made of, in the form the `corpus` package takes."""
     from timbre_restore.corpus import CorpusSpec, SourceSpec, Variety
     from timbre_restore.suppressors import SuppressorSettings
 

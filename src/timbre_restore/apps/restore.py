@@ -1,4 +1,4 @@
-"""Verb `restore`: files, folders and pipes, noisy in, restored out."""
+"""The `restore` command: files, folders and pipes, noisy in, restored out."""
 
 from __future__ import annotations
 
@@ -24,53 +24,60 @@ if TYPE_CHECKING:
     from timbre_restore.runtime import Raw, Recipe, RestoreSummary
 
 SLASHES = ("/", os.sep)
-"""Ends of a name that say that it is a folder's."""
+"""Endings that mark a name as a folder's."""
 
 
 def restore(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A sound file, a folder of them, or - for stdin.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="An audio file, a folder of them, or - for stdin.")],
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="OUT", help="File, folder (new with a / behind), or - for stdout.")
+        str, typer.Option("--output", "-o", metavar="OUT", help="File, folder (a new one ends in /), or - for stdout.")
     ],
     already_suppressed: Annotated[
-        bool, typer.Option("--already-suppressed", help="The input went through the suppressor before.")
+        bool, typer.Option("--already-suppressed", help="The input has already been through the suppressor.")
     ] = False,
     strength: Strength = None,
     attenuation_limit: Annotated[
         float | None,
-        typer.Option(metavar="DB", help="The most that the suppressor may take away; 100 is no limit."),
+        typer.Option(metavar="DB", help="The most that the suppressor may attenuate; 100 means no limit."),
     ] = None,
     container: Annotated[
         str | None,
-        typer.Option("--format", metavar="NAME", help="wav, flac, ogg, opus, mp3 …; raw for stdout; else as it was."),
+        typer.Option(
+            "--format", metavar="NAME", help="wav, flac, ogg, opus, mp3 …, raw for stdout; default: as input."
+        ),
     ] = None,
     subtype: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Sample format: pcm16, pcm24, pcm32, float …; as it was without it."),
+        typer.Option(metavar="NAME", help="Sample format: pcm16, pcm24, pcm32, float …; default: as input."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Processes for a folder; as many as processors without it.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Worker processes for a folder; defaults to the number of processors."),
     ] = None,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is there already.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Skip files whose result already exists.")
+    ] = False,
     raw: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Stdin is headerless: u8, s16le, s24le, s32le, f32le or f64le."),
+        typer.Option(metavar="NAME", help="Format of headerless stdin: u8, s16le, s24le, s32le, f32le or f64le."),
     ] = None,
     rate: Annotated[
-        int | None, typer.Option(min=1_000, max=768_000, metavar="HZ", help="Of --raw; 48000 without it.")
+        int | None, typer.Option(min=1_000, max=768_000, metavar="HZ", help="Sample rate of --raw; defaults to 48000.")
     ] = None,
-    channels: Annotated[int | None, typer.Option(min=1, max=64, metavar="N", help="Of --raw; 1 without it.")] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, max=64, metavar="N", help="Channels of --raw; defaults to 1.")
+    ] = None,
     model: ModelFile = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> int:
-    """Suppress noise, then give the voice back."""
+    """Suppress noise, then restore the voice."""
     from timbre_restore.runtime import SUPPRESSED_VOICE, Ending, Restorer, Wanted, packaged_voices, restore_path
 
     if not source or not output:
         raise ConfigError([f"{'IN' if not source else '--output'} is empty; name a file or a folder (. is this one)."])
     if attenuation_limit is not None and not 0.0 < attenuation_limit <= 100.0:
-        raise ConfigError([f"--attenuation-limit {attenuation_limit:g}: expected a number above 0, up to 100 dB."])
+        raise ConfigError([f"--attenuation-limit {attenuation_limit:g}: expected a number above 0 and at most 100 dB."])
     if attenuation_limit is not None:
         overrides = [*(overrides or ()), f"suppressor.attenuation_limit_db={attenuation_limit}"]
     settings = configure(config, overrides)
@@ -81,8 +88,9 @@ def restore(
         model = packaged_voices().get(SUPPRESSED_VOICE)
     if already_suppressed and strength != 0.0 and Restorer.load(model).needs_noisy:
         note(
-            "warning: this voice tells by the noisy recording what to give back; of the suppressed one alone next to "
-            "nothing comes back. Restore the noisy one, or give a model trained with model.conditioning=degraded."
+            "warning: this voice needs the noisy recording to tell what to give back; from the suppressed one alone, "
+            "next to nothing comes back. Restore the noisy recording, or use a model trained with "
+            "model.conditioning=degraded."
         )
     recipe = _recipe(settings, model, strength, already_suppressed)
     form = _raw(_path(source), raw, rate, channels)
@@ -101,31 +109,31 @@ def restore(
             progress=progress,
         )
     if ending.asked:
-        note("ended by hand: what had come in is kept.")
+        note("recording ended by the user: what had come in is kept.")
     _report(summary)
     return 1 if summary.failed else 0
 
 
 def _refuse_suppressor(overrides: list[str]) -> None:
-    """Raise `ConfigError` for what would be said to a suppressor that is left out."""
+    """Raise `ConfigError` for settings of a suppressor that is not run."""
     if any(word.startswith("suppressor.") for word in overrides):
         raise ConfigError(
-            ["--attenuation-limit and --set suppressor.… are out of use with --already-suppressed; drop one."]
+            ["--attenuation-limit and --set suppressor.… have no effect with --already-suppressed; drop one of them."]
         )
 
 
 def _refuse_deaf(overrides: list[str]) -> None:
-    """Raise `ConfigError` for what nobody here would listen to."""
+    """Raise `ConfigError` for keys that restoring does not use."""
     for word in overrides:
         key = word.partition("=")[0]
         if not key.startswith("suppressor"):
             raise ConfigError(
-                [f"--set {key}: says nothing to restore, which reads suppressor.… alone; a voice is chosen by --model."]
+                [f"--set {key}: is not used by restore, which reads only suppressor.…; choose a voice with --model."]
             )
 
 
 def _path(word: str) -> Path:
-    """What a word names: `-` is the pipe and nothing else is, though `Path` would shorten `./-` to it."""
+    """The path of an argument: only `-` itself is the pipe, although `Path` would shorten `./-` to it."""
     path = Path(word)
     return path.absolute() if path == STDOUT and word != str(STDOUT) else path
 
@@ -137,16 +145,16 @@ def _recipe(settings: Config, model: Path | None, strength: float | None, alread
 
 
 def _raw(source: Path, name: str | None, rate: int | None, channels: int | None) -> Raw | None:
-    """What stdin holds, when it is no WAV. Raises `ConfigError` for options that would say nothing."""
+    """The format of stdin if it is not WAV. Raises `ConfigError` for options that would have no effect."""
     from timbre_restore.runtime import PIPE, Raw
     from timbre_restore.runtime.files import RAW_FORMATS
 
     if name is None:
         if rate is not None or channels is not None:
-            raise ConfigError(["--rate and --channels describe samples without a header; give --raw too."])
+            raise ConfigError(["--rate and --channels describe headerless input; give --raw too."])
         return None
     if source != PIPE:
-        raise ConfigError([f"--raw describes standard input, and the input is {source}; give - instead."])
+        raise ConfigError([f"--raw describes standard input, but the input is {source}; give - as the input."])
     if name not in RAW_FORMATS:
         raise ConfigError([f"--raw {name}: expected one of {', '.join(RAW_FORMATS)}."])
     return Raw(RAW_FORMATS[name], rate or 48_000, channels or 1)
@@ -154,7 +162,7 @@ def _raw(source: Path, name: str | None, rate: int | None, channels: int | None)
 
 @contextmanager
 def _interruptible(ask: Callable[[], None] | None) -> Iterator[None]:
-    """Take other ends (`ENDINGS`) for Ctrl-C, so that nothing half-written stays. All are for `ask` where it is given.
+    """Treat the signals in `ENDINGS` like Ctrl-C, so that nothing half-written stays; `ask`, if given, handles all.
 
     Whoever records from a pipe has no other way to say that the recording is over.
     """
@@ -164,7 +172,7 @@ def _interruptible(ask: Callable[[], None] | None) -> Iterator[None]:
             raise KeyboardInterrupt
         ask()
 
-    heard = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
+    heard = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup sets it
     before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
@@ -175,28 +183,28 @@ def _interruptible(ask: Callable[[], None] | None) -> Iterator[None]:
 
 def _report(summary: RestoreSummary) -> None:
     """Results on stdout, unless the sound itself went there."""
-    from timbre_restore.audio import NO_SOUND
+    from timbre_restore.audio import INVALID_SAMPLES
 
     for result in summary.done:
         piped = result.target == STDOUT
         name = "standard output" if piped else str(result.target)
         (note if piped else say)(f"{name}: {result.seconds:.1f} s")
         if result.limited_samples:
-            note(f"warning: {name}: {result.limited_samples} samples passed full scale and were limited.")
-        if result.mended_samples:
-            note(f"warning: {result.mended_samples} {NO_SOUND} came in, and were taken for silence.")
+            note(f"warning: {name}: {result.limited_samples} samples exceeded full scale and were limited.")
+        if result.repaired_samples:
+            note(f"warning: {result.repaired_samples} {INVALID_SAMPLES} were read and replaced with silence.")
         if result.dropped_bytes:
-            note(f"warning: {name}: the sound ended within a sample, whose {result.dropped_bytes} bytes were dropped.")
+            note(f"warning: {name}: the input ended within a sample, whose {result.dropped_bytes} bytes were dropped.")
     for link in summary.unfollowed:
-        note(f"warning: {link}: is a link to a folder, and was left out; restore that folder by itself.")
+        note(f"warning: {link}: is a link to a folder and was skipped; restore that folder separately.")
     for file in summary.in_output[:1]:
         others = f" and {len(summary.in_output) - 1} more" if summary.in_output[1:] else ""
         note(
-            f"warning: {file}{others}: lies in the output folder, and was left out; give an output folder outside of "
-            "the input's, or restore that one by itself."
+            f"warning: {file}{others}: lies in the output folder and was skipped; give an output folder outside "
+            "the input folder, or restore it separately."
         )
     if summary.skipped:
-        note(f"already there, and left: {summary.skipped}")
+        note(f"skipped, because the result already exists: {summary.skipped}")
     for failure in summary.failed:
         note(f"error: {failure}")
     if summary.failed:

@@ -1,4 +1,4 @@
-"""How far `restore` is, on standard error: a bar for a person, a line now and then for a log."""
+"""Progress of `restore` on standard error: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ LINE_EVERY_S = 30.0
 
 @contextmanager
 def restore_progress() -> Iterator[Callable[[Standing], None]]:
-    """Yields what takes a `Standing`, as often as one likes."""
+    """Yields a function that takes a `Standing`, as often as the caller likes."""
     console = Console(stderr=True)
     columns = BarColumn(), TextColumn("{task.description}", markup=False)
     started = said = time.monotonic()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("", total=None)
 
         def tell(standing: Standing) -> None:
@@ -40,7 +42,7 @@ def restore_progress() -> Iterator[Callable[[Standing], None]]:
 
 
 def in_words(standing: Standing, spent_s: float) -> str:
-    """E.g. '3 of 12 files, 41 times real time, 2:05 left'."""
+    """For example '3 of 12 files, 41.0 times real time, 2:05 left'."""
     words = f"{standing.files} of {standing.all_files} files" if standing.all_files > 1 else f"{standing.seconds:.0f} s"
     if standing.seconds and spent_s:
         words += f", {standing.seconds / spent_s:.1f} times real time"

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def settings_of(config: Config) -> SuppressorSettings:
-    """What its output follows from."""
+    """The settings that determine the suppressor's output."""
     from timbre_restore.suppressors import SuppressorSettings
 
     return SuppressorSettings(**config.suppressor.model_dump())
 
 
 def suppressor_of(config: Config) -> Suppressor:
-    """Load it. Raises `SuppressorError` when it is not installed or not the pinned build."""
+    """Load the suppressor. Raises `SuppressorError` when it is not installed or not the pinned build."""
     from timbre_restore.suppressors import load_suppressor
 
     return load_suppressor(settings_of(config))

@@ -1,4 +1,4 @@
-"""Verbs `train` and `export`: from a corpus to a checkpoint, from a checkpoint to one ONNX file."""
+"""The commands `train` and `export`: from a corpus to a checkpoint, from a checkpoint to one ONNX file."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 SHORTEST_PROOF_S, LONGEST_PROOF_S, QUIETEST_PROOF_DBFS = 0.1, 30, -90.0
-"""A proof on less than that says nothing of the graph's states; on silence, nothing at all. It holds its activations,
-130 kB a hop of `small`, for all of it at once."""
+"""A proof on anything shorter says nothing about the graph's states, and one on silence says nothing at all. The proof
+holds the activations of the whole recording at once, 130 kB per hop with `small`."""
 
 
 class OnAnomaly(StrEnum):
-    """What to do when a run goes wrong."""
+    """What to do on an anomaly in a run."""
 
     stop = "stop"
     rollback = "rollback"
@@ -39,33 +39,33 @@ class OnAnomaly(StrEnum):
 def train(
     config: ConfigFile = None,
     resume: Annotated[
-        str | None, typer.Option(metavar="PATH|auto", help="Continue a run; 'auto' takes the last of this folder.")
+        str | None, typer.Option(metavar="PATH|auto", help="Continue a run; 'auto' takes the last one in this folder.")
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(metavar="VOICE|RUN", help="Begin from a packaged voice or a run, with its model's settings."),
+        typer.Option(metavar="VOICE|RUN", help="Start from a packaged voice or a run, with its model settings."),
     ] = None,
     freeze: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Tensors of the generator that stay, '*' allowed; may be given again."),
+        typer.Option(metavar="NAME", help="Generator tensors to freeze, '*' allowed; repeatable."),
     ] = None,
     skip_audit: Annotated[
-        bool, typer.Option("--skip-audit", help="Train even on a corpus that breaks its promises.")
+        bool, typer.Option("--skip-audit", help="Train even on a corpus that fails the audit.")
     ] = False,
     trial: Annotated[
-        bool, typer.Option("--trial", help="Judge a small run first: 10 recordings, 3 epochs, and what all will take.")
+        bool, typer.Option("--trial", help="Only judge a small run (10 recordings, 3 epochs); predict the whole one.")
     ] = False,
     overfit: Annotated[
-        bool, typer.Option("--overfit", help="Only see whether one batch, again and again, can be learned.")
+        bool, typer.Option("--overfit", help="Only test whether a single batch, repeated, can be learned.")
     ] = False,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what --trial or --overfit found; '-' is stdout.")
+        Path | None, typer.Option(metavar="FILE", help="Write the --trial or --overfit result as JSON; '-' is stdout.")
     ] = None,
     on_anomaly: Annotated[
         OnAnomaly,
         typer.Option(
             "--on-anomaly",
-            help="When a run goes wrong: stop with the last healthy checkpoint, go back to it, or only warn.",
+            help="On an anomaly: stop with the last healthy checkpoint, roll back to it, or only warn.",
         ),
     ] = OnAnomaly.stop,
     overrides: Overrides = None,
@@ -100,14 +100,15 @@ def train(
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="ONNX", help="The file to write.")],
-    which: Annotated[str, typer.Option(help="Which of a run's checkpoints: best or last.")] = "best",
+    which: Annotated[str, typer.Option(help="The run's checkpoint to export: best or last.")] = "best",
     default_strength: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="The strength that restoring takes when none is given.")
+        float, typer.Option(min=0.0, max=1.0, help="The strength that restoring uses when none is given.")
     ] = 1.0,
     proof: Annotated[
-        Path | None, typer.Option(metavar="WAV", help="A noisy recording, of which 30 s prove it; made sound if none.")
+        Path | None,
+        typer.Option(metavar="WAV", help="A noisy recording to verify with (30 s at most); default: synthetic sound."),
     ] = None,
-    about: Annotated[str, typer.Option(help="What it was trained on, with licences; kept in the file.")] = "",
+    about: Annotated[str, typer.Option(help="What it was trained on, with licences; stored in the file.")] = "",
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -116,7 +117,9 @@ def export(
     if which not in ("best", "last"):
         raise ConfigError([f"--which {which}: expected best or last."])
     if output.suffix.lower() != ".onnx":
-        raise ConfigError([f"--output {output}: expected a name that ends in .onnx, by which others know what it is."])
+        raise ConfigError([f"--output {output}: expected a name ending in .onnx, which other programs look for."])
+    if not is_text(about):
+        raise ConfigError(["--about: is not valid UTF-8; give it as text."])
     check_targets({"--output": output})
     need_torch("export")
     from timbre_restore.export import export_generator
@@ -146,13 +149,13 @@ def export(
 
 
 def _suppressors_of(settings: Mapping[str, Any]) -> str:
-    """Names of the suppressors that the corpus of these settings was made with, each once."""
+    """Names of the suppressors that the corpus of these settings was made with, without duplicates."""
     drawn = settings["data"].get("suppressors") or [settings["suppressor"]]
     return ", ".join(dict.fromkeys(str(one["name"]) for one in drawn))
 
 
 def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettings:
-    """The run as the training room takes it; on `corpus` instead of the configured one when given."""
+    """The run's settings in the form the `training` package takes; `corpus` replaces the configured one."""
     from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
     from timbre_restore.training import TrainSettings
 
@@ -210,9 +213,9 @@ def train_settings(config: Config, *, corpus: Path | None = None) -> TrainSettin
 
 
 def _begun_from(init: str | None) -> list[str]:
-    """What `--init` sets: where weights come from, and the networks that they are of; `--set` may still change it.
+    """The overrides that `--init` implies: the source of the weights and its network settings; `--set` may change them.
 
-    Discriminators of other settings would begin anew. How they judge is the run's own.
+    Discriminators with other settings would start from scratch. How they judge is up to the new run.
     """
     if init is None:
         return []
@@ -226,7 +229,7 @@ def _begun_from(init: str | None) -> list[str]:
     if not place.exists():
         if init not in packaged:
             raise ConfigError(
-                [f"--init {init}: expected a run, a checkpoint or a packaged voice; those are {', '.join(packaged)}."]
+                [f"--init {init}: expected a run, a checkpoint or a packaged voice ({', '.join(packaged)})."]
             )
         place = packaged[init]
     told = find_checkpoint(place).content["settings"]
@@ -239,7 +242,7 @@ def _begun_from(init: str | None) -> list[str]:
 
 
 def _yaml(value: Any) -> str:
-    """A value as YAML reads it; JSON is YAML, but for characters in two halves."""
+    """A value as YAML. JSON is valid YAML except for escaped surrogate pairs, hence `ensure_ascii=False`."""
     return json_text(value, ensure_ascii=False)
 
 
@@ -253,31 +256,31 @@ def _check_ways(*, resume: bool, trial: bool, overfit: bool, json: Path | None) 
     given = [name for name, wanted in ways.items() if wanted]
     small = trial or overfit
     if len(given) > 1:
-        raise ConfigError([f"{' and '.join(given)}: expected one of them at a time; give one."])
+        raise ConfigError([f"{' and '.join(given)}: can't be combined; give only one of them."])
     if json is not None and not small:
-        raise ConfigError(["--json: goes with --trial or --overfit; a run leaves its figures in its folder."])
+        raise ConfigError(["--json: only applies to --trial or --overfit; a run writes its figures to its own folder."])
     if small and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError([f"{given[0]}: is made by one process; start it without torchrun."])
+        raise ConfigError([f"{given[0]}: runs in a single process; start it without torchrun."])
     check_targets({"--json": json})
 
 
 def _check_places(config: Config) -> None:
-    """Raise `ConfigError` for folders that can't be: the next run moves this one's aside, and all that is in it."""
+    """Raise `ConfigError` for unsuitable folders: the next run moves this run's folder aside with all its contents."""
     run, corpus = config.training.output_dir, config.data.output_dir
     if run.resolve() in (corpus.resolve(), *corpus.resolve().parents):
         raise ConfigError(
-            [f"data.output_dir {corpus}: is within training.output_dir {run}, which a new run moves aside; move it."]
+            [f"data.output_dir {corpus}: is inside training.output_dir {run}, which a new run moves aside; move it."]
         )
     if not is_text(str(run)):
         raise ConfigError(
-            [f"training.output_dir {str(run)!a}: is no name in UTF-8, which a run's record needs; rename it."]
+            [f"training.output_dir {str(run)!a}: is not valid UTF-8, which a run's record needs; rename the folder."]
         )
 
 
 def _require_sound(config: Config) -> None:
-    """Raise `CorpusError` in every process when the corpus is not ready; the first one alone looks.
+    """Raise `CorpusError` in every process when the corpus is not ready; only the first process checks.
 
-    The others must hear of it: left alone they would wait for the first one until a timeout.
+    The others must be told: otherwise they would wait for the first one until a timeout.
     """
     refusal: list[CorpusError | None] = [None]
     if os.environ.get("RANK", "0") == "0":
@@ -299,7 +302,7 @@ def _require_sound(config: Config) -> None:
 
 
 def need_torch(purpose: str) -> None:
-    """Raise `MissingExtraError` where training is not installed."""
+    """Raise `MissingExtraError` if the training packages are not installed."""
     try:
         import accelerate  # noqa: F401
         import torch  # noqa: F401

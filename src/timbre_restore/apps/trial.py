@@ -1,4 +1,4 @@
-"""`train --trial` and `train --overfit`: what is worth a few minutes before a run of days."""
+"""`train --trial` and `train --overfit`: checks that are worth a few minutes before a run of days."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from timbre_restore.training import OnAnomaly, Overfit, TrainSettings, Trial
 
 TRIAL_STEPS = 8
-"""Steps of each kind that a prediction is made from, where they do not take too long."""
+"""Steps of each kind that a prediction is based on, unless they take too long."""
 
 
 def make_trial(config: Config, settings: TrainSettings, json: Path | None, on_anomaly: OnAnomaly) -> int:
-    """Make, judge and show the small trial, and what the whole run will take; the exit status comes back."""
+    """Run, judge and show the small trial, and predict what the whole run will take. Returns the exit status."""
     from timbre_restore.audit import as_json
     from timbre_restore.training import run_trial
     from timbre_restore.training.ahead.trial import MARKER
@@ -47,14 +47,14 @@ def make_trial(config: Config, settings: TrainSettings, json: Path | None, on_an
 
 
 def overfit_one_batch(settings: TrainSettings, json: Path | None) -> None:
-    """Overfit, and show each loss at the start and at the end. Raises `TrainingStopped` where it was not learned."""
+    """Overfit, and show each loss at the start and the end. Raises `TrainingStopped` if the batch was not learned."""
     from timbre_restore.training import overfit
 
     found = overfit(settings, say=note)
     aside = json == STDOUT
     show(_losses_table(found), aside=aside)
     if json is not None:
-        # JSON has no number for what diverged.
+        # JSON can't represent infinity or NaN.
         ends = {name: value if math.isfinite(value) else None for name, value in found.end.items()}
         give_json(asdict(found) | {"end": ends, "passed": found.passed}, json)
     if not found.passed:
@@ -62,7 +62,7 @@ def overfit_one_batch(settings: TrainSettings, json: Path | None) -> None:
 
 
 def run_on_machine(config: Config) -> Run:
-    """What training is told, as far as the machine feels it."""
+    """The training settings that affect time and memory."""
     from timbre_restore.audit import Run
 
     training, weights = config.training, config.training.loss_weights
@@ -87,7 +87,7 @@ def _items_per_long_step(config: Config) -> int | None:
 
 
 def _prediction(config: Config, trial: Trial) -> Report:
-    """The audit's own prediction, from the trial's steps."""
+    """The audit's prediction, from the steps of the trial."""
     from timbre_restore.audit import Report, Timing, check_duration, read_corpus
 
     corpus = read_corpus(config.data.output_dir)

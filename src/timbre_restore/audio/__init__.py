@@ -1,4 +1,4 @@
-"""Sound as numbers, numpy only: files and lists of them, spectra, levels, alignment."""
+"""Audio as arrays, with numpy only: files and lists of them, spectra, levels, alignment."""
 
 from timbre_restore.audio.alignment import lag_and_share, lag_samples
 from timbre_restore.audio.files import (
@@ -10,6 +10,7 @@ from timbre_restore.audio.files import (
     FloatArray,
     encoded,
     is_text,
+    printable,
     read_audio,
     read_channel,
     read_info,
@@ -19,14 +20,14 @@ from timbre_restore.audio.files import (
     write_audio,
 )
 from timbre_restore.audio.levels import (
+    INVALID_SAMPLES,
     LARGEST_SAMPLE,
-    NO_SOUND,
     active_rms,
     from_db,
-    is_sound,
+    is_valid,
+    replace_invalid,
     rms,
     to_db,
-    without_no_sound,
 )
 from timbre_restore.audio.packed import (
     HINT_VALUES,
@@ -49,9 +50,9 @@ __all__ = [
     "FULL_SCALE",
     "HINT_VALUES",
     "HOP_SAMPLES",
+    "INVALID_SAMPLES",
     "LARGEST_SAMPLE",
     "LEAD_SAMPLES",
-    "NO_SOUND",
     "PACKED_SUFFIX",
     "SAMPLE_RATE_HZ",
     "AudioInfo",
@@ -68,8 +69,8 @@ __all__ = [
     "from_pcm",
     "hann",
     "is_16_bit",
-    "is_sound",
     "is_text",
+    "is_valid",
     "lag_and_share",
     "lag_samples",
     "locate_packed",
@@ -77,6 +78,7 @@ __all__ = [
     "packed_segment",
     "packed_stride",
     "parse_list",
+    "printable",
     "read_audio",
     "read_channel",
     "read_hints_into",
@@ -86,6 +88,7 @@ __all__ = [
     "read_packed",
     "read_stored",
     "read_stored_into",
+    "replace_invalid",
     "resample",
     "rms",
     "sounding_channel",
@@ -93,6 +96,5 @@ __all__ = [
     "stft",
     "to_db",
     "to_pcm",
-    "without_no_sound",
     "write_audio",
 ]

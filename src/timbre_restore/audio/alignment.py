@@ -1,4 +1,4 @@
-"""Where one signal lies in time against another."""
+"""The time offset between two signals."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from timbre_restore.audio.stft import fast_length
 FloatArray = NDArray[np.float32]
 
 BLOCK_SAMPLES = 1 << 17
-"""Correlated at once: what is looked for lies near, and one transform of hours would fill the memory."""
+"""Correlated at once: the lag is small, and a single transform of hours of audio would fill the memory."""
 
 
 def lag_samples(signal: FloatArray, reference: FloatArray, *, max_lag: int = 4800) -> int:
     """Integer lag of `signal` behind `reference` (both `[T]`) that maximises their cross-correlation.
 
-    Positive: `signal` is late. Searched within ±`max_lag`; 0 when either is silent.
+    Positive when `signal` is late. Searched within ±`max_lag`; 0 when either signal is silent.
     """
     return lag_and_share(signal, reference, max_lag=max_lag)[0]
 
@@ -24,10 +24,10 @@ def lag_samples(signal: FloatArray, reference: FloatArray, *, max_lag: int = 480
 def lag_and_share(
     signal: FloatArray, reference: FloatArray, *, max_lag: int = 4800, either_sign: bool = False
 ) -> tuple[int, float]:
-    """That lag, and how much of the reference is in the signal there: the factor that fits best, 0 when one is silent.
+    """The lag, and the share of the reference in the signal there: the best-fitting factor, 0 when either is silent.
 
-    Where next to nothing of it is, the lag is that of a filter's tail or of chance. With `either_sign` a signal may be
-    inverted, too: the factor is negative then.
+    When the share is close to 0, the lag is that of a filter's tail, or mere chance. With `either_sign` the signal may
+    also be inverted; the factor is then negative.
     """
     ahead = np.pad(reference, (max_lag, max_lag + max(0, len(signal) - len(reference))))
     correlation = np.zeros(2 * max_lag + 1)

@@ -1,4 +1,4 @@
-"""The grid that a voice is counted on: ERB bands in frames of 10 ms, as the rates and the loss `cells` have it."""
+"""The grid of time-frequency cells: ERB bands in frames of 10 ms, shared by the rate metrics and the loss `cells`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from timbre_restore.audio.files import SAMPLE_RATE_HZ
 
 CELL_WINDOW = 1536
-"""Samples of a frame, under Hann's window; one begins with every hop."""
+"""Samples per Hann-windowed frame; a frame begins at every hop."""
 BAND_STEPS = 48
 TOP_HZ = 20_000.0
 ACTIVE_RANGE_DB = 25.0
-"""A cell of the clean voice is active down to so far below its band's peak over time."""
+"""A cell of the clean voice is active if it is at most this far below the peak of its band over time."""
 
 
 def erb_rate(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -21,9 +21,9 @@ def erb_rate(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def band_layout() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """First bin of each band that has bins, the bin after its last, and its centre in hertz: `[B]` each.
+    """First bin of each non-empty band, the bin after its last, and its centre in hertz: `[B]` each.
 
-    Equal steps of the ERB-rate scale from bin 1 to 20 kHz; a step without a bin is no band.
+    Equal steps on the ERB-rate scale from bin 1 to 20 kHz; a step without a bin gives no band.
     """
     bin_hz = SAMPLE_RATE_HZ / CELL_WINDOW
     bins = np.arange(1, int(TOP_HZ // bin_hz) + 1)

@@ -1,7 +1,7 @@
-"""Frames as DeepFilterNet sees sound, in numpy: window, spectra of hops and back, ERB bands.
+"""DeepFilterNet's frames in numpy: window, spectra of hops and back, ERB bands.
 
 The restorer works on the suppressor's own spectrum, so this is its view too. Facts from release v0.5.6 of libDF
-(`libDF/src/lib.rs`). Functions take frames `[N, …]` of a signal in order, and what must be remembered as an argument.
+(`libDF/src/lib.rs`). Functions take frames `[N, …]` of a signal in order, and any state as an argument.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ ComplexArray = NDArray[np.complex64]
 WINDOW = 2 * HOP_SAMPLES
 BINS = HOP_SAMPLES + 1
 ERB_BANDS = 32
-NEUTRAL_SNR_DB = 10.0  # the middle of the suppressor's range: what says the least where it tells nothing
-FILTERED_BINS = 96  # below 4.8 kHz the voice is filtered bin by bin, above it has band gains alone
+NEUTRAL_SNR_DB = 10.0  # the middle of the suppressor's range, for use when it reports nothing
+FILTERED_BINS = 96  # below 4.8 kHz the voice is filtered bin by bin, above that only by band gains
 
 
 def _vorbis_window() -> FloatArray:
@@ -46,7 +46,7 @@ BAND_WIDTHS = _band_widths()
 
 
 def analyse(hops: FloatArray, before: FloatArray) -> ComplexArray:
-    """Spectra `[…, N, 481]` of hops `[…, N, 480]`; `before` `[…, 480]` is the hop that came before the first."""
+    """Spectra `[…, N, 481]` of hops `[…, N, 480]`; `before` `[…, 480]` is the hop before the first."""
     frames = np.empty((*hops.shape[:-1], WINDOW), np.float32)
     frames[..., HOP_SAMPLES:] = hops
     frames[..., :1, :HOP_SAMPLES] = before[..., None, :]
@@ -56,7 +56,7 @@ def analyse(hops: FloatArray, before: FloatArray) -> ComplexArray:
 
 
 def synthesise(spectra: ComplexArray, overlap: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Hops `[N, 480]` of spectra `[N, 481]`, and the overlap `[480]` that the next hop starts from."""
+    """Hops `[N, 480]` from spectra `[N, 481]`, and the overlap `[480]` to pass to the next call."""
     frames = np.fft.irfft(spectra, n=WINDOW, axis=1, norm="forward").astype(np.float32, copy=False)
     frames *= WINDOW_SHAPE
     hops, tails = frames[:, :HOP_SAMPLES], frames[:, HOP_SAMPLES:]

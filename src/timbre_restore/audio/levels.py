@@ -1,4 +1,4 @@
-"""Levels: RMS, speech-active level, decibels. Full scale is 1.0, so a full-scale square wave is 0 dBFS."""
+"""Levels: RMS, active speech level, decibels. Full scale is 1.0, so a full-scale square wave is 0 dBFS."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ FloatArray = NDArray[np.float32]
 
 FLOOR_DB = -200.0
 LARGEST_SAMPLE = 2.0**16
-"""96 dB over full scale, where no sound is. A torn float file may hold 1e30, whose square no running level survives."""
-NO_SOUND = f"samples that are NaN, infinite or beyond ±{LARGEST_SAMPLE:.0f}"
+"""96 dB over full scale: beyond any real sound. A damaged float file may hold 1e30, whose square no running level
+survives."""
+INVALID_SAMPLES = f"samples that are NaN, infinite or beyond ±{LARGEST_SAMPLE:.0f}"
 
 
-def is_sound(samples: FloatArray) -> NDArray[np.bool_]:
-    """Which samples, of any shape, are sound: no NaN, not infinite, within ±`LARGEST_SAMPLE`."""
+def is_valid(samples: FloatArray) -> NDArray[np.bool_]:
+    """Which samples (of any shape) are valid: not NaN, not infinite, within ±`LARGEST_SAMPLE`."""
     found: NDArray[np.bool_] = np.abs(samples) <= LARGEST_SAMPLE
     return found
 
 
-def without_no_sound(samples: FloatArray) -> tuple[FloatArray, int]:
-    """The samples with zeros for those that are no sound, and how many these were; nothing is copied without one."""
-    sound = is_sound(samples)
+def replace_invalid(samples: FloatArray) -> tuple[FloatArray, int]:
+    """The samples with invalid ones set to zero, and how many there were; copies only if there are any."""
+    sound = is_valid(samples)
     if sound.all():
         return samples, 0
     return np.where(sound, samples, np.float32(0.0)), int(np.count_nonzero(~sound))
 
 
 def rms(samples: FloatArray) -> float:
-    """Root of the mean square of `[T]`, in full-scale units; summed in double precision."""
+    """Root mean square of `[T]`, in full-scale units; summed in double precision."""
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if samples.size else 0.0
 
 
 def to_db(amplitude: float) -> float:
-    """20·log10, with a floor of −200 dB so that silence is a number."""
+    """20·log10 of an amplitude, with a floor of −200 dB so that silence stays finite."""
     return 20.0 * float(np.log10(amplitude)) if amplitude > 1e-10 else FLOOR_DB
 
 
 def from_db(level_db: float) -> float:
-    """The amplitude of a level in dB."""
+    """The amplitude for a level in dB."""
     return float(10.0 ** (level_db / 20.0))
 
 

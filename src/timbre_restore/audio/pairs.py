@@ -1,6 +1,6 @@
-"""Lists of pairs, the one way in which every reader takes them: a line is `degraded_path|clean_path`, as it is.
+"""Lists of pairs, read the same way everywhere: each line is `degraded_path|clean_path`, taken literally.
 
-No line is passed over, not even an empty one, and no space is trimmed: line n of a list is item n.
+No line is skipped, not even an empty one, and no whitespace is trimmed: line n of a list is item n.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Pair:
 
     @property
     def noisy(self) -> Path:
-        """The noisy item beside: the same name in the folder `noisy`, or what follows clean in a packed file."""
+        """The noisy item: the same name in the folder `noisy`, or what follows clean in a packed file."""
         samples, place = self.samples, locate_packed(self.clean)
         if samples is not None and place is not None:
             return packed_name(place[0], place[1] + samples)
@@ -33,7 +33,7 @@ class Pair:
 
     @property
     def hints(self) -> Path:
-        """What the suppressor knew: the same name in the folder `hints`, or what follows noisy in a packed file."""
+        """The suppressor's hints: the same name in the folder `hints`, or what follows noisy in a packed file."""
         samples, place = self.samples, locate_packed(self.clean)
         if samples is not None and place is not None:
             return packed_name(place[0], place[1] + 2 * samples + LEAD_SAMPLES)
@@ -41,12 +41,12 @@ class Pair:
 
     @property
     def samples(self) -> int | None:
-        """Samples of a packed item, by its offsets; None where files of their own say it."""
+        """Length of a packed item in samples, from its offsets; None for separate files, which state their own."""
         return packed_segment(self.degraded, self.clean)
 
 
 def parse_list(path: Path) -> tuple[list[Pair], list[str]]:
-    """The pairs of a list, and what is wrong with each line that is none. Raises `CorpusError` without the file."""
+    """The pairs of a list, and the problem of each invalid line. Raises `CorpusError` if the file can't be read."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
@@ -70,7 +70,7 @@ def parse_list(path: Path) -> tuple[list[Pair], list[str]]:
 
 
 def read_list(path: Path | str) -> list[Pair]:
-    """The pairs of a list, which may be empty. Raises `CorpusError` on a malformed line, or without the file."""
+    """The pairs of a list, possibly empty. Raises `CorpusError` on a malformed line or if the file can't be read."""
     pairs, problems = parse_list(Path(path))
     if problems:
         raise CorpusError(f"{path}, {problems[0]}.")

@@ -1,4 +1,4 @@
-"""Resampling has its one place here: soxr's very high quality, linear phase, no delay in what comes out in all."""
+"""All resampling happens here: soxr's very high quality, linear phase, no net delay in the complete output."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def resample(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
 
 
 class Resampler:
-    """The same while sound arrives: joined, its pieces are `resample` of the whole, bit by bit.
+    """Resamples while audio arrives: joined, the pieces equal `resample` of the whole, bit for bit.
 
-    It holds back what its filter has yet to see, a few thousand samples.
+    It holds back a few thousand samples, as many as its filter looks ahead.
     """
 
     def __init__(self, from_hz: int, to_hz: int) -> None:
@@ -29,11 +29,11 @@ class Resampler:
         self._stream = None if same else soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=QUALITY)
 
     def push(self, samples: FloatArray) -> FloatArray:
-        """Take the next samples `[T]`, give what is ready, which may be nothing."""
+        """Take the next samples `[T]` and return what is ready, which may be nothing."""
         return self._step(samples, last=False)
 
     def flush(self) -> FloatArray:
-        """The rest. Ends the stream."""
+        """Return the rest and end the stream."""
         return self._step(np.zeros(0, np.float32), last=True)
 
     def _step(self, samples: FloatArray, *, last: bool) -> FloatArray:

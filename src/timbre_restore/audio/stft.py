@@ -25,7 +25,7 @@ def stft(samples: NDArray[np.floating], size: int, hop: int) -> NDArray[np.compl
 
 
 def fast_length(samples: int) -> int:
-    """The smallest length of at least `samples` whose only prime factors are 2, 3 and 5: transforms are quick at it."""
+    """The smallest length >= `samples` whose only prime factors are 2, 3 and 5, for which transforms are fast."""
     best = 1 << max(0, samples - 1).bit_length()
     five = 1
     while five < best:
@@ -39,7 +39,8 @@ def fast_length(samples: int) -> int:
 
 
 def bandwidth_hz(samples: FloatArray, rate_hz: int, *, range_db: float = 80.0) -> int:
-    """The highest frequency within `range_db` of the strongest in the mean spectrum: where an upsampled file ends."""
+    """The highest frequency within `range_db` of the mean spectrum's peak: shows where the content of an upsampled file
+    ends."""
     size = 2048
     power = np.mean(np.abs(stft(samples, size, size)) ** 2, axis=1)
     audible = np.flatnonzero(power >= power.max() * 10.0 ** (-range_db / 10.0))

@@ -1,4 +1,4 @@
-"""Items as a corpus stores them: 16-bit mono at 48 kHz, in files of their own or packed, read without conversion."""
+"""Items as a corpus stores them: 16-bit mono at 48 kHz, in separate or packed files, read without conversion."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_stored(path: Path, samples: int) -> FloatArray:
 def read_stored_into(path: Path, into: NDArray[np.int16]) -> None:
     """Fill contiguous `into` `[T]` with a listed path's samples: a packed item, a wav or a flac file.
 
-    Raises `AudioFileError` for a file that is missing, cut off, of another length, rate, or number of channels or bits.
+    Raises `AudioFileError` if the file is missing, truncated, or of another length, rate, channel count or bit depth.
     """
     if locate_packed(path):
         read_packed_into(path, into)
@@ -39,9 +39,9 @@ def read_stored_into(path: Path, into: NDArray[np.int16]) -> None:
 
 
 def read_hints_into(path: Path, into: NDArray[np.float16]) -> None:
-    """Fill contiguous `into` `[hops, HINT_VALUES]` with an item's hints; with NaN when it has none.
+    """Fill contiguous `into` `[hops, HINT_VALUES]` with an item's hints, or with NaN when it has none.
 
-    Raises `AudioFileError` for a file that is cut off or of another shape.
+    Raises `AudioFileError` for a file that is truncated or of another shape.
     """
     if locate_packed(path):
         read_packed_into(path, into.reshape(-1).view(np.int16))
@@ -60,9 +60,9 @@ def read_hints_into(path: Path, into: NDArray[np.float16]) -> None:
 
 
 def _read_plain_wav(path: Path, into: NDArray[np.int16]) -> bool:
-    """Whether the file is, byte by byte, the plainest wav of just this many samples; only then is `into` filled.
+    """Whether the file is, byte for byte, a minimal wav of exactly this many samples; only then is `into` filled.
 
-    libsndfile takes three times as long to find the same header. It judges whatever is not this.
+    libsndfile takes three times as long to read the same header. Any other file is left to libsndfile.
     """
     if path.suffix != ".wav":
         return False
@@ -79,7 +79,7 @@ def _read_plain_wav(path: Path, into: NDArray[np.int16]) -> bool:
 
 @lru_cache(maxsize=8)
 def _plain_header(samples: int) -> bytes:
-    """Header of a mono 16-bit wav file without any further chunk."""
+    """Header of a mono 16-bit wav file without extra chunks."""
     size = SAMPLE_BYTES * samples
     shape = (16, 1, 1, SAMPLE_RATE_HZ, SAMPLE_BYTES * SAMPLE_RATE_HZ, SAMPLE_BYTES, 8 * SAMPLE_BYTES)
     return struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", _HEADER_BYTES - 8 + size, b"WAVEfmt ", *shape, b"data", size)
@@ -99,4 +99,4 @@ def _read_any(path: Path, into: NDArray[np.int16]) -> None:
     if promised != len(into) or found != len(into):
         raise AudioFileError(f"{path}: holds {found} samples, expected {len(into)}.")
     if subtype != STORED_SUBTYPE:
-        raise AudioFileError(f"{path}: is stored as {subtype}; expected {STORED_SUBTYPE}, 16 bits a sample.")
+        raise AudioFileError(f"{path}: is stored as {subtype}; expected {STORED_SUBTYPE}, 16 bits per sample.")

@@ -1,7 +1,7 @@
-"""Whether a file is all there: libsndfile reads what is left of one that was cut off, and does not say so.
+"""Detects truncated files: libsndfile reads what is left of one and reports nothing.
 
-What counts is the sound: of a file in chunks the chunk that holds it, not the size that stands first, which some
-writers set a little wrong, and not what comes behind.
+Only the audio counts: in a chunked file, the chunk that holds it; not the size at the start of the file, which some
+writers set slightly wrong, and not what follows the audio.
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ from typing import BinaryIO
 
 from timbre_restore.errors import AudioFileError
 
-LEAST_UNKNOWN = 0x7FFF_F000
-"""Sizes of 32 bits from here on are what writers leave that don't know the length: sox, arecord, ffmpeg."""
+PLACEHOLDERS = (range(0x7FFF_E000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
+"""32-bit sizes that writers leave when they do not know the length: sox and arecord, and ffmpeg. Between them lie the
+true sizes of files of 2 to 4 GiB."""
 LARGEST_LONG = 1 << 62
-"""Sizes of 64 bits beyond say nothing."""
-_OGG_PAGE = 27  # bytes of a page's head
+"""Larger 64-bit sizes are meaningless."""
+_OGG_PAGE = 27  # bytes of a page header
 _OGG_BEGIN, _OGG_END = 2, 4  # flags of a stream's first and last page
 _OGG_LARGEST_PAGE = 65_307
-_HEAD = 40  # bytes, of which most containers can be told
+_HEAD = 40  # bytes, enough to recognise most containers
 _AVR_HEAD, _NIST_LARGEST = 128, 1 << 16
 _VOC_SOUNDS = (1, 9)
 _NIST_FIELD = re.compile(rb"^(channel_count|sample_count|sample_n_bytes) -i (\d+)", re.MULTILINE)
 
 
+def is_placeholder(size: int) -> bool:
+    """Whether a 32-bit size stands for a length that its writer did not know."""
+    return any(size in sizes for sizes in PLACEHOLDERS)
+
+
 def check_whole(path: Path) -> None:
-    """Raise `AudioFileError` for a file that is shorter than it says, or has no end.
+    """Raise `AudioFileError` for a file that is shorter than its headers say, or has no end marker.
 
     WAV, RF64, W64, AIFF, 8SVX, CAF, AU, VOC, AVR, SPHERE and Ogg are known; other containers pass.
     """
@@ -47,7 +53,7 @@ def check_whole(path: Path) -> None:
 
 
 def _promised(stream: BinaryIO, head: bytes, found: int) -> int:
-    """The least length in bytes that a file's headers speak of; 0 where they do not."""
+    """The minimum length in bytes that a file's headers imply; 0 if they imply none."""
     kind = head[:4]
     if kind in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return _chunks_end(stream, 12, "<4sI", b"data", found)
@@ -63,7 +69,7 @@ def _promised(stream: BinaryIO, head: bytes, found: int) -> int:
 
 
 def _chunks_end(stream: BinaryIO, at: int, form: str, sound: bytes, found: int) -> int:
-    """Where the chunk with the sound ends, or one before it that is not all there. RF64 tells its size in `ds64`."""
+    """Where the audio chunk ends, or an incomplete chunk before it. RF64 stores the size in `ds64`."""
     long_size, width = 0, struct.calcsize(form)
     while at + width <= found:
         stream.seek(at)
@@ -72,7 +78,7 @@ def _chunks_end(stream: BinaryIO, at: int, form: str, sound: bytes, found: int) 
             long_size = struct.unpack("<Q", stream.read(16).ljust(16, b"\0")[8:])[0]
         if kind == sound and size == 0xFFFF_FFFF and 0 < long_size <= LARGEST_LONG:
             return int(at + width + long_size)
-        unknown = size > LARGEST_LONG if form.endswith("Q") else size >= LEAST_UNKNOWN
+        unknown = size > LARGEST_LONG if form.endswith("Q") else is_placeholder(size)
         end = at + width + size
         if kind == sound or end > found:
             return 0 if unknown else end
@@ -81,10 +87,10 @@ def _chunks_end(stream: BinaryIO, at: int, form: str, sound: bytes, found: int) 
 
 
 def _head_end(stream: BinaryIO, head: bytes) -> int:
-    """Of AU, W64 and AVR, which say it in front."""
+    """The same for AU, W64 and AVR, which state it in the header."""
     if head[:4] == b".snd":
         start, size = struct.unpack_from(">II", head, 4)
-        return int(start + size) if size < LEAST_UNKNOWN else 0
+        return 0 if is_placeholder(size) else int(start + size)
     if head[:4] == b"riff":
         size = struct.unpack_from("<Q", head, 16)[0]
         return int(size) if size <= LARGEST_LONG else 0
@@ -95,7 +101,7 @@ def _head_end(stream: BinaryIO, head: bytes) -> int:
 
 
 def _voc_end(stream: BinaryIO, head: bytes) -> int:
-    """Where the first block of sound ends; a block's size has 24 bits, and larger files leave it wrong, too small."""
+    """Where the first audio block ends; block sizes have 24 bits, so larger files state one that is too small."""
     at = int.from_bytes(head[20:22], "little")
     while True:
         stream.seek(at)
@@ -108,7 +114,7 @@ def _voc_end(stream: BinaryIO, head: bytes) -> int:
 
 
 def _nist_end(stream: BinaryIO) -> int:
-    """The header's own length and that of the samples, as its fields say; compressed samples have no such length."""
+    """The length of header plus samples, from the header's fields; unknown for compressed samples."""
     stream.seek(0)
     text = stream.read(_NIST_LARGEST)
     lines = text.split(b"\n", 2)
@@ -122,7 +128,7 @@ def _nist_end(stream: BinaryIO) -> int:
 
 
 def is_chained(path: Path) -> bool:
-    """Whether an Ogg file holds streams one behind the other (RFC 3533 §4): a first page behind one that is none."""
+    """Whether an Ogg file is chained (RFC 3533 §4): it has a first page after a page that is not a first one."""
     begun, at = False, 0
     with path.open("rb") as stream:
         while (head := stream.read(_OGG_PAGE)).startswith(b"OggS") and len(head) == _OGG_PAGE:
@@ -135,7 +141,7 @@ def is_chained(path: Path) -> bool:
 
 
 def _ogg_ends(tail: bytes) -> bool:
-    """Whether the last page is a stream's last, and whole."""
+    """Whether the last page is marked as the stream's last and is complete."""
     start = tail.rfind(b"OggS")
     page = tail[start:]
     if start < 0 or len(page) < _OGG_PAGE or len(page) < _OGG_PAGE + page[26]:

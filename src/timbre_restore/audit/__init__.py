@@ -1,4 +1,4 @@
-"""Whether a corpus can be trained on, and what is in it. Free of torch."""
+"""Checking whether a corpus can be trained on, and what is in it. Does not import torch."""
 
 from timbre_restore.audit.listing import read_corpus
 from timbre_restore.audit.look import audit

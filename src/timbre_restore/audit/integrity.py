@@ -1,8 +1,8 @@
-"""Checks of the files: whole, aligned, of one origin; then what the signals are like.
+"""Checks of the files (complete, aligned, of the same origin) and of the signals in them.
 
-A file that can't be trained on, a pair that does not belong together and a side that comes late stand against
-training. Clipping, offset and silence are heard in the result and survived by training, so they only warn: real
-recordings have them.
+A file that can't be trained on, a pair that does not belong together and a delayed side make a corpus NOT READY.
+Clipping, offset and silence affect the result but not whether training works, so they only warn: real recordings have
+them.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from timbre_restore.audit.report import Report, of, some
 ACTIVE_DBFS = -60.0
 SILENT_DBFS = -80.0
 MATCHED = 0.12
-"""Phase correlation that says where a signal lies: strangers stay below 0.09."""
+"""Phase correlation from which a lag is reliable: unrelated signals stay below 0.09."""
 STRANGE = 0.06
-"""Below it, near no lag, two signals hold nothing of each other: pairs were seen from 0.12, strangers up to 0.05."""
+"""Two signals with less correlation near lag 0 are unrelated: pairs were seen from 0.12, unrelated ones up to 0.05."""
 HEARD_IN_DB = {"degraded": 20.0, "clean": 10.0}
 HEARD_SNR_DB = 5.0
-"""A side is judged when it lies at most so far below noisy, and clean when it was mixed at this SNR or more: of a voice
-that the suppressor took whole nothing is left to compare, and in rooms and in loud noise true pairs were seen down to
-0.03, though nearly always with their peak at no lag."""
+"""A side is judged only if it is at most `HEARD_IN_DB` below noisy, and clean only if mixed at this SNR or more: a
+voice that the suppressor removed leaves nothing to compare, and in rooms and loud noise true pairs were seen down to
+0.03, though nearly always with their peak at lag 0."""
 HEARD_ACTIVITY = 0.3
-"""With voice in less of an item there is too little to judge by."""
+"""Items with voice in a smaller share of their duration have too little to judge by."""
 SURE = 0.3
-"""Phase correlation from which a lag is worth telling: a rhythm in the noise has peaks of its own."""
+"""Phase correlation from which a lag is worth reporting: rhythmic noise has peaks of its own."""
 OFFSET_DB = -20.0
 FLAT_TOPS = 3
 MOST_EMPTIED = 0.1
-"""A few are usual: a suppressor takes a quiet syllable in loud noise whole."""
+"""A few are normal: a suppressor may remove a quiet syllable in loud noise completely."""
 
 
 def check_files(corpus: Corpus, faults: list[Fault], report: Report) -> None:
-    """Files that are missing, unreadable, or not what they should be."""
+    """Report files that are missing, unreadable, or of the wrong kind."""
     for problem in corpus.problems:
         report.broken("lists", problem)
     found: dict[tuple[str, str], list[Fault]] = defaultdict(list)
     for fault in faults:
         found[fault.what, fault.role].append(fault)
     for (what, role), own in found.items():
-        verb = "is" if len(own) == 1 else "are"
+        verb = "file is" if len(own) == 1 else "files are"
         report.broken("files", f"{len(own)} {role} {verb} {what}, e.g. {own[0].detail}", len(own))
 
 
 def check_alignment(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
-    """Degraded against noisy, clean against noisy: the lag, and whether they are of one origin at all.
+    """Degraded and clean against noisy: the lag, and whether they have the same origin at all.
 
-    A side that was exchanged or moved is unlike both others, so one pair that is unlike is not enough.
+    A side that was swapped or shifted matches neither of the others, so one pair that does not match is not enough.
     """
     audible = facts["level"].min(axis=1) >= ACTIVE_DBFS
-    judged = ~(corpus.numbers("activity") < HEARD_ACTIVITY)  # unknown is no reason to look away
+    judged = ~(corpus.numbers("activity") < HEARD_ACTIVITY)  # unknown (NaN) counts as judged
     largest, measured = 0, 0
     for place, role in enumerate(ROLES[:2]):
         lag, match, near = (facts[name][:, place] for name in ("lag", "match", "near"))
@@ -65,7 +65,7 @@ def check_alignment(corpus: Corpus, facts: NDArray[Any], report: Report) -> None
         away = np.abs(lag) > NEAR_SAMPLES
         doubted = (near < STRANGE) & ((facts["near"] < STRANGE).sum(axis=1) >= 2) & judged
         slipped = placed & away & (match > 1.5 * near) & doubted
-        # Sound that repeats itself matches far away too; what also stands near its place is at its place.
+        # Repetitive sound also matches at a distance; one that matches near lag 0 too is in place.
         sure = placed & (match >= SURE) & ~(away & (near >= STRANGE))
         if sure.any():
             largest = max(largest, int(lag[sure][np.abs(lag[sure]).argmax()]), key=abs)
@@ -83,7 +83,7 @@ def check_alignment(corpus: Corpus, facts: NDArray[Any], report: Report) -> None
             )
         if strange.any():
             names = [str(_path(corpus, i, role)) for i in np.flatnonzero(strange).tolist()]
-            said = f"{_items(strange)} not of one origin: nothing of {role} is in its noisy side"
+            said = f"{_items(strange)} mismatched: the {role} signal does not occur in the noisy one"
             report.broken("origin", f"{said}, e.g. {some(names)}", int(strange.sum()))
     report.fact(
         "alignment",
@@ -94,11 +94,11 @@ def check_alignment(corpus: Corpus, facts: NDArray[Any], report: Report) -> None
 
 
 def check_signals(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
-    """Clipping, offset, silence; levels."""
+    """Report clipping, offset, silence and levels."""
     whole = facts["whole"]
     clean, degraded = facts["level"][:, 1], facts["level"][:, 0]
     marks = {
-        "clipping": (facts["full_scale"] > 0, "reach full scale, which preparing never writes: clipped"),
+        "clipping": (facts["full_scale"] > 0, "reach full scale, which prepare never writes: clipped"),
         "flat tops": (facts["flat_tops"] >= FLAT_TOPS, "have a clean side that was clipped before it was stored"),
         "offset": (facts["offset_db"] >= OFFSET_DB, f"have a DC offset above {OFFSET_DB:.0f} dB of their level"),
         "silence": (clean < SILENT_DBFS, f"have a silent clean side (below {SILENT_DBFS:.0f} dBFS)"),
@@ -110,7 +110,7 @@ def check_signals(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
             names = [_path(corpus, i, "clean").name for i in found]
             report.warn(check, f"{of(len(found), len(facts), 'items')} {words}, e.g. {some(names)}", len(found))
     emptied = int(np.count_nonzero(whole & (clean >= ACTIVE_DBFS) & (degraded < ACTIVE_DBFS)))
-    said = f"{of(emptied, len(facts), 'items')} have a voice of which the suppressor left nothing"
+    said = f"{of(emptied, len(facts), 'items')} have a voice that the suppressor removed completely"
     report.fact("signals", "emptied by the suppressor", of(emptied, len(facts), "items"), emptied)
     if emptied > MOST_EMPTIED * len(facts):
         report.warn("emptied", said, emptied)
@@ -120,7 +120,7 @@ def check_signals(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
 
 
 def check_suppression(facts: NDArray[Any], report: Report) -> None:
-    """What the suppressor took, on the items that were looked at closely."""
+    """Report what the suppressor took, on the items that were measured in detail."""
     for name, title in (
         ("osr", "over-suppression of degraded"),
         ("osr_hf", "over-suppression of degraded, 8–20 kHz"),

@@ -1,13 +1,14 @@
-"""One item looked at: what is wrong with its files, and the numbers that every check is made from.
+"""Inspecting one item: what is wrong with its files, and the numbers that every check is based on.
 
-Alignment. Two signals that hold the same sound share its phase in every bin, whatever the suppressor did to the
+Alignment. Two signals that contain the same sound share its phase in every bin, whatever the suppressor did to the
 levels. So the phase-only cross-correlation (Knapp and Carter 1976, GCC-PHAT) of bins up to 6 kHz has one sharp peak,
-whose height is about the share of the bins that both signals hold:
+whose height is about the share of bins that both signals have in common:
 
-    r(lag) = mean over bins of cos(phase(A · conj B) − ω lag),     1 for equal signals, about 0.02 for strangers
+    r(lag) = mean over bins of cos(phase(A · conj B) − ω lag),     1 for equal signals, about 0.02 for unrelated ones
 
-It finds a slip where the plain cross-correlation of voiced speech has a peak per pitch period, and it tells a stranger
-from a quiet copy. Only copies without a room are found under another level; a shifted copy is not looked for.
+It finds a shift where the plain cross-correlation of voiced speech has one peak per pitch period, and it distinguishes
+an unrelated signal from a quiet copy. Copies at another level are found only without a room; shifted copies are not
+searched for.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ from timbre_restore.metrics import NotComputableError, cell_rates
 
 ROLES = ("degraded", "clean", "noisy")
 FULL_SCALE = 32767.0 / 32768.0
-NEAR_SAMPLES = 48  # 1 ms: what reverberation moves a peak by
+NEAR_SAMPLES = 48  # 1 ms: how far reverberation can move a peak
 LONGEST_LAG_SAMPLES = 4800
 BAND_HZ = 100
 SPECTRUM_BANDS = SAMPLE_RATE_HZ // 2 // BAND_HZ
 BANDWIDTH_RANGE_DB = 70.0
 OFFSET_FLOOR = 0.001  # -60 dBFS
-FLAT_TOP_LEVEL = 0.03  # below it the rounding to 16 bit makes tops flat
+FLAT_TOP_LEVEL = 0.03  # below it, rounding to 16 bit makes tops flat
 KEYS = 8
-KEY_LEVEL = 16.0 / 32768.0  # a stretch below it has its peak where rounding put it
+KEY_LEVEL = 16.0 / 32768.0  # the peak position of a quieter stretch depends on rounding
 _HIGH_HZ = 8000.0
 
 ITEM = np.dtype(
@@ -57,50 +58,50 @@ ITEM = np.dtype(
         ("osr", "f4"), ("osr_hf", "f4"), ("residual", "f4"), ("digest", "u8", 2), ("keys", "i8", KEYS),
     ]
 )  # fmt: skip
-"""Of one item. `level`: active level of each role, dBFS. `offset_db`: mean against RMS, the worse of degraded and
-clean. `lag`, `match`, `near`: highest phase correlation and that within 1 ms, of degraded against noisy, of clean
-against noisy, of degraded against clean. `osr` and the like are NaN where the item was not looked at so closely. A key
-is -1 where there is none.
+"""Measurements of one item. `level`: active level of each role, dBFS. `offset_db`: mean relative to RMS, the worse of
+degraded and clean. `lag`, `match`, `near`: lag and value of the highest phase correlation, and the highest value within
+1 ms of lag 0, for degraded against noisy, clean against noisy, and degraded against clean. `osr`, `osr_hf` and
+`residual` are NaN where the item was not measured in detail. A key is -1 where there is none.
 """
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One file that does not hold what its line promises."""
+    """One file that is not what its line in the list promises."""
 
     item: int
     role: str
     path: Path
     what: str
-    """The fault alone, the same words for the same fault."""
+    """The kind of fault, in the same words for the same kind."""
     detail: str
     """What was found in this file."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How items are to be looked at; picklable."""
+    """How to inspect items; picklable."""
 
     segment: int
     lead: int
-    """Samples that noisy goes on for after the segment."""
+    """Extra samples of noisy after the segment."""
     close_step: int
-    """Every how many items the costly measures are taken too."""
+    """The detailed measurements are taken on every `close_step`-th item."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What came out of consecutive items."""
+    """Results for consecutive items."""
 
     facts: NDArray[Any]
     """`[N]` of `ITEM`."""
     faults: list[Fault]
     spectra: dict[int, FloatArray]
-    """Of the items looked at closely: power of clean in bands of 100 Hz, strongest at 1."""
+    """For the items measured in detail: power of clean in bands of 100 Hz, the strongest scaled to 1."""
 
 
 def look_at(first: int, pairs: list[Pair], hinted: list[bool], look: Look) -> Seen:
-    """Look at the items `first`, `first + 1`, …, of which some have hints; a pure function of their files."""
+    """Inspect items `first`, `first + 1`, …, some of which have hints; a pure function of their files."""
     facts = np.zeros(len(pairs), dtype=ITEM)
     faults: list[Fault] = []
     spectra: dict[int, FloatArray] = {}
@@ -126,7 +127,7 @@ def look_at(first: int, pairs: list[Pair], hinted: list[bool], look: Look) -> Se
 
 
 def look_at_hints(path: Path, segment: int) -> tuple[str, str]:
-    """What is wrong with an item's hints, or nothing (''), and the detail."""
+    """The kind of fault in an item's hints ('' if none), and the detail."""
     if locate_packed(path) is None and not path.is_file():
         return "missing", str(path)
     try:
@@ -137,7 +138,7 @@ def look_at_hints(path: Path, segment: int) -> tuple[str, str]:
 
 
 def read_role(path: Path, length: int) -> tuple[FloatArray, str, str]:
-    """Samples `[length]`, what is wrong (nothing: ''; then there are no samples), and the detail."""
+    """Samples `[length]` (empty in case of a fault), the kind of fault ('' if none), and the detail."""
     nothing = np.zeros(0, dtype=np.float32)
     try:
         if locate_packed(path) is not None:
@@ -146,16 +147,16 @@ def read_role(path: Path, length: int) -> tuple[FloatArray, str, str]:
             return nothing, "missing", str(path)
         samples, rate = read_audio(path)
     except AudioFileError as exc:
-        return nothing, "holding NaN or infinite samples" if "NaN" in str(exc) else "unreadable or cut off", str(exc)
+        return nothing, "invalid (NaN or infinite samples)" if "NaN" in str(exc) else "unreadable or cut off", str(exc)
     if rate != SAMPLE_RATE_HZ or len(samples) != 1:
         return nothing, f"not mono at {SAMPLE_RATE_HZ} Hz", f"{path}: {len(samples)} channels at {rate} Hz"
     if samples.shape[1] != length:
-        return nothing, "of another length", f"{path}: {samples.shape[1]} samples, expected {length}"
+        return nothing, "of the wrong length", f"{path}: {samples.shape[1]} samples, expected {length}"
     return samples[0], "", ""
 
 
 def _measure(fact: Any, signals: list[FloatArray], segment: int, *, close: bool) -> FloatArray:
-    """Fill one row; returns the bands of clean."""
+    """Fill one row of `facts`; returns the band powers of clean."""
     degraded, clean, noisy = (samples[:segment] for samples in signals)
     fact["whole"] = True
     fact["level"] = [to_db(active_rms(samples)) for samples in (degraded, clean, noisy)]
@@ -178,18 +179,18 @@ def _measure(fact: Any, signals: list[FloatArray], segment: int, *, close: bool)
             fact["osr"], fact["residual"] = rates.oversuppressed, rates.residual
             fact["osr_hf"] = cell_rates(degraded, clean, above_hz=_HIGH_HZ).oversuppressed
         except NotComputableError:
-            pass  # silent, or nothing up there: it stays NaN and is counted so
+            pass  # silent, or nothing above 8 kHz: stays NaN and is left out
     return bands
 
 
 def phase_lag(signal: NDArray[Any], reference: NDArray[Any], size: int) -> tuple[int, float, float]:
-    """Lag in samples of `signal` behind `reference` (spectra `[size/2 + 1]`) to within four, its correlation, and the
-    highest within `NEAR_SAMPLES` of none."""
+    """Lag of `signal` behind `reference` (spectra `[size/2 + 1]`) to within four samples, its correlation, and the
+    highest correlation within `NEAR_SAMPLES` of lag 0."""
     bins = size // 8
     cross = signal[:bins] * np.conj(reference[:bins])
     strength = np.abs(cross)
     phase = np.divide(cross, strength, out=np.zeros_like(cross), where=strength > 0)
-    step = 4  # bins of a quarter of the band give every fourth sample
+    step = 4  # bins from a quarter of the band give every fourth sample
     correlation = np.fft.irfft(phase, size // step) * (size / step / (2 * bins))
     most, near = LONGEST_LAG_SAMPLES // step, NEAR_SAMPLES // step
     window = np.concatenate([correlation[-most:], correlation[: most + 1]])
@@ -198,9 +199,9 @@ def phase_lag(signal: NDArray[Any], reference: NDArray[Any], size: int) -> tuple
 
 
 def flat_tops(samples: FloatArray) -> int:
-    """How often `[T]` rests on its highest or its lowest value for two samples or more.
+    """How often `[T]` stays at its highest or its lowest value for two samples or more.
 
-    A voice reaches its extreme once; one that was clipped before it was stored comes back to it again and again.
+    A voice reaches its extreme once; one that was clipped before it was stored reaches it again and again.
     """
     found = 0
     for extreme in (float(samples.max(initial=0.0)), float(samples.min(initial=0.0))):
@@ -212,13 +213,13 @@ def flat_tops(samples: FloatArray) -> int:
 
 
 def offset_db(samples: FloatArray) -> float:
-    """Mean of `[T]` against its RMS in dB: 0 is nothing but offset; -200 for a mean too small to matter."""
+    """Mean of `[T]` relative to its RMS in dB: 0 is pure offset; -200 for a mean too small to matter."""
     mean = abs(float(np.mean(samples, dtype=np.float64)))
     return to_db(mean) - to_db(rms(samples)) if mean >= OFFSET_FLOOR else to_db(0.0)
 
 
 def band_power(spectrum: NDArray[Any], size: int) -> FloatArray:
-    """Power in bands of 100 Hz `[240]`, the strongest at 1; zeros for silence."""
+    """Power in bands of 100 Hz `[240]`, the strongest scaled to 1; zeros for silence."""
     power = np.abs(spectrum) ** 2
     first = np.arange(SPECTRUM_BANDS) * BAND_HZ * size // SAMPLE_RATE_HZ
     bands = np.add.reduceat(power[:-1], first)
@@ -229,14 +230,14 @@ def band_power(spectrum: NDArray[Any], size: int) -> FloatArray:
 def bandwidth_hz(bands: FloatArray) -> float:
     """Upper edge of the highest band within 70 dB of the strongest; 0 for silence.
 
-    Rounding to 16 bit lies 70 dB and more below a voice of -45 dBFS, so a quieter one seems wider than it is.
+    Rounding to 16 bit is 70 dB or more below a voice at -45 dBFS, so a quieter one seems wider than it is.
     """
     heard = np.flatnonzero(bands >= 10.0 ** (-BANDWIDTH_RANGE_DB / 10.0))
     return float((heard[-1] + 1) * BAND_HZ) if len(heard) else 0.0
 
 
 def peak_keys(samples: FloatArray) -> NDArray[np.int64]:
-    """`[8]` numbers that stay the same when `[T]` is made louder or softer: where its stretches have their peaks."""
+    """`[8]` numbers that do not depend on the level of `[T]`: the positions of the peaks in its stretches."""
     length = len(samples) // (2 * KEYS)
     if length < HOP_SAMPLES // 2:
         return np.full(KEYS, -1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What a corpus folder says about itself: its lists, its tables, its settings, and the sizes of its files."""
+"""What a corpus folder says about itself: lists, tables, settings, and file sizes."""
 
 from __future__ import annotations
 
@@ -27,57 +27,57 @@ _READ = (
 
 @dataclass(frozen=True)
 class Rows:
-    """`items.tsv` by column. A hundred thousand rows as dictionaries would take half a gigabyte."""
+    """`items.tsv` by column; a hundred thousand rows as dictionaries would take half a gigabyte."""
 
     columns: dict[str, list[str]]
     count: int
 
     def text(self, name: str) -> list[str]:
-        """A column; empty words where the table has none of that name."""
+        """A column; empty strings if the table has no such column."""
         return self.columns.get(name) or [""] * self.count
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column as numbers, NaN where there is none."""
+        """A column as numbers; NaN where a cell is not a number."""
         return np.array([_number(word) for word in self.text(name)], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A folder as it was found. Items are counted over both lists, training first."""
+    """A corpus folder as found. Items are numbered over both lists, training first."""
 
     root: Path
     pairs: list[Pair]
     items: dict[str, int]
     problems: list[str]
-    """Lines of the lists that are no pairs."""
+    """Invalid lines of the lists."""
     rows: Rows | None
     skipped: list[dict[str, str]]
     settings: dict[str, Any]
-    """What it was prepared with; empty when it does not say."""
+    """The settings it was prepared with; empty if not recorded."""
     order: NDArray[np.int64] = field(repr=False)
-    """Row of each item; -1 for all when lists and rows disagree."""
+    """Row of each item in `rows`; all -1 when lists and rows disagree."""
 
     def split_of(self, item: int) -> str:
-        """Which list names it."""
+        """The list that names the item."""
         return "train" if item < self.items["train"] else "val"
 
     def column(self, name: str) -> list[str]:
-        """A column of the rows in the order of the items; empty words where it isn't known."""
+        """A column of the rows in item order; empty strings where unknown."""
         words = self.rows.text(name) if self.rows else []
         return [words[row] if row >= 0 else "" for row in self.order.tolist()]
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column of the rows in the order of the items, NaN where it isn't known."""
+        """A column of the rows in item order as numbers; NaN where unknown."""
         return np.array([_number(word) for word in self.column(name)], dtype=np.float64)
 
     @cached_property
     def hinted(self) -> list[bool]:
-        """Of which items the rows say that there are hints; suppressors of other families have none."""
+        """Whether each item has hints according to its row; not every suppressor provides them."""
         return [bool(word) for word in self.column("hints")]
 
     @cached_property
     def files(self) -> dict[Path, int]:
-        """Every file that the lists need, and its bytes; -1 for one that isn't there."""
+        """Every file that the lists need, with its size in bytes; -1 if missing."""
         found: dict[Path, int] = {}
         for pair, hinted in zip(self.pairs, self.hinted, strict=True):
             for path in (pair.degraded, pair.clean, pair.noisy, *([pair.hints] if hinted else ())):
@@ -89,7 +89,7 @@ class Corpus:
 
     @cached_property
     def digest(self) -> str:
-        """What a verdict is bound to: the bytes of lists and rows, and the size of every file that they need."""
+        """What a verdict is tied to: the bytes of lists and rows, and the size of every file they need."""
         digest = hashlib.sha256()
         for name in ("train.txt", "val.txt", "items.tsv"):
             path = self.root / name
@@ -100,7 +100,7 @@ class Corpus:
 
 
 def read_corpus(folder: Path) -> Corpus:
-    """Read lists and tables. Raises `CorpusError` without lists, or with tables that are none."""
+    """Read lists and tables. Raises `CorpusError` when lists are missing or tables can't be read."""
     root = folder.absolute()
     pairs: list[Pair] = []
     items: dict[str, int] = {}
@@ -114,13 +114,13 @@ def read_corpus(folder: Path) -> Corpus:
         rows = _read_rows(root / "items.tsv") if (root / "items.tsv").is_file() else None
         skipped = read_table(root / "skipped.tsv") if (root / "skipped.tsv").is_file() else []
     except (OSError, ValueError) as exc:
-        raise CorpusError(f"{root}: its tables can't be read ({exc}); prepare the corpus again.") from exc
+        raise CorpusError(f"{root}: the tables can't be read ({exc}); prepare the corpus again.") from exc
     order = _order(pairs, items, rows)
     return Corpus(root, pairs, items, problems, rows, skipped, _settings(root), order)
 
 
 def first_difference(corpus: Corpus) -> tuple[str, int] | None:
-    """List and line at which the lists and the rows part; None when they name the same items in the same order."""
+    """List and line where lists and rows first differ; None when they name the same items in the same order."""
     if corpus.rows is None:
         return None
     rows, start = corpus.rows, 0
@@ -149,7 +149,7 @@ def _order(pairs: list[Pair], items: dict[str, int], rows: Rows | None) -> NDArr
 
 
 def _names(path: Path, relative: str) -> bool:
-    """Whether a listed path ends as the row says: a folder may have more than one name."""
+    """Whether a listed path ends with the row's relative path; only the end, as a folder may have several names."""
     return bool(relative) and path.as_posix().endswith("/" + relative)
 
 

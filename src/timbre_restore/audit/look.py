@@ -1,4 +1,4 @@
-"""The audit: every check in its order, over every item, and the verdict that training reads later."""
+"""The audit: all checks in order, over every item, and the verdict that training reads later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timbre_restore.suppressors import DFN3_LATENCY_SAMPLES
 
 DEFAULT_SEGMENT = 48_000
 CLOSE_ITEMS = 500
-"""Items whose over-suppression and spectrum are taken, spread over the lists."""
+"""Number of items, spread over the lists, whose over-suppression and spectrum are measured."""
 
 
 def audit(
@@ -27,14 +27,14 @@ def audit(
     num_workers: int = 0,
     progress: Progress = lambda done, whole, name: None,
 ) -> Report:
-    """Look over a prepared corpus: every listed file, the split, the sources, this machine, the hours it would take.
+    """Audit a prepared corpus: every listed file, the split, the sources, this machine, and the training time.
 
-    NOT READY are: a file that is missing, unreadable, of another rate or length, or holds NaN; a side that is not
-    aligned with its noisy side or has nothing of it; lists that are malformed, disagree with `items.tsv`, or leave
-    nothing to train on; a speaker, recording or piece of audio on both sides; another segment than the configuration
-    says. All else warns. What was found does not depend on `num_workers`. `trial` measures a few steps of training;
-    it is called last, and only for a corpus that is ready. The verdict is kept in the folder for `train`.
-    Raises `CorpusError` where there are no lists.
+    A corpus is NOT READY if a file is missing, unreadable, of the wrong rate or length, or contains NaN; if a side is
+    not aligned with its noisy side or does not occur in it; if lists are malformed, disagree with `items.tsv`, or leave
+    nothing to train on; if a speaker, recording or piece of audio is on both sides; or if the segment differs from the
+    configuration's. Everything else gives a warning. The findings do not depend on `num_workers`. `trial` measures a
+    few training steps; it is called last, and only for a corpus that is ready. The verdict is stored in the folder for
+    `train`. Raises `CorpusError` when lists are missing.
     """
     corpus = read_corpus(output_dir)
     expected = expected or sources.Expected()
@@ -55,12 +55,12 @@ def audit(
     sources.check_draws(corpus, report)
     machine.check_machine(corpus, run, report)
     machine.check_duration(corpus, run, trial, report)
-    remember(corpus, report, expected.segment or look.segment)  # some reasons are of that length alone
+    remember(corpus, report, expected.segment or look.segment)  # some reasons apply to that segment only
     return report
 
 
 def how_to_look(corpus: Corpus, expected: sources.Expected, *, close_items: int) -> Look:
-    """The segment is what the corpus was made with, else what is expected of it."""
+    """How to inspect items; the segment is the one the corpus was made with, else the expected one."""
     made = corpus.settings.get("segment")
     segment = made if isinstance(made, int) and made > 0 else expected.segment or DEFAULT_SEGMENT
     step = max(1, -(-len(corpus.pairs) // close_items)) if close_items else len(corpus.pairs) + 1

@@ -1,7 +1,7 @@
-"""Whether this machine can do the run: disk, memory, and the hours that it would take.
+"""Whether this machine can do the run: disk, memory, and the hours it would take.
 
-Hours come from a trial: a few real steps of the configured model on the corpus's own items. Their interval is a
-bootstrap over those steps, so it says how even they were, not what another process will do to the machine tomorrow.
+Hours come from a trial: a few real steps of the configured model on the corpus's own items. The interval is a bootstrap
+over those steps, so it shows how much they vary, not how other load on the machine will affect the run.
 """
 
 from __future__ import annotations
@@ -21,75 +21,75 @@ from timbre_restore.errors import TimbreRestoreError
 
 DRAWS = 2000
 LOADER_SHARE = 0.1
-"""Of the time: where steps wait for longer, the loader limits the run."""
+"""Share of the time: if steps wait longer than this, the loader is the bottleneck."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What training is told, as far as the machine feels it."""
+    """The training settings that affect the load on the machine."""
 
     batch_size: int = 16
     epochs: int = 60
     gan_epochs: int = 45
-    """Of the epochs, those with discriminators."""
+    """The number of epochs with discriminators."""
     steps: int | None = None
-    """The run's length instead, whose phases keep the shares that they have of `epochs`; or `hours`."""
+    """The length in steps instead (or in `hours`); the phases keep their shares of `epochs`."""
     hours: float | None = None
     items_per_step: int | None = None
-    """Where steps take long segments and nothing else: how many items' worth of each epoch's list one of them takes."""
+    """For runs on long segments only: how many items of the epoch's list one step takes."""
     validation_batches: int = 0
-    """At most so many per epoch; 0 takes all."""
+    """Maximum number per epoch; 0 takes all."""
     output_dir: Path = Path("runs/default")
 
 
 @dataclass(frozen=True)
 class Timing:
-    """A few steps, measured; the meanings are those of `training.StepTimes`."""
+    """Measurements of a few steps; fields as in `training.StepTimes`."""
 
     plain_s: Sequence[float]
     """Seconds of each step without discriminators, loading included."""
     gan_s: Sequence[float]
-    """Seconds of each step with them; none where the run has none."""
+    """Seconds of each step with discriminators; empty if the run has none."""
     plain_wait_s: Sequence[float]
-    """Of each step without discriminators, the seconds that it waited for its batch."""
+    """Seconds that each step without discriminators waited for its batch."""
     gan_wait_s: Sequence[float]
     validation_s: float
-    """Seconds of one batch of validation; 0 without any."""
+    """Seconds per validation batch; 0 without validation."""
     device: str
     memory_bytes: int
-    """Highest resident memory of the process."""
+    """Peak resident memory of the process."""
     device_memory_bytes: int = 0
-    """Highest memory of the GPU; 0 without one."""
+    """Peak memory of the GPU; 0 without one."""
     checkpoints_bytes: int = 0
-    """Of all checkpoints that lie on the disk at one time, at most."""
+    """Maximum size of all checkpoints on disk at one time."""
     not_finite: Sequence[str] = ()
-    """Losses that were no number."""
+    """Names of losses that were NaN or infinite."""
 
 
 def check_machine(corpus: Corpus, run: Run, report: Report) -> None:
-    """Disk and memory."""
+    """Report disk and memory."""
     size = sum(max(size, 0) for size in corpus.files.values())
     free = _free(run.output_dir)
     report.fact("machine", "corpus on disk", _bytes(size), size)
     if free is not None:
         report.fact("machine", "free disk for the run", _bytes(free), free)
         if free < 1 << 30:
-            report.warn("disk", f"{_bytes(free)} are free where {run.output_dir} would lie; checkpoints need more")
+            report.warn("disk", f"only {_bytes(free)} are free for {run.output_dir}; checkpoints need more")
     memory = _available_memory()
     if memory is not None:
         report.fact("machine", "memory available", _bytes(memory), memory)
         if size > memory:
             report.warn(
                 "memory",
-                f"the corpus ({_bytes(size)}) does not fit into the memory that is free "
-                f"({_bytes(memory)}): every epoch reads it from disk again",
+                f"the corpus ({_bytes(size)}) does not fit into the available memory "
+                f"({_bytes(memory)}), so every epoch reads it from disk again",
             )
 
 
 def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None, report: Report) -> float | None:
-    """Steps per second and hours of the run, from a trial; said and not failed where none can be made.
+    """Report steps per second and hours of the run, from a trial; a trial that fails gives a warning, not an error.
 
-    Comes back with the epochs that the run will have.
+    Returns the number of epochs that the run will have, or None without a trial.
     """
     if trial is None:
         return None
@@ -101,12 +101,12 @@ def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None,
     except (TimbreRestoreError, ImportError, RuntimeError, OSError) as exc:
         reason = " ".join(str(exc).split())
         report.fact("prediction", "trial", f"not made: {reason}")
-        report.warn("trial", f"the trial could not be made: {reason}")
+        report.warn("trial", f"the trial failed: {reason}")
         return None
     steps = -(-corpus.items["train"] // (run.items_per_step or run.batch_size))
     _say_needs(run, found, report)
     if found.not_finite:
-        report.warn("trial", f"in the trial's steps {', '.join(found.not_finite)} came out as no number")
+        report.warn("trial", f"losses were NaN or infinite in the trial's steps: {', '.join(found.not_finite)}")
     rng = np.random.default_rng(0)
     plain, gan = (_means(seconds, rng) for seconds in (found.plain_s, found.gan_s or found.plain_s))
     for name, means in (("before the GAN", plain), *([("with the GAN", gan)] if found.gan_s else [])):
@@ -130,13 +130,13 @@ def check_duration(corpus: Corpus, run: Run, trial: Callable[[], Timing] | None,
 
 
 def _say_needs(run: Run, found: Timing, report: Report) -> None:
-    """Memory and disk."""
+    """Report the trial's memory and the disk space for checkpoints."""
     on_device = f", {_bytes(found.device_memory_bytes)} of the GPU's" if found.device_memory_bytes else ""
     report.fact(
         "prediction",
         "trial",
         f"{len(found.plain_s)} + {len(found.gan_s)} steps of {run.batch_size} items on "
-        f"{found.device}, one process; {_bytes(found.memory_bytes)} of memory at most{on_device}",
+        f"{found.device}, one process; {_bytes(found.memory_bytes)} of memory at peak{on_device}",
         {
             "device": found.device,
             "memory_bytes": found.memory_bytes,
@@ -148,13 +148,13 @@ def _say_needs(run: Run, found: Timing, report: Report) -> None:
     if free is not None and need > free:
         report.warn(
             "disk",
-            f"checkpoints need up to {_bytes(need)} and {_bytes(free)} are free where {run.output_dir} would lie: free "
-            "some, or choose another training.output_dir",
+            f"checkpoints need up to {_bytes(need)}, but {_bytes(free)} are free for {run.output_dir}; free disk "
+            "space, or choose another training.output_dir",
         )
 
 
 def _say_waiting(found: Timing, report: Report) -> None:
-    """What a faster run would have to begin with."""
+    """Report how long steps wait for the loader, and whether loader or step is the bottleneck."""
     shares = {
         name: sum(waited) / max(sum(whole), 1e-9)
         for name, waited, whole in (
@@ -167,14 +167,14 @@ def _say_waiting(found: Timing, report: Report) -> None:
     text = ", ".join(f"{100 * share:.1f} % of the time {name}" for name, share in shares.items())
     if "loader" in limits.values():
         names = " and ".join(name for name, limit in limits.items() if limit == "loader")
-        text += f"; the loader is what limits {names}: raise data.num_workers, or prepare with data.format=packed"
+        text += f"; the loader is the bottleneck {names}: raise data.num_workers, or prepare with data.format=packed"
     else:
-        text += "; the step is what limits"
+        text += "; the step is the bottleneck"
     report.fact("prediction", "waiting for the loader", text, {"share": shares, "limit": limits})
 
 
 def _means(seconds: Sequence[float], rng: np.random.Generator) -> NDArray[np.float64]:
-    """The mean, then means of bootstrap draws `[1 + DRAWS]`."""
+    """The mean, followed by the means of bootstrap draws: `[1 + DRAWS]`."""
     values = np.asarray(seconds, dtype=np.float64)
     drawn = values[rng.integers(len(values), size=(DRAWS, len(values)))].mean(axis=1)
     return np.concatenate([values.mean()[None], drawn])
@@ -183,9 +183,9 @@ def _means(seconds: Sequence[float], rng: np.random.Generator) -> NDArray[np.flo
 def _say_interval(report: Report, name: str, values: NDArray[np.float64], unit: str) -> None:
     low, high = np.quantile(values[1:], (0.025, 0.975)).tolist()
     value = float(values[0])
-    # Facts are in hours; who reads of less than one reads minutes.
+    # Values are in hours; less than one is shown in minutes.
     factor, shown = (60.0, "minutes") if unit == "hours" and value < 1.0 else (1.0, unit)
-    between = f"95 %: {low * factor:.3g} to {high * factor:.3g}" if low < high else "from too few steps for an interval"
+    between = f"95 %: {low * factor:.3g} to {high * factor:.3g}" if low < high else "too few steps for an interval"
     report.fact(
         "prediction",
         name,
@@ -195,7 +195,7 @@ def _say_interval(report: Report, name: str, values: NDArray[np.float64], unit: 
 
 
 def _free(folder: Path) -> int | None:
-    """Free bytes where the folder lies or would lie."""
+    """Free bytes where the folder is or would be."""
     there = folder.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -206,7 +206,7 @@ def _free(folder: Path) -> int | None:
 
 
 def _available_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
+    """Bytes available without swapping; None if the system does not say."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):

@@ -1,4 +1,4 @@
-"""The audit as one HTML file: verdict and reasons on top, then what was measured."""
+"""The audit as one HTML file: verdict and reasons at the top, then the measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from timbre_restore.pages import Line, bullets, curves, head, histogram, table
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Write the page to `path` by rename."""
+    """Write the page to `path` atomically."""
     write_text(path, page(report))
 
 
@@ -25,7 +25,7 @@ def page(report: Report) -> str:
         f'<body><main>\n<h1>Audit: <span class="{kind}">{report.verdict}</span></h1>\n',
         f'<p class="lead">{escape(str(report.root))}: {items} items.</p>\n',
         _reasons(report),
-        f"<h2>To weigh</h2>\n{bullets(report.warnings)}" if report.warnings else "",
+        f"<h2>Warnings</h2>\n{bullets(report.warnings)}" if report.warnings else "",
         _facts(report),
         _plots(report),
         "</main></body>\n</html>\n",
@@ -36,7 +36,7 @@ def page(report: Report) -> str:
 def _reasons(report: Report) -> str:
     if report.ready:
         return ""
-    return f'<section class="alarm"><h2>Against training</h2>\n{bullets(report.reasons)}</section>\n'
+    return f'<section class="alarm"><h2>Why it is not ready</h2>\n{bullets(report.reasons)}</section>\n'
 
 
 def _facts(report: Report) -> str:
@@ -44,7 +44,7 @@ def _facts(report: Report) -> str:
     for section in dict.fromkeys(fact.section for fact in report.facts):
         rows = [[escape(fact.name), escape(fact.text)] for fact in report.facts if fact.section == section]
         parts.append(f'<section class="facts"><h3>{escape(section)}</h3>\n{table([], rows)}</section>\n')
-    return f'<h2>What is there</h2>\n<div class="groups">{"".join(parts)}</div>\n'
+    return f'<h2>Facts</h2>\n<div class="groups">{"".join(parts)}</div>\n'
 
 
 def _plots(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""All items through worker processes, or through this one; the results are in order and the same either way."""
+"""Inspecting all items in worker processes or in this one; results are in order and the same either way."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from timbre_restore.audit.item import ITEM, Fault, Look, Seen, look_at
 from timbre_restore.errors import CorpusError
 from timbre_restore.processes import worker_pool
 
-CHUNK = 32  # items per message: enough that messages cost nothing, few enough for a bar that moves
+CHUNK = 32  # items per message: enough to make messages cheap, few enough for a moving progress bar
 Progress = Callable[[int, int, object], None]
-"""Takes (done, all, name of what is at hand)."""
+"""Called with (done, total, name of the current item)."""
 
 
 def look_at_all(pairs: list[Pair], hinted: list[bool], look: Look, num_workers: int, progress: Progress) -> Seen:
-    """Everything about every item. About 250 bytes per item are kept."""
+    """Inspect every item; about 250 bytes per item are kept."""
     facts: list[NDArray[Any]] = [np.zeros(0, dtype=ITEM)]
     faults: list[Fault] = []
     spectra: dict[int, FloatArray] = {}
@@ -40,7 +40,7 @@ def _chunks(pairs: list[Pair], hinted: list[bool], look: Look, num_workers: int)
             yield look_at(start, pairs[start : start + CHUNK], hinted[start : start + CHUNK], look)
         return
     ended = CorpusError(
-        "a worker process ended without a word, most often for want of memory; run it again with fewer workers."
+        "a worker process ended unexpectedly, most often because memory ran out; run it again with fewer workers."
     )
     with worker_pool(num_workers, ended=ended) as pool:
         parts, flags = ([of[start : start + CHUNK] for start in starts] for of in (pairs, hinted))

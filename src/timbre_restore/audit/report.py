@@ -1,4 +1,4 @@
-"""What an audit found, as values: sentences with their weight, facts, distributions. No check is made here."""
+"""The results of an audit: findings, facts, distributions. No checks are made here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from timbre_restore.corpus.spec import printable
+from timbre_restore.audio import printable
 
 SHOWN = 5
-"""Examples that a sentence gives."""
+"""Maximum number of examples in a sentence."""
 BARS = 40
 
 
@@ -22,28 +22,28 @@ class Finding:
     """One sentence about the corpus."""
 
     check: str
-    """Short name of what was looked at, for machines."""
+    """Short, machine-readable name of the check."""
     text: str
     breaks: bool
-    """Whether it stands against training; the others are for a person to weigh."""
+    """Whether it makes the corpus NOT READY; other findings are warnings."""
     count: int = 1
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is so."""
+    """One measured or counted fact."""
 
     section: str
     name: str
     text: str
-    """For a person."""
+    """Human-readable."""
     value: Any
-    """For a machine: what JSON can hold."""
+    """Machine-readable, JSON-compatible."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """How often which value occurs: `counts` between `edges` (one more), and five order statistics."""
+    """A histogram (`counts` between `edges`, of which there is one more) and five order statistics."""
 
     name: str
     unit: str
@@ -61,7 +61,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Level per band of the clean side of one source: mean over items of dB under each item's strongest band."""
+    """Level per band of one source's clean side: mean over items, in dB relative to each item's strongest band."""
 
     name: str
     tops_hz: tuple[float, ...]
@@ -70,7 +70,7 @@ class Spectrum:
 
 @dataclass
 class Report:
-    """Everything that one audit found. `ready` is False when a finding stands against training."""
+    """Everything one audit found. `ready` is False when any finding breaks training."""
 
     root: Path
     items: dict[str, int] = field(default_factory=dict)
@@ -81,17 +81,17 @@ class Report:
 
     @property
     def ready(self) -> bool:
-        """Whether nothing stands against training."""
+        """Whether no finding breaks training."""
         return not self.reasons
 
     @property
     def reasons(self) -> list[str]:
-        """Sentences that stand against training."""
+        """The sentences that say why the corpus is not ready."""
         return [finding.text for finding in self.findings if finding.breaks]
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences for a person to weigh."""
+        """The sentences that are warnings only."""
         return [finding.text for finding in self.findings if not finding.breaks]
 
     @property
@@ -100,7 +100,7 @@ class Report:
         return "READY" if self.ready else "NOT READY"
 
     def broken(self, check: str, text: str, count: int = 1) -> None:
-        """Add a reason against training; bytes of names that are no text are shown by their numbers."""
+        """Add a reason why the corpus is not ready; undecodable bytes of names are shown as escapes."""
         self.findings.append(Finding(check, printable(text), True, count))
 
     def warn(self, check: str, text: str, count: int = 1) -> None:
@@ -108,12 +108,12 @@ class Report:
         self.findings.append(Finding(check, printable(text), False, count))
 
     def fact(self, section: str, name: str, text: str, value: Any = None) -> None:
-        """Add a fact; its value is the text unless given."""
+        """Add a fact; its value defaults to the text."""
         text = printable(text)
         self.facts.append(Fact(section, name, text, text if value is None else value))
 
     def distribution(self, name: str, unit: str, values: ArrayLike) -> None:
-        """Add how finite `values` are distributed; nothing when there are none."""
+        """Add the distribution of the finite `values`, if there are any."""
         found = np.asarray(values, dtype=np.float64)
         found = found[np.isfinite(found)]
         if found.size:
@@ -124,7 +124,7 @@ class Report:
             )
 
     def __str__(self) -> str:
-        """The report for a person to read; its last line is the verdict."""
+        """Human-readable report; its last line is the verdict."""
         lines = [f"{self.root}: " + ", ".join(f"{count} {split}" for split, count in self.items.items()) + " items"]
         for section in dict.fromkeys(fact.section for fact in self.facts):
             lines.append(f"\n{section}")
@@ -138,7 +138,7 @@ class Report:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report for machines."""
+    """The report as JSON-compatible values."""
     facts: dict[str, dict[str, Any]] = {}
     for fact in report.facts:
         facts.setdefault(fact.section, {})[fact.name] = fact.value
@@ -157,7 +157,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def some(names: Iterable[object]) -> str:
-    """The first few of them, in a sentence."""
+    """The first few names, joined for a sentence."""
     listed = [str(name) for name in names]
     return ", ".join(listed[:SHOWN]) + (", …" if len(listed) > SHOWN else "")
 
@@ -168,5 +168,5 @@ def of(count: int, whole: int, noun: str) -> str:
 
 
 def same_values(values: Sequence[str]) -> list[str]:
-    """Each value once, in order of appearance, empty ones left out."""
+    """Unique values in order of appearance, without empty ones."""
     return [value for value in dict.fromkeys(values) if value]

@@ -1,7 +1,7 @@
-"""Checks of what the corpus is made of: shares of the sources, bandwidths, draws, and settings against settings.
+"""Checks of what the corpus is made of: source shares, bandwidths, draws, and stored against current settings.
 
-All of it warns, except a segment that training would refuse: a share that is off makes another voice, not a broken
-one, and old settings are often meant.
+All findings are warnings, except a segment that training would refuse: a share that is off changes the voice but does
+not break it, and old settings are often intended.
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ from timbre_restore.audit.listing import Corpus
 from timbre_restore.audit.report import Report, Spectrum, of, same_values, some
 
 NARROW_HZ = 12_000.0
-"""A recording that ends below it, whatever its rate says, has no top octave to learn from."""
+"""A recording that ends below it, whatever its sample rate, has no top octave to learn from."""
 SHARE_TOLERANCE = 0.1
 SHOWN_DB = -100.0
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the corpus is to be: from the configuration; nothing is compared that is not said."""
+    """What the configuration expects of the corpus; only given values are compared."""
 
     segment: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    """As the corpus stores them when it is prepared."""
+    """In the form the corpus stores them when it is prepared."""
 
 
 def check_settings(corpus: Corpus, expected: Expected, report: Report) -> None:
-    """Configuration against code against corpus."""
+    """Compare configuration, suppressor builds and corpus."""
     made = corpus.settings.get("segment")
     if expected.segment and made and made != expected.segment:
         report.broken(
             "settings",
-            f"data.segment is {expected.segment} and the items were made with {made} samples; "
-            "set it to that, or prepare again",
+            f"data.segment is {expected.segment}, but the items were made with {made} samples; "
+            "set it to that, or prepare the corpus again",
         )
     if corpus.settings and expected.settings:
         for key in sorted((corpus.settings.keys() | expected.settings.keys()) - {"passes"}):  # a size, not a setting
             there, here = corpus.settings.get(key), expected.settings.get(key)
             if there != here:
-                report.warn("settings", f"{key} is {here!r} now and was {there!r} when the corpus was prepared")
+                report.warn("settings", f"{key} is {here!r} now but was {there!r} when the corpus was prepared")
     elif not corpus.settings:
-        report.warn("settings", "the corpus does not say with which settings it was prepared")
+        report.warn("settings", "the corpus does not record the settings it was prepared with")
     builds = same_values(corpus.rows.text("suppressor_build")) if corpus.rows else []
-    report.fact("sources", "suppressor", "; ".join(builds) or "not said", builds)
+    report.fact("sources", "suppressor", "; ".join(builds) or "unknown", builds)
     names = same_values(corpus.rows.text("suppressor")) if corpus.rows else []
     if len(builds) > max(1, len(names)):
         report.warn(
             "settings",
-            f"{len(builds)} builds of {len(names)} suppressors made it, and builds of one differ: {some(builds)}",
+            f"prepared with {len(builds)} builds of {len(names)} suppressors, so builds of one differ: {some(builds)}",
         )
 
 
 def check_shares(corpus: Corpus, expected: Expected, report: Report) -> None:
-    """Recordings per source against the weights."""
+    """Compare recordings per source with the weights."""
     if corpus.rows is None or not corpus.rows.count:
         return
     sources = corpus.rows.text("source")
@@ -84,12 +84,12 @@ def check_shares(corpus: Corpus, expected: Expected, report: Report) -> None:
         if wanted is not None and abs(share - wanted) > SHARE_TOLERANCE + 1 / whole:
             report.warn(
                 "shares",
-                f"{name} gives {100 * share:.0f} % of the recordings, its weight asks for {100 * wanted:.0f} %",
+                f"{name} gives {100 * share:.0f} % of the recordings, but its weight asks for {100 * wanted:.0f} %",
             )
 
 
 def check_bandwidth(corpus: Corpus, facts: NDArray[Any], spectra: dict[int, FloatArray], report: Report) -> None:
-    """Up to where each source holds sound, as prepared and as heard in the items: upsampled material shows."""
+    """Report each source's bandwidth, as recorded and as measured in the items, which reveals upsampled material."""
     sources = corpus.column("source")
     heard = np.where(facts["whole"], facts["bandwidth_hz"], np.nan)
     declared = corpus.numbers("bandwidth_hz")
@@ -98,7 +98,7 @@ def check_bandwidth(corpus: Corpus, facts: NDArray[Any], spectra: dict[int, Floa
     limited = corpus.numbers("band_limit_hz")
     for source in sorted(set(sources)):
         own = np.array([name == source for name in sources])
-        voiced = own & (heard > 0) & ~(limited > 0)  # what was narrowed by a draw says nothing about its source
+        voiced = own & (heard > 0) & ~(limited > 0)  # drawn band limits say nothing about the source
         if not voiced.any():
             continue
         name = source_name(corpus, source)
@@ -119,7 +119,7 @@ def check_bandwidth(corpus: Corpus, facts: NDArray[Any], spectra: dict[int, Floa
         )
         if narrow:
             names = [f"{recording or 'items'} ({top / 1000:.1f} kHz)" for recording, top in sorted(narrow.items())]
-            said = f"{of(len(narrow), len(widest), 'recordings')} hold nothing above {NARROW_HZ / 1000:.0f} kHz"
+            said = f"{of(len(narrow), len(widest), 'recordings')} contain nothing above {NARROW_HZ / 1000:.0f} kHz"
             report.warn("bandwidth", f"{name}: {said}: upsampled or low-passed, e.g. {some(names)}", len(narrow))
         bands = [spectra[i] for i in sorted(spectra) if own[i] and facts["whole"][i]]
         if bands:
@@ -128,7 +128,7 @@ def check_bandwidth(corpus: Corpus, facts: NDArray[Any], spectra: dict[int, Floa
 
 
 def check_draws(corpus: Corpus, report: Report) -> None:
-    """What was drawn, and what was left out."""
+    """Report what was drawn and what was skipped."""
     taken = sum(row.get("kind") == "recording" for row in corpus.skipped)
     report.fact("sources", "skipped", f"{taken} takes, {len(corpus.skipped) - taken} noises and rooms", taken)
     if corpus.rows is None:
@@ -142,7 +142,7 @@ def check_draws(corpus: Corpus, report: Report) -> None:
 
 
 def source_name(corpus: Corpus, source: str) -> str:
-    """The source's number and the folder that it was read from."""
+    """The source's number and the name of its folder."""
     known = corpus.settings.get("sources")
     try:
         return f"source {source} ({PurePath(known[int(source)]['path']).name})" if known else f"source {source}"
@@ -151,7 +151,7 @@ def source_name(corpus: Corpus, source: str) -> str:
 
 
 def _weights(corpus: Corpus, expected: Expected) -> dict[str, float]:
-    """Share by source number: the configuration's, else the corpus's own."""
+    """Share by source number, from the configuration or else from the corpus's own settings."""
     given = (expected.settings or corpus.settings).get("sources") or []
     try:
         weights = [float(source["weight"]) for source in given]

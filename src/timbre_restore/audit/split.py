@@ -1,10 +1,10 @@
 """Checks of the split: what validation must not share with training, and what is in the corpus twice.
 
-A speaker, a recording or a stretch of audio on both sides makes validation a memory test, and stands against training.
-So does a list that its rows contradict, because then nothing said about the split can be trusted. The plan's own
-fallback is no leak: with one speaker in all the split is by recording, of which preparing has warned. Noises and rooms
-on both sides flatter validation without making it worthless (the plan does it where there is one of them), and copies
-within a side only weigh it, so they warn. Made noises are of one take each and are never shared.
+A speaker, recording or stretch of audio on both sides turns validation into a memory test and makes the corpus NOT
+READY. So does a list that disagrees with `items.tsv`, because then nothing about the split can be trusted. The plan's
+own fallback is no leak: with only one speaker, the split is by recording, which `prepare` warns about. Noises and rooms
+on both sides make validation optimistic but not worthless (the plan does it if there is only one), and copies within a
+side only shift its weights, so these are warnings. Synthetic noises belong to one take each and are never shared.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from timbre_restore.corpus.planning.split import SPLITS
 
 MADE = "made:"
 EQUAL_KEYS = 3
-"""So many of the keys in common make a copy; by chance two items share one in ten million."""
+"""Items with this many keys in common are copies; by chance, two items share one in ten million."""
 
 
 def check_lists(corpus: Corpus, report: Report) -> None:
-    """Something to train on; lists and rows that agree."""
+    """Check that there is something to train on, and that lists and rows agree."""
     if not corpus.items["train"]:
         report.broken("lists", "train.txt lists nothing")
     if not corpus.items["val"]:
@@ -40,11 +40,11 @@ def check_lists(corpus: Corpus, report: Report) -> None:
     listed = [(str(pair.degraded), str(pair.clean)) for pair in corpus.pairs]
     twice = len(listed) - len(set(listed))
     if twice:
-        report.warn("lists", f"{twice} lines stand in the lists more than once", twice)
+        report.warn("lists", f"{twice} lines occur in the lists more than once", twice)
 
 
 def check_leaks(corpus: Corpus, report: Report) -> None:
-    """Speakers and recordings on both sides; noises and rooms on both sides."""
+    """Find speakers, recordings, noises and rooms on both sides."""
     if corpus.rows is None:
         return
     rows = corpus.rows
@@ -83,9 +83,9 @@ def check_leaks(corpus: Corpus, report: Report) -> None:
 
 
 def check_copies(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
-    """The same clean audio twice, to the last bit or at another level; across the split, and within a side.
+    """Find clean audio that occurs twice, bit by bit or at another level, across the split and within a side.
 
-    Silent items are all alike and are left out. Two passes over one recording are meant, and are no copies.
+    Silent items are all equal and are left out. Several passes over one recording are intended and are no copies.
     """
     usable = np.flatnonzero(facts["whole"] & (facts["level"][:, 1] >= SILENT_DBFS))
     pairs = copies(facts[usable])
@@ -108,7 +108,7 @@ def check_copies(corpus: Corpus, facts: NDArray[Any], report: Report) -> None:
 
 
 def copies(facts: NDArray[Any]) -> list[tuple[int, int]]:
-    """Pairs of rows with one audio: each row with the next that copies it, not every pair of a large group."""
+    """Pairs of rows with the same audio: each row with its next copy, not every pair of a large group."""
     votes: dict[tuple[int, int], int] = {}
     exact = facts["digest"][:, 0] ^ facts["digest"][:, 1]
     found = dict.fromkeys(_neighbours(exact, np.arange(len(facts))))
@@ -121,7 +121,7 @@ def copies(facts: NDArray[Any]) -> list[tuple[int, int]]:
 
 
 def _neighbours(keys: NDArray[Any], rows: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Rows next to each other when sorted by key (ties by row) whose keys are equal."""
+    """Pairs of rows with equal keys that are adjacent when sorted by key (ties by row)."""
     order = np.argsort(keys, kind="stable")
     same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
     return [(int(rows[order[i]]), int(rows[order[i + 1]])) for i in same]

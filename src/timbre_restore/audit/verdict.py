@@ -1,10 +1,10 @@
-"""The verdict that stays with a corpus, and what training does with it.
+"""The verdict stored with a corpus, and how training uses it.
 
-Auditing everything takes minutes for a hundred thousand items, and training is started often. So the audit leaves its
-verdict in `.state/audit.json`, bound to a digest over lists, rows and the size of every file that they need; training
-takes it while the digest still fits, and says its reasons where it was NOT READY. Without a fitting verdict training
-looks for itself: lists, leaks, and that every file is there, over all items; the content of files only on a spread
-sample, because that is what costs time.
+Auditing everything takes minutes for a hundred thousand items, and training is started often. So the audit stores its
+verdict in `.state/audit.json`, tied to a digest of lists, rows and the size of every file they need. Training uses it
+while the digest matches, and gives its reasons if it was NOT READY. Without a matching verdict, training makes its own
+check: lists, leaks and the existence of every file for all items, but the content of files only for a sample spread
+over the corpus, because that takes the time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHOWN_REASONS = 5
 
 
 def remember(corpus: Corpus, report: Report, segment: int) -> None:
-    """Keep the verdict in the folder; where that can't be written, training looks for itself."""
+    """Store the verdict in the folder; if that can't be written, training makes its own check."""
     content = {"digest": corpus.digest, "segment": segment, "ready": report.ready, "reasons": report.reasons}
     try:
         write_json(_place(corpus), content)
@@ -37,7 +37,7 @@ def remember(corpus: Corpus, report: Report, segment: int) -> None:
 
 
 def require_sound(output_dir: Path, segment: int) -> None:
-    """Raise `CorpusError` with the reasons when a corpus breaks what training relies on.
+    """Raise `CorpusError` with the reasons when a corpus is not ready for training.
 
     `segment` is the length in samples that training will read.
     """
@@ -48,13 +48,13 @@ def require_sound(output_dir: Path, segment: int) -> None:
     if reasons:
         more = f" (and {len(reasons) - SHOWN_REASONS} more)" if len(reasons) > SHOWN_REASONS else ""
         raise CorpusError(
-            f"{corpus.root}: is not ready for training: {'; '.join(reasons[:SHOWN_REASONS])}{more}. Mend it ("
-            "'timbre-restore audit' shows everything), or train all the same with --skip-audit."
+            f"{corpus.root}: is not ready for training: {'; '.join(reasons[:SHOWN_REASONS])}{more}. Fix it ("
+            "'timbre-restore audit' shows all problems), or train anyway with --skip-audit."
         )
 
 
 def _remembered(corpus: Corpus, segment: int) -> list[str] | None:
-    """Reasons of the verdict that fits these very lists, files and items of that length; None without one."""
+    """Reasons of a stored verdict that matches these lists, files and segment; None without one."""
     try:
         content = json.loads(_place(corpus).read_text(encoding="utf-8"))
         fits = content["segment"] == segment and content["digest"] == corpus.digest

@@ -15,8 +15,8 @@ from timbre_restore.errors import ConfigError
 from timbre_restore.strict_yaml import parse_yaml
 
 SHOWN_CHARACTERS = 80
-_WITHOUT = {"data.ir_path": " (null for no rooms)", "data.noise_path": " (null for made noise alone)"}
-"""What a folder that may be left out is left out by."""
+_WITHOUT = {"data.ir_path": " (null for no measured rooms)", "data.noise_path": " (null for synthetic noise only)"}
+"""How to do without a folder that is optional."""
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), *, folders: Sequence[str] = ()) -> Config:
@@ -48,19 +48,19 @@ def _merge_file(
 ) -> None:
     resolved = path.resolve()
     if resolved in chain:
-        problems.append(f"{path}: 'base' leads back to this file; remove one of the links.")
+        problems.append(f"{path}: 'base' leads back to this file; remove one of the 'base' keys.")
         return
     try:
         content = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
         named = f" named as 'base' in {chain[-1]}" if chain else ""
-        problems.append(f"{path}{named}: can't be read ({exc.strerror}); give an existing configuration file.")
+        problems.append(f"{path}{named}: can't be read ({exc.strerror}); name an existing configuration file.")
         return
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         problems.append(f"{path}: is not valid YAML ({' '.join(str(exc).split())}).")
         return
     if not isinstance(content, dict):
-        problems.append(f"{path}: expected keys and values at the top, got {type(content).__name__}.")
+        problems.append(f"{path}: expected a mapping of keys to values at the top level, got {type(content).__name__}.")
         return
     base = content.pop("base", None)
     if base is not None:
@@ -76,7 +76,7 @@ def _merge_override(override: str, into: dict[str, Any], origins: dict[str, str]
     try:
         value = parse_yaml(text)
     except yaml.YAMLError:
-        problems.append(f"--set {override}: the value is not valid YAML; quote it.")
+        problems.append(f"--set {override}: the value is not valid YAML; try quoting it.")
         return
     nested: Any = value
     parts = key.strip().split(".")
@@ -88,7 +88,7 @@ def _merge_override(override: str, into: dict[str, Any], origins: dict[str, str]
 def _merge(
     update: Mapping[str, Any], into: dict[str, Any], origins: dict[str, str], origin: str, at: tuple[str, ...]
 ) -> None:
-    """Mappings merge key by key; everything else, lists included, replaces what was there."""
+    """Mappings merge key by key; everything else, lists included, replaces the old value."""
     for key, value in update.items():
         place = (*at, str(key))
         origins[".".join(place)] = origin
@@ -99,17 +99,20 @@ def _merge(
 
 
 def _describe(error: Any, origins: Mapping[str, str]) -> str:
-    """One sentence for one pydantic error: origin, key, what is wrong, the nearest right name."""
+    """One sentence for one pydantic error: origin, key, what is wrong, the closest valid name."""
     parts = tuple(str(part) for part in error["loc"])
     key = ".".join(parts)
     longer_first = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
     origin = next((origins[place] for place in longer_first if place in origins), "configuration")
     if error["type"] == "extra_forbidden":
         near = _nearest(parts)
-        hint = f"; did you mean '{near}'?" if near else f"; known here: {', '.join(_names_at(parts[:-1]))}."
+        hint = f"; did you mean '{near}'?" if near else f"; expected one of: {', '.join(_names_at(parts[:-1]))}."
         return f"{origin}: {key}: unknown key{hint}"
     if error["type"] == "model_type":
-        return f"{origin}: {key}: expected keys below it ({', '.join(_names_at(parts))}), got {_shown(error['input'])}."
+        return (
+            f"{origin}: {key}: expected a section with the keys {', '.join(_names_at(parts))}, "
+            f"got {_shown(error['input'])}."
+        )
     if error["type"] == "value_error":
         return f"{origin}: {key}: {error['ctx']['error']}."
     message = error["msg"][0].lower() + error["msg"][1:]
@@ -122,11 +125,11 @@ def _shown(value: Any) -> str:
 
 
 def _nearest(parts: Sequence[str]) -> str | None:
-    """The name that was probably meant: one of the same section, else a whole key that ends alike."""
+    """The name that was probably meant: one in the same section, else a full key that ends similarly."""
     here = difflib.get_close_matches(parts[-1], _names_at(parts[:-1]), n=1)
     if here:
         return here[0]
-    # Of keys that end alike the one that lies nearest to the top.
+    # Among keys with the same last part, the one nearest to the top level wins.
     keys = sorted(_all_keys(Config), key=lambda key: -key.count("."))
     by_name = {key.rpartition(".")[2]: key for key in keys}
     elsewhere = difflib.get_close_matches(parts[-1], list(by_name), n=1)
@@ -161,7 +164,7 @@ def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _missing_folders(merged: Mapping[str, Any], keys: Sequence[str], origins: Mapping[str, str]) -> list[str]:
-    """Folders that must exist and don't; looked for even when the schema already has complaints."""
+    """Folders that must exist and don't; checked even when the schema has already found problems."""
     problems = []
     for key in keys:
         section, name = key.split(".")
@@ -174,7 +177,7 @@ def _missing_folders(merged: Mapping[str, Any], keys: Sequence[str], origins: Ma
             if not isinstance(folder, str | Path) or _is_folder(Path(folder)):
                 continue
             place = f"{key}.{index}.path" if isinstance(value, list) else key
-            remedy = f"create it or give another with --set '{key}=…'"
+            remedy = f"create it or name another with --set '{key}=…'"
             remedy += _WITHOUT.get(key, "")
             problems.append(f"{origins.get(key, 'default')}: {place}: no such folder: {folder}; {remedy}.")
     return problems

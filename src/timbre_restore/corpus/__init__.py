@@ -1,4 +1,4 @@
-"""Making pairs: scan, plan, render, write, list. Free of torch."""
+"""Making training pairs: scan, plan, render, write, list. Does not import torch."""
 
 from timbre_restore.corpus.cluster import make_on_ray
 from timbre_restore.corpus.prepare import Work, prepare

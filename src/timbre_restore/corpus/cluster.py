@@ -1,7 +1,7 @@
-"""The same takes through a Ray cluster: any number of machines that see the same folders by the same names.
+"""Making takes on a Ray cluster: any number of machines that see the same folders under the same names.
 
-A chunk of takes is one task. When a machine is lost, its chunks are made again elsewhere; whatever it had written is
-the same bytes, so nothing must be undone.
+A chunk of takes is one task. When a machine is lost, its chunks are made again elsewhere; whatever it had already
+written comes out with the same bytes, so nothing has to be undone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _makers: dict[str, Maker] = {}  # one per worker process and corpus, so that its
 
 
 def make_on_ray(maker: Maker, takes: Sequence[Numbered], num_workers: int) -> Iterator[Done]:
-    """All takes, in the order in which they are done, at most `num_workers` chunks at once; 0 uses every processor.
+    """All takes, in order of completion, at most `num_workers` chunks at once; 0 uses every processor.
 
-    Joins the cluster that `RAY_ADDRESS` names or that runs on this machine, and starts one here when there is none.
+    Joins the cluster that `RAY_ADDRESS` names or that runs on this machine, or starts one here if there is none.
     """
     ray = _ray()
     with _joined(ray):
@@ -46,7 +46,7 @@ def make_on_ray(maker: Maker, takes: Sequence[Numbered], num_workers: int) -> It
 
 
 def _make(maker: Maker, chunk: Sequence[Numbered]) -> Done | CorpusError:
-    """A chunk in a worker of the cluster; an error comes back as what it is, not as its traceback."""
+    """Make a chunk in a cluster worker; a `CorpusError` is returned as a value, so that its type survives."""
     own = _makers.setdefault(f"{maker.root}\0{maker.settings_digest}", maker)
     try:
         return make_chunk(own, chunk)
@@ -59,13 +59,13 @@ def _joined(ray: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a private corpus is nobody's statistics
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics about a private corpus
     try:
         ray.init(configure_logging=False, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as exc:
         reason = " ".join(str(exc).split())[:200]
         raise CorpusError(
-            f"no Ray cluster can be joined ({reason}); check RAY_ADDRESS, or start one: ray start --head"
+            f"can't join a Ray cluster ({reason}); check RAY_ADDRESS, or start one: ray start --head"
         ) from exc
     try:
         yield

@@ -1,7 +1,7 @@
-"""What is odd about the recordings of one person: a model of one's own voice is as good as what it hears as clean.
+"""Problems in the recordings of a single speaker: a model of one voice is only as good as its clean recordings.
 
-Looked at where a corpus has one speaker: each recording's first `HEARD_S`, up to `MOST_RECORDINGS` of them, in a few
-seconds. All of it warns: a person knows what was recorded, and where.
+Checked where a corpus has one speaker: the first `HEARD_S` of up to `MOST_RECORDINGS` recordings, which takes a few
+seconds. All findings are warnings only: the user knows best what was recorded, and where.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ MOST_RECORDINGS = 48
 HEARD_S = 20.0
 QUIET_SHARE = 0.2
 NOISY_DB = -25.0
-"""Of 35 speakers most recordings read less than −30; with a steady noise added 20 dB under the voice, −20."""
+"""For 35 speakers, most recordings measure below −30; with steady noise added 20 dB below the voice, −20."""
 NARROW_HZ = 12_000
 STRANGER = 0.8
-"""Cosine to the mean of the others. Over 24 speakers: own recordings 0.76 to 0.98, of other people 19 in 20 below
-0.83, half below 0.7."""
+"""Cosine similarity to the mean of the others. Over 24 speakers: 0.76 to 0.98 for own recordings; for recordings of
+other people, 19 in 20 are below 0.83 and half are below 0.7."""
 FEWEST_TO_COMPARE = 3
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Heard:
-    """One recording: where it ends, its noise under the voice, its voice (None where it couldn't be told)."""
+    """One recording: its bandwidth, its noise relative to the voice, its voice embedding (None if unavailable)."""
 
     name: str
     bandwidth_hz: int
@@ -52,10 +52,10 @@ class Heard:
 
 
 def doubts_about(recordings: Sequence[tuple[str, Path]]) -> list[str]:
-    """Warnings about recordings of one person, given as name and file; unreadable and silent ones are passed over."""
+    """Warnings about one person's recordings, given as (name, file); unreadable and silent ones are skipped."""
     if len(recordings) == 1:
         name = recordings[0][0]
-        doubts = [f"{name} is the only recording: what is learned may be that one day; give five or more"]
+        doubts = [f"{name} is the only recording, so the model may learn that one session; provide five or more"]
     else:
         doubts = []
     step = max(1, -(-len(recordings) // MOST_RECORDINGS))
@@ -64,23 +64,23 @@ def doubts_about(recordings: Sequence[tuple[str, Path]]) -> list[str]:
     noisy = sorted((h for h in heard if h.noise_db > NOISY_DB), key=lambda h: -h.noise_db)
     if noisy:
         doubts.append(
-            f"{_some(noisy, heard)} noise that is less than {-NOISY_DB:.0f} dB under the voice: "
-            f"{_shown([(h.name, f'{-h.noise_db:.0f} dB') for h in noisy])}; what is called clean comes back, the "
-            "noise too: record again, or leave them out"
+            f"{_some(noisy, heard)} noise less than {-NOISY_DB:.0f} dB below the voice: "
+            f"{_shown([(h.name, f'{-h.noise_db:.0f} dB') for h in noisy])}; the model learns to restore that noise "
+            "too: record again, or leave them out"
         )
     narrow = sorted((h for h in heard if h.bandwidth_hz < NARROW_HZ), key=lambda h: h.bandwidth_hz)
     if narrow:
         doubts.append(
             f"{_some(narrow, heard)} nothing above {NARROW_HZ / 1000:.0f} kHz: "
-            f"{_shown([(h.name, f'{h.bandwidth_hz / 1000:.1f} kHz') for h in narrow])}; such a voice comes back as "
-            "dull as they are: record at 44.1 kHz or more, without a codec of calls"
+            f"{_shown([(h.name, f'{h.bandwidth_hz / 1000:.1f} kHz') for h in narrow])}; the restored voice "
+            "will be just as dull: record at 44.1 kHz or more, without a telephony codec"
         )
     return doubts + _strangers(heard)
 
 
 def _listen(name: str, path: Path, suppressor: Suppressor) -> Heard | None:
     try:
-        samples, rate_hz = read_audio(path)  # whole: a header may promise less than a seek can find
+        samples, rate_hz = read_audio(path)  # whole file: the length in a header is not always right
     except AudioFileError:
         return None
     sound = resample(samples[0, : int(HEARD_S * rate_hz)], rate_hz, SAMPLE_RATE_HZ)
@@ -94,10 +94,11 @@ def _listen(name: str, path: Path, suppressor: Suppressor) -> Heard | None:
 
 
 def noise_under_voice_db(sound: FloatArray, suppressed: FloatArray) -> float:
-    """Level of the noise in `[T]` against its voice, in dB.
+    """Noise level of `[T]` relative to its voice, in dB.
 
-    In the quietest fifth of its 10 ms frames: their level, or what the suppressor takes from them, whichever is less.
-    Without pauses those frames hold voice, which the suppressor leaves; in a pause that is pure it takes nothing.
+    Measured in the quietest fifth of its 10 ms frames: their level, or the level of what the suppressor removes from
+    them, whichever is lower. Without pauses those frames hold voice, which the suppressor leaves alone; from a clean
+    pause it removes nothing.
     """
     whole = len(sound) // HOP_SAMPLES * HOP_SAMPLES
     own, taken = (
@@ -119,12 +120,12 @@ def _strangers(heard: Sequence[Heard]) -> list[str]:
         return []
     shown = _shown([(name, f"{value:.2f}") for name, value in odd])
     many = f"{len(odd)} of {len(known)} recordings {'sounds' if len(odd) == 1 else 'sound'}"
-    doubt = f"{many} like another person than the rest: {shown}, where {STRANGER:g} and more is the same one"
-    return [f"{doubt}; give the recordings of one voice alone"]
+    doubt = f"{many} like a different person from the rest: {shown}; {STRANGER:g} or more is the same person"
+    return [f"{doubt}. Provide recordings of one voice only"]
 
 
 def _some(odd: Sequence[Heard], heard: Sequence[Heard]) -> str:
-    return f"{len(odd)} of {len(heard)} recordings {'holds' if len(odd) == 1 else 'hold'}"
+    return f"{len(odd)} of {len(heard)} recordings {'contains' if len(odd) == 1 else 'contain'}"
 
 
 def _shown(named: Sequence[tuple[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""From folders of recordings to a listed corpus: scan, plan, render what is missing, list."""
+"""From folders of recordings to a finished corpus: scan, plan, render what is missing, write the lists."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from timbre_restore.errors import CorpusError
 MOST_SKIPPED = 0.2
 
 Execute = Callable[[Maker, Sequence[Numbered], int], Iterator[Done]]
-"""What makes takes: maker, takes with their numbers, and how many workers; `workers.make_all` or a cluster."""
+"""Makes takes from a maker, numbered takes and a worker count: `workers.make_all`, or a cluster's `make_on_ray`."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Which part of a corpus one call makes, and how. None of it changes an item."""
+    """Which part of a corpus one call makes, and how. Nothing here affects the content of an item."""
 
     max_files: int | None = None
-    """So many recordings of the whole corpus."""
+    """Limit on the number of recordings in the whole corpus."""
     shard_idx: int = 0
     shard_count: int = 1
     num_workers: int = 2
     skip_existing: bool = False
-    """Leave takes as they are whose marker and files are there."""
+    """Skip takes whose marker and files exist."""
     force: bool = False
-    """Take other settings than the folder was begun with, and make anew what they change."""
+    """Accept settings that differ from those the folder was started with, and remake what they affect."""
     progress: bool = True
 
 
 def prepare(
     spec: CorpusSpec, output_dir: Path, work: Work | None = None, *, execute: Execute = make_all
 ) -> PrepareSummary:
-    """Make a shard of the corpus, and its lists once every shard is there.
+    """Make a shard of the corpus, and write the lists once every shard is done.
 
-    Raises `CorpusError` when the disk can't hold it; at the end, when everything is written, if more than a fifth of
-    the takes gave nothing, or none gave an item; `LockedError` while another process works on the same shard, or on
-    another number of shards.
+    Raises `CorpusError` when the disk can't hold it, or, at the end, with everything written, when more than a fifth
+    of the takes were skipped or no take gave an item. Raises `LockedError` while another process works on the same
+    shard, or on the same corpus with another number of shards.
     """
     started = time.monotonic()
     work = work or Work()
@@ -67,7 +67,7 @@ def prepare(
         with folder.shard_lock(work.shard_idx, work.shard_count):
             folder.check_settings(settings, spec.passes, force=work.force)
             done = folder.shard_marker(work.shard_idx, work.shard_count)
-            with folder.folder_lock():  # another shard may be listing, and counts on the markers that it saw
+            with folder.folder_lock():  # another shard may be writing the lists and relies on the markers it read
                 done.unlink(missing_ok=True)
                 _write_plan(folder, plan)
             markers, rendered = _make_missing(maker, plan, own, work, execute)
@@ -86,7 +86,7 @@ def prepare(
 def _check_numbers(work: Work) -> None:
     if work.shard_count < 1 or not 0 <= work.shard_idx < work.shard_count:
         raise CorpusError(
-            f"shard {work.shard_idx} of {work.shard_count}; expected an index from 0 to the count less one."
+            f"shard {work.shard_idx} of {work.shard_count}: expected an index from 0 to the shard count minus 1."
         )
     if work.max_files is not None and work.max_files < 1:
         raise CorpusError(f"--max_files is {work.max_files}; expected at least 1.")
@@ -101,7 +101,7 @@ def _write_plan(folder: CorpusFolder, plan: Plan) -> None:
 def _make_missing(
     maker: Maker, plan: Plan, takes: Sequence[Take], work: Work, execute: Execute
 ) -> tuple[list[Marker], int]:
-    """Markers of these takes of the plan in order, and how many were made now."""
+    """Markers of these takes, in order, and how many of them were made now."""
     packed = packed_takes(maker.folder)
     markers: dict[int, Marker] = {}
     for number, take in enumerate(takes if work.skip_existing else ()):
@@ -119,16 +119,14 @@ def _make_missing(
 def _make(
     maker: Maker, missing: Sequence[Numbered], elsewhere: Sequence[Take], work: Work, execute: Execute
 ) -> dict[int, Marker]:
-    """Make takes, once it is clear that the disk can hold them and those that are made elsewhere; marker by number."""
+    """Make takes after checking that the disk has room for them and for those made elsewhere; markers by number."""
     items, needed = bytes_needed(maker.spec, (take for _, take in missing))
     _, others = bytes_needed(maker.spec, elsewhere)
     free = check_space(maker.root, needed + others)
     markers: dict[int, Marker] = {}
     with PrepareProgress(len(missing), visible=work.progress) as shown:
         beside = f", {readable(others)} for the other shards" if others else ""
-        shown.say(
-            f"{len(missing)} takes, up to {items} items: {readable(needed)}{beside}, of {readable(free)} that are free"
-        )
+        shown.say(f"{len(missing)} takes, up to {items} items: {readable(needed)}{beside}, {readable(free)} free")
         for done in execute(maker, missing, work.num_workers):
             markers.update(done.markers)
             shown.advance(len(done.markers), sum(len(marker["items"]) for _, marker in done.markers), done.spent_s)
@@ -137,7 +135,7 @@ def _make(
 
 
 def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
-    """Write the lists when every shard of this plan has its marker; whoever comes last sees them all."""
+    """Write the lists if every shard of this plan has its marker, as the last one to finish will find."""
     folder = maker.folder
     with folder.folder_lock():
         for index in range(work.shard_count):
@@ -149,7 +147,7 @@ def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
         if len(present) < len(markers):
             raise CorpusError(f"{folder.state}: markers are missing; run the same command again with --skip_existing.")
         if work.force:
-            # A smaller plan knows nothing of what it leaves out.
+            # A plan limited by max_files does not contain the takes it leaves out.
             whole = plan if work.max_files is None else scan_and_plan(maker.spec, folder.root, None)
             _remove_foreign_takes(folder, whole)
             if maker.spec.format != "packed":
@@ -159,12 +157,12 @@ def _list_if_complete(maker: Maker, plan: Plan, work: Work) -> bool:
 
 
 def _made_by(maker: Maker, plan: Plan) -> dict[str, str]:
-    """What every shard must have been made by before there can be lists; the plan knows nothing of formats."""
+    """What all shards must agree on before lists are written; the plan alone does not cover the file format."""
     return {"plan": plan.digest, "settings": maker.settings_digest}
 
 
 def _doubts(spec: CorpusSpec, plan: Plan) -> list[str]:
-    """What is odd about the recordings, where they are of one person."""
+    """Warnings about the recordings if they are all of one person."""
     recordings = {(take.recording.source, take.recording.relative): take.recording for take in plan.takes}
     if len({recording.speaker for recording in recordings.values()}) != 1:
         return []
@@ -172,7 +170,7 @@ def _doubts(spec: CorpusSpec, plan: Plan) -> list[str]:
 
 
 def _remove_foreign_takes(folder: CorpusFolder, plan: Plan) -> None:
-    """Take away what earlier settings made and these do not: the folder is then what a fresh one would be."""
+    """Remove what earlier settings made and these do not, so that the folder equals a fresh one."""
     planned = {take.id for take in plan.takes}
     for path in (folder.state / "takes").glob("*/*.json"):
         if path.stem not in planned:
@@ -188,17 +186,17 @@ def _summary(
     for take, marker in zip(takes, markers, strict=True):
         items[take.split] += len(marker["items"])
     rejected = {(kind, path): reason for marker in markers for kind, path, reason in marker["rejected"]}
-    warnings += [f"{kind} {path} could not be used: {reason}" for (kind, path), reason in rejected.items()]
+    warnings += [f"{kind} {path} can't be used: {reason}" for (kind, path), reason in rejected.items()]
     skipped = sum(marker["skipped"] is not None for marker in markers)
     return PrepareSummary(root, items["train"], items["val"], len(takes), rendered, skipped, warnings=warnings)
 
 
 def _refuse_if_empty(summary: PrepareSummary, markers: Sequence[Marker]) -> None:
-    """Raise when the takes gave nothing, or more than a fifth of them did."""
+    """Raise when no take gave an item, or when more than a fifth of the takes were skipped."""
     if summary.skipped <= MOST_SKIPPED * summary.takes:
         if summary.takes and not summary.items_train + summary.items_val:
             raise CorpusError(
-                f"{summary.output_dir}: {summary.takes} takes gave no item, because none of their seconds holds enough "
+                f"{summary.output_dir}: {summary.takes} takes gave no item, because no segment of them holds enough "
                 "voice; check the recordings, or raise data.variety.silent_items."
             )
         return
@@ -206,7 +204,7 @@ def _refuse_if_empty(summary: PrepareSummary, markers: Sequence[Marker]) -> None
     rest = (
         f"see {summary.output_dir / 'skipped.tsv'}. The rest is prepared and listed."
         if summary.lists_written
-        else "the rest of this shard is prepared, and listed when the other shards are done."
+        else "the rest of this shard is prepared and will be listed when the other shards are done."
     )
     raise CorpusError(
         f"{summary.output_dir}: {summary.skipped} of {summary.takes} takes were skipped, more than a fifth ({times} of "

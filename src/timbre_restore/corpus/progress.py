@@ -1,4 +1,4 @@
-"""How far it is, on standard error: a bar for a person, a line now and then for a log."""
+"""Progress on standard error: a bar on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORK = {"suppress": "suppressor", "mix": "reading and mixing", "write": "writin
 
 
 class PrepareProgress:
-    """Counts takes against their number; shows items per minute, the time left, and what the workers' time goes to."""
+    """Counts finished takes; shows items per minute, the time left, and how the workers spend their time."""
 
     def __init__(self, total: int, *, visible: bool) -> None:
         self._total, self._done, self._items = total, 0, 0
@@ -39,13 +39,13 @@ class PrepareProgress:
             self._bar.stop()
 
     def say(self, line: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         if self._visible:
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
 
     def advance(self, takes: int, items: int, spent_s: Mapping[str, float]) -> None:
-        """So many takes are done, gave so many items, and cost so many seconds of each kind of work."""
+        """Add finished takes, the items they gave, and the seconds they cost per kind of work."""
         self._done += takes
         self._items += items
         self._spent_s.update(spent_s)

@@ -1,4 +1,4 @@
-"""Which items a corpus's first recordings gave: what a small trial trains on, without a corpus of its own."""
+"""Which items a corpus's first recordings gave, so that a small trial needs no corpus of its own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from timbre_restore.errors import CorpusError
 def first_items(root: Path, recordings: int) -> dict[str, int]:
     """How many items, from the top of each list, the first draws of the first `recordings` recordings gave.
 
-    The tables are in the order of the plan, which goes through the recordings of both splits once per pass; so these
-    are the items that `--max_files` would have made. Without `items.tsv` each item counts as a recording, and as many
-    are taken of each list. Raises `CorpusError` for a table that is none.
+    The table is in plan order, which goes through the recordings of both splits once per pass, so these are the items
+    that `--max_files` would have made. Without `items.tsv`, each item counts as a recording, and the first
+    `recordings` items of each list are taken. Raises `CorpusError` when the table can't be read.
     """
     path = root / "items.tsv"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""What a corpus is made of, and what came out of making it."""
+"""What a corpus is made of, and the result of making it."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from timbre_restore.audio import printable
 from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings, describe_suppressor
 
 FORMAT_VERSION = 5
-"""Goes up when equal settings would make other items than before."""
+"""Increased when equal settings would make different items than before."""
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """A folder of clean speech; a file's parent folder is its speaker."""
+    """A folder of clean speech; a file's parent folder names its speaker."""
 
     path: Path
     weight: float = 1.0
     pattern: str | None = None
-    """File name pattern; every wav and flac when None."""
+    """File name pattern; None takes every wav and flac file."""
 
 
 @dataclass(frozen=True)
 class Variety:
-    """How often a take has something out of the ordinary: probabilities."""
+    """Probabilities of unusual conditions in a take."""
 
     two_noises: float = 0.2
     clean_input: float = 0.05
-    """No noise at all: what the suppressor takes from a clean voice is to be given back too."""
+    """No noise at all: what the suppressor takes from a clean voice should be restored too."""
     made_noise: float = 0.15
     varied_noise: float = 0.5
-    """At another speed, filtered, at times backwards."""
+    """At another speed, filtered, sometimes reversed."""
     varied_voice: float = 0.0
-    """At another speed, and with it pitch and formants, and filtered. Never by default: many people need no further
-    ones, and one alone would become someone else."""
+    """At another speed, which also shifts pitch and formants, and filtered. Off by default: a corpus of many speakers
+    needs no additional ones, and a corpus of one speaker would no longer hold that person's voice."""
     made_room: float = 0.0
-    """Of the takes in a room, so many are in one that nobody measured. Nothing made or varied goes to validation."""
+    """Of the takes in a room, the share in a synthetic one. Nothing synthetic or varied goes to validation."""
     pause: float = 0.1
-    """A second or more without voice is put in, while noise and room go on."""
+    """A second or more without voice is inserted, while noise and reverberation continue."""
     band_limit: float = 0.05
     silent_items: float = 0.25
-    """Of the items with next to no voice, so many are kept."""
+    """Share of the items with almost no voice that is kept."""
 
 
 @dataclass(frozen=True)
 class CorpusSpec:
-    """Everything that decides what the items are. Two equal specs over equal files make equal bytes."""
+    """Everything that determines the items. Equal specs over equal files give equal bytes."""
 
     sources: tuple[SourceSpec, ...]
     noise_path: Path | None
-    """None takes made noise alone."""
+    """None: synthetic noise only."""
     ir_path: Path | None = None
     seed: int = 0
     passes: int = 1
-    """How often each recording is drawn; a larger number only adds takes."""
+    """How many times each recording is used; a larger number only adds takes."""
     segment: int = 48_000
     """Samples per item, a multiple of one hop."""
     snr_db: tuple[float, float] = (-5.0, 40.0)
@@ -69,16 +70,16 @@ class CorpusSpec:
     format: Literal["wav", "flac", "packed"] = "wav"
     variety: Variety = field(default_factory=Variety)
     suppressors: tuple[tuple[SuppressorSettings, float], ...] = ((SuppressorSettings(), 1.0),)
-    """Each with its weight; every take draws one."""
+    """(settings, weight); every take draws one."""
 
     def absolute(self) -> CorpusSpec:
-        """The same with absolute folders, so that they mean the same from any working directory."""
+        """A copy with absolute folders, so that they mean the same from any working directory."""
         sources = tuple(replace(source, path=source.path.absolute()) for source in self.sources)
         noises, rooms = (folder and folder.absolute() for folder in (self.noise_path, self.ir_path))
         return replace(self, sources=sources, noise_path=noises, ir_path=rooms)
 
     def settings(self) -> dict[str, Any]:
-        """What must be equal for two runs to share a folder, as JSON holds it; passes only add and are left out."""
+        """What must be equal for two runs to share a folder, as JSON values; `passes`, which only adds, is omitted."""
         values = {key: _plain(value) for key, value in asdict(self.absolute()).items() if key != "passes"}
         builds = [describe_suppressor(settings) for settings, _ in self.suppressors]
         return {**values, "suppressor_builds": builds, "format_version": FORMAT_VERSION}
@@ -86,22 +87,22 @@ class CorpusSpec:
 
 @dataclass
 class PrepareSummary:
-    """What one call made. Counts are of this call's shard; the lists are whole."""
+    """What one call made. Counts are for this call's shard; the lists cover the whole corpus."""
 
     output_dir: Path
     items_train: int = 0
     items_val: int = 0
     takes: int = 0
     rendered: int = 0
-    """Takes made by this call; the others were there."""
+    """Takes made by this call; the others existed already."""
     skipped: int = 0
     seconds: float = 0.0
     lists_written: bool = False
-    """False while other shards are still missing."""
+    """False while other shards are not finished."""
     warnings: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """The summary for a person to read."""
+        """Human-readable summary."""
         minutes = max(self.seconds, 1e-9) / 60.0
         items = self.items_train + self.items_val
         lines = [
@@ -113,31 +114,26 @@ class PrepareSummary:
             where = "are" if self.lists_written else "will be"
             lines.append(f"{self.skipped} takes skipped; the reasons {where} in {self.output_dir / 'skipped.tsv'}")
         if not self.lists_written:
-            lines.append("the lists follow when the other shards are done")
+            lines.append("the lists will be written when the other shards are done")
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
 
 
 def check_output_dir(output_dir: Path) -> Path:
-    """The absolute folder; refused where a list could not name files inside it."""
+    """The absolute folder. Raises `CorpusError` when lists could not name files inside it."""
     absolute = output_dir.absolute()
     name = str(absolute)
     if "|" in name or len(name.splitlines()) != 1 or printable(name) != name:
         raise CorpusError(
-            f"{printable(name)!r}: the folder's name must be text without '|' and line breaks, because lists hold it; "
-            "choose another."
+            f"{printable(name)!r}: the folder's name must be valid text without '|' or line breaks, because lists hold "
+            "it; choose another."
         )
     return absolute
 
 
 def _plain(value: Any) -> Any:
-    """As JSON would give it back, so that stored and present settings compare."""
+    """The value as JSON would return it, so that stored and current settings can be compared."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return printable(str(value)) if isinstance(value, Path) else value
-
-
-def printable(text: str) -> str:
-    """Text that UTF-8 can hold: bytes of a file name that are no text are shown by their numbers."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Tab-separated tables whose cells hold any text, and come back as they were."""
+"""Tab-separated tables whose cells can hold any text and are read back unchanged."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 
 from timbre_restore.atomic import write_text
 
-# What would end a cell or a line, or is no text at all (a byte of a file name that UTF-8 does not know).
+# Characters that would end a cell or a line, the escape character, and undecodable bytes of file names (surrogates).
 _UNSAFE = re.compile("[\\\\\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
 
 
 def table_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A header and a line per row; floats as Python writes them, everything else as text."""
+    """A header and one line per row; every value as `str` gives it."""
     lines = ["\t".join(columns), *("\t".join(_cell(value) for value in row) for row in rows)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """`table_text` into a file, by rename."""
+    """Write `table_text` to a file, atomically."""
     write_text(path, table_text(columns, rows))
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows by column name. Raises `OSError` without the file, `ValueError` when it is no such table."""
+    """Rows by column name. Raises `OSError` when the file can't be read, `ValueError` when it is not such a table."""
     return list(parse_table(path.read_text(encoding="utf-8")))
 
 
@@ -44,5 +44,5 @@ def _cell(value: Any) -> str:
 
 
 def plain_cell(cell: str) -> str:
-    """What a cell of a table says: its text without escapes."""
+    """The text of a cell, without escapes."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), cell) if "\\" in cell else cell

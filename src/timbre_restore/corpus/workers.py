@@ -1,9 +1,9 @@
-"""Takes through worker processes, or through this one.
+"""Making takes in worker processes, or in this one.
 
-Workers are spawned, so that no lock or thread of the parent is copied half-way. The suppressor runs one thread, and so
-does everything else in a take: as many processes as cores use the cores exactly. A worker ends with its parent, however
-the parent ended, or a killed run would leave writers behind its lock. When the parent is interrupted, the workers stop
-after the take at hand.
+Workers are spawned, so that no lock or thread of the parent is copied in an inconsistent state. The suppressor and
+everything else in a take run on one thread, so one process per core uses the cores exactly. A worker ends with its
+parent, however the parent ended; otherwise a killed run would leave processes writing without its lock. When the parent
+is interrupted, the workers stop after the current take.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from timbre_restore.corpus.writing.items import Maker, Marker
 from timbre_restore.errors import CorpusError
 from timbre_restore.processes import SPAWN, worker_pool
 
-_AHEAD = 2  # chunks waiting per worker: enough to keep it busy, few enough to stop at once
-LARGEST_CHUNK = 32  # takes: enough for a suppressor that takes several at once, and some seconds of work
-CHUNKS_PER_WORKER = 4  # at least, so that no worker is left with the last long one
+_AHEAD = 2  # chunks queued per worker: enough to keep it busy, few enough to stop quickly
+LARGEST_CHUNK = 32  # takes: enough for a suppressor that processes several at once, and a few seconds of work
+CHUNKS_PER_WORKER = 4  # at least, so that the others don't wait for one worker's last long chunk
 
 _maker: Maker | None = None  # one per worker process, set when it starts
 _stop: Any = None
@@ -34,14 +34,14 @@ Numbered = tuple[int, Take]
 
 @dataclass(frozen=True)
 class Done:
-    """A chunk that is made: (number, marker) of each take, and the seconds that it cost by kind of work."""
+    """A finished chunk: (number, marker) of each take, and the seconds spent per kind of work."""
 
     markers: list[tuple[int, Marker]]
     spent_s: dict[str, float]
 
 
 def make_all(maker: Maker, takes: Sequence[Numbered], num_workers: int) -> Iterator[Done]:
-    """All takes, in the order in which they are done; 0 workers are this process."""
+    """All takes, in order of completion; 0 workers runs them in this process."""
     num_workers = min(num_workers, len(takes))
     chunks = chunked(takes, max(1, num_workers))
     if num_workers <= 1:
@@ -50,7 +50,7 @@ def make_all(maker: Maker, takes: Sequence[Numbered], num_workers: int) -> Itera
         return
     stop = SPAWN.Event()
     ended = CorpusError(
-        "a worker process ended without a word, most often for want of memory; run the same command with "
+        "a worker process ended unexpectedly, most often because memory ran out; run the same command with "
         "--skip_existing and fewer workers."
     )
     with worker_pool(num_workers, _start_worker, (maker, stop), stop=stop, ended=ended) as pool:
@@ -58,13 +58,13 @@ def make_all(maker: Maker, takes: Sequence[Numbered], num_workers: int) -> Itera
 
 
 def chunked(takes: Sequence[Numbered], workers: int) -> Iterable[Sequence[Numbered]]:
-    """Pieces of work in order: as large as useful, as small as every worker needs to have several."""
+    """Takes in chunks, in order: as large as is useful, but small enough that every worker gets several."""
     size = max(1, min(LARGEST_CHUNK, len(takes) // (workers * CHUNKS_PER_WORKER)))
     return [takes[start : start + size] for start in range(0, len(takes), size)]
 
 
 def make_chunk(maker: Maker, chunk: Sequence[Numbered], stopped: Callable[[], bool] = lambda: False) -> Done:
-    """Make takes in this process, until `stopped` says so."""
+    """Make takes in this process until `stopped` returns True."""
     markers: list[tuple[int, Marker]] = []
     spent_s: Counter[str] = Counter()
     for done in _made(maker, chunk):

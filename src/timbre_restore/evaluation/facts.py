@@ -1,6 +1,6 @@
-"""What is known of an item beside its sound: speaker, noise, SNR, room. A report breaks its numbers down by them.
+"""What is known about an item besides its sound: speaker, noise, SNR, room. Reports break their numbers down by these.
 
-A column whose name ends in a unit holds numbers, every other one text: a speaker called 0012 is not the number twelve.
+A column whose name ends in a unit holds numbers, every other column text: a speaker called 0012 is not the number 12.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from timbre_restore.audio import printable
 from timbre_restore.errors import CorpusError
 
 Facts = Mapping[str, str | float]
@@ -24,22 +25,22 @@ SUPPRESSOR_FACT, LIMIT_FACT = "suppressor", "attenuation_limit_db"
 CORPUS_FACTS = (
     "speaker", "source", "snr_db", "noise", "room", "speech_level_dbfs", "band_limit_hz", SUPPRESSOR_FACT, LIMIT_FACT,
 )  # fmt: skip
-"""Of the many columns of a corpus, those that items differ in when they are listened to."""
+"""Of the many columns of a corpus, those in which items audibly differ."""
 SHOWN_CHARACTERS = 60
-# A corpus writes what would break its table as \uXXXX.
+# A corpus escapes characters that would break its table as \uXXXX.
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
 
 
 def facts_beside(folder: Path) -> tuple[dict[str, Facts], list[str]]:
-    """Stem → facts of `items.tsv` or `items.csv` in a folder of pairs, and what is wrong with each bad row.
+    """Stem → facts from `items.tsv` or `items.csv` in a folder of pairs, and a message for each bad row.
 
-    Both are empty without such a file.
+    Both are empty if there is no such file.
     """
     found = [name for name in TABLES if (folder / name).is_file()]
     if not found:
         return {}, []
     if len(found) > 1:
-        return {}, [f"{' and '.join(found)} are both there; keep one"]
+        return {}, [f"{' and '.join(found)} both exist; keep one"]
     name = found[0]
     header, *rows = _read(folder / name, TABLES[name]) or [[]]
     if not header or header[0] != STEM:
@@ -60,7 +61,7 @@ def _rows(name: str, header: list[str], rows: list[list[str]]) -> tuple[dict[str
         if len(cells) != len(header):
             problems.append(f"{where}: {len(cells)} cells, expected {len(header)}")
         elif cells[0] in facts:
-            problems.append(f"{where}: '{cells[0][:SHOWN_CHARACTERS]}' has a row already")
+            problems.append(f"{where}: '{cells[0][:SHOWN_CHARACTERS]}' already has a row")
         else:
             values = dict(zip(header[1:], cells[1:], strict=True))
             problems += [f"{where}: {problem}" for problem in _not_numbers(values)]
@@ -69,9 +70,10 @@ def _rows(name: str, header: list[str], rows: list[list[str]]) -> tuple[dict[str
 
 
 def corpus_facts(list_file: Path) -> dict[str, Facts]:
-    """Listed degraded path, relative to its corpus → facts, from the corpus' own `items.tsv`; empty without one.
+    """Listed degraded path, relative to its corpus → facts, from the corpus' own `items.tsv`; empty if there is none.
 
-    Told, not trusted: a row that is not as long as the header is passed over, because the audit is what judges it.
+    The table is not validated: a row whose length differs from the header's is skipped, since checking is the audit's
+    job.
     """
     path = list_file.parent / "items.tsv"
     if not path.is_file():
@@ -86,9 +88,9 @@ def corpus_facts(list_file: Path) -> dict[str, Facts]:
 
 
 def as_facts(values: Mapping[str, str]) -> dict[str, str | float]:
-    """Cells as facts: numbers where the column's name has a unit, nothing where the cell is empty.
+    """Cells as facts: numbers if the column's name ends in a unit, nothing if the cell is empty.
 
-    A number that is not finite stays text, as 'inf' is for speech without noise: no mean may fall over it.
+    A number that is not finite stays text, such as 'inf' for speech without noise, so that it can't spoil a mean.
     """
     known = {key: cell.strip() for key, cell in values.items() if cell.strip() not in UNKNOWN}
     return {key: _number(cell) if key.endswith(UNITS) else cell for key, cell in known.items()}
@@ -116,12 +118,14 @@ def _not_numbers(values: Mapping[str, str]) -> list[str]:
 def _read(path: Path, delimiter: str) -> list[list[str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if delimiter == "\t":  # where a quotation mark is a character like any other
+        if delimiter == "\t":  # in TSV a quotation mark has no special meaning
             return [line.split("\t") for line in text.splitlines()]
         return list(csv.reader(io.StringIO(text), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise CorpusError(f"{path}: can't be read as a table ({exc}); mend it or take it away.") from exc
+        raise CorpusError(f"{path}: can't be read as a table ({exc}); fix or remove it.") from exc
 
 
 def _plain(cell: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), cell) if "\\" in cell else cell
+    if "\\" not in cell:
+        return cell
+    return printable(_ESCAPED.sub(lambda found: chr(int(found[1], 16)), cell))

@@ -1,4 +1,4 @@
-"""What is evaluated: pairs of noisy and clean files, found in folders or named by a corpus list, and what is known."""
+"""What is evaluated: pairs of noisy and clean files, from folders or a corpus list, and what is known about them."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from timbre_restore.evaluation.facts import Facts, corpus_facts, facts_beside
 from timbre_restore.evaluation.published import dns_facts, partner_names, published_facts, sides_of
 
 SHOWN_PROBLEMS = 10
-BAD_TABLE = "what its table of items says can't be taken"
+BAD_TABLE = "its table of items has errors"
 
 
 @dataclass(frozen=True)
 class Item:
-    """One recording to judge. `degraded` is None when the suppressor still has to run; `facts` are for breakdowns."""
+    """One recording to judge. `degraded` is None if the suppressor still has to run; `facts` are for breakdowns."""
 
     stem: str
     noisy: Path
     clean: Path | None
-    """None where there is nothing to hold an output against."""
+    """None if there is no reference to compare an output with."""
     degraded: Path | None = None
     facts: Facts = field(default_factory=dict, hash=False)
-    """Speaker, noise, `snr_db`, room and the like, where they are known: what results are broken down by."""
+    """Speaker, noise, `snr_db`, room and so on, if known: what results are broken down by."""
 
 
 @dataclass(frozen=True)
 class ItemAudio:
-    """The signals of an item as `[T]` at 48 kHz, and how the one to hold others against was stored: clean, or noisy."""
+    """The signals of an item as `[T]` at 48 kHz, and how the reference (clean, or else noisy) was stored."""
 
     noisy: FloatArray
     clean: FloatArray | None
@@ -56,22 +56,22 @@ class ItemAudio:
     native_rate_hz: int
     is_16_bit: bool
     channel: Channel | None = None
-    """Which one of that file stands for all, and so of all files of the item that have as many."""
+    """The channel of that file that is used, also for every other file of the item with the same channel count."""
 
 
 def items_from_pairs(folder: Path) -> list[Item]:
-    """Items of `folder/noisy` and `folder/clean`, matched by file stem, sorted; other files are passed over.
+    """Items of `folder/noisy` and `folder/clean`, matched by file stem and sorted; other files are ignored.
 
-    The layouts of published test sets are known too (see `published`). What an `items.tsv` or `items.csv` beside the
-    two folders says of an item goes before what a set's own names say. Raises `CorpusError` that names every file
-    without a partner, every pair of unequal rate or length, and every bad row.
+    The layouts of published test sets are supported too (see `published`). Facts from an `items.tsv` or `items.csv`
+    beside the two folders take precedence over those in a set's file names. Raises a `CorpusError` that names every
+    file without a partner, every pair with different rates or lengths, and every bad row.
     """
     sides = sides_of(folder)
     noisy, clean = (_audio_by_stem(side, _expected(folder)) for side in sides)
     named = " and ".join(f"{side.name}/" for side in sides)
     if not noisy and not clean:
         raise CorpusError(
-            f"{folder}: {named} hold no sound file; put {' or '.join(AUDIO_SUFFIXES)} files of equal names into both."
+            f"{folder}: {named} hold no sound files; put {' or '.join(AUDIO_SUFFIXES)} files of equal names into both."
         )
     wanted = partner_names(noisy, clean)
     problems = _alone(noisy, clean, wanted, (sides[0].name, sides[1].name))
@@ -84,7 +84,7 @@ def items_from_pairs(folder: Path) -> list[Item]:
     ]
     problems += [problem for item in items if (problem := _mismatch(item))]
     _raise(f"{folder}: {named} must hold files of equal names, rates and lengths", problems)
-    bad_rows += [f"'{stem}' is the name of no item" for stem in sorted(told.keys() - noisy)]
+    bad_rows += [f"'{stem}' matches no item" for stem in sorted(told.keys() - noisy)]
     _raise(f"{folder}: {BAD_TABLE}", bad_rows)
     return items
 
@@ -92,7 +92,7 @@ def items_from_pairs(folder: Path) -> list[Item]:
 def _alone(
     noisy: Mapping[str, Path], clean: Mapping[str, Path], wanted: Mapping[str, str], names: tuple[str, str]
 ) -> list[str]:
-    """Every file without a partner, and every clean file that two would share."""
+    """Every file without a partner, and every clean file that several noisy files would share."""
     shared = [stem for stem, count in Counter(wanted.values()).items() if count > 1]
     return [
         *(f"{noisy[s]}: no file of that name in {names[1]}/" for s in sorted(noisy) if wanted[s] not in clean),
@@ -102,10 +102,11 @@ def _alone(
 
 
 def items_from_list(list_file: Path) -> list[Item]:
-    """Items of a corpus list of `degraded|clean` lines, with the noisy ones where `Pair.noisy` says.
+    """Items of a corpus list of `degraded|clean` lines; `Pair.noisy` gives the noisy files.
 
     The noisy side may be longer, since a corpus stores what the suppressor's delay pushes past the end; `load_item`
-    cuts it to the clean one. A packed item is called by its file and offset. Raises `CorpusError` that names the lines.
+    trims it to the clean length. A packed item is named by its file and offset. Raises a `CorpusError` that names the
+    bad lines.
     """
     pairs, problems = parse_list(list_file)
     problems += [f"line {pair.line}: {fault}" for pair in pairs if (fault := _fault(pair))]
@@ -123,21 +124,22 @@ def items_from_list(list_file: Path) -> list[Item]:
 
 
 def items_from_recordings(folder: Path) -> list[Item]:
-    """Sound files of one folder, sorted, without a clean side: blind sets, or whatever people have."""
+    """Sound files of one folder, sorted, without a clean side: blind sets, or recordings of your own."""
     found = _audio_by_stem(folder, f"expected a folder of {' or '.join(AUDIO_SUFFIXES)} files")
     if not found:
-        raise CorpusError(f"{folder}: holds no sound file; put {' or '.join(AUDIO_SUFFIXES)} files into it.")
+        raise CorpusError(f"{folder}: holds no sound files; put {' or '.join(AUDIO_SUFFIXES)} files into it.")
     told, problems = facts_beside(folder)
+    problems += [f"'{stem}' matches no item" for stem in sorted(told.keys() - found)]
     _raise(f"{folder}: {BAD_TABLE}", problems)
     empty = [f"{path}: holds no samples" for path in found.values() if read_info(path).samples == 0]
-    _raise(f"{folder}: every recording must hold sound", empty)
+    _raise(f"{folder}: every recording must hold samples", empty)
     return [Item(stem, path, None, facts={**dns_facts(stem), **told.get(stem, {})}) for stem, path in found.items()]
 
 
 def load_item(item: Item) -> ItemAudio:
-    """Read an item's files as 48 kHz mono, the same channel of each. A corpus item's noisy tail is cut off.
+    """Read an item's files as 48 kHz mono, the same channel of each. A corpus item's noisy tail is trimmed.
 
-    Raises `AudioFileError` for what can't be read, `CorpusError` when the lengths differ all the same.
+    Raises `AudioFileError` for a file that can't be read, `CorpusError` if the lengths still differ.
     """
     if item.clean and item.degraded and (samples := packed_segment(item.degraded, item.clean)):
         stored = [read_stored(path, samples) for path in (item.noisy, item.clean, item.degraded)]
@@ -167,17 +169,17 @@ def _audio_by_stem(side: Path, expected: str) -> dict[str, Path]:
     files = sounds_in(side)
     twice = [stem for stem, count in Counter(p.stem for p in files).items() if count > 1]
     odd = [f"{p.name!a}: its name is not UTF-8" for p in files if not is_text(p.name)]
-    _raise(f"{side}: reports are kept by name, so every file needs one that can be written", odd)
-    _raise(f"{side}: a name may occur once", [f"{stem!r} occurs with several suffixes" for stem in twice])
+    _raise(f"{side}: reports are kept by name, so every name must be valid text", odd)
+    _raise(f"{side}: each name may occur only once", [f"{stem!r} occurs with several suffixes" for stem in twice])
     return {p.stem: p for p in files}
 
 
 def _expected(folder: Path) -> str:
-    """Of a folder of pairs."""
+    """What was expected of a folder of pairs, for an error message."""
     if folder.is_dir() and sounds_in(folder) and not folder.joinpath("clean").is_dir():
         return (
-            f"{folder} holds recordings without a clean side, which can't be scored against one; "
-            "give it with --recordings instead"
+            f"{folder} holds recordings without clean files, which can't be scored against a reference; "
+            "pass it with --recordings instead"
         )
     return f"{folder} must hold noisy/ and clean/ with files of equal names"
 
@@ -196,7 +198,7 @@ def _mismatch(item: Item) -> str:
 
 
 def _fault(pair: Pair) -> str:
-    """What a line's files lack, or nothing."""
+    """What is wrong with a line's files, or an empty string."""
     place, samples = locate_packed(pair.noisy), pair.samples
     if place is None or samples is None:
         gone = [str(path) for path in (pair.degraded, pair.clean, pair.noisy) if not path.is_file()]
@@ -208,17 +210,18 @@ def _fault(pair: Pair) -> str:
 
 
 def _facts(known: Mapping[str, Facts], degraded: Path, list_file: Path) -> Facts:
-    """A table names files below its corpus, a list by their whole path; a corpus that was moved keeps the ends."""
+    """A table names files relative to its corpus, a list by full path; in a moved corpus only the path ends match."""
     if not known:
         return {}
-    root = list_file.parent.absolute()
-    if degraded.is_relative_to(root):
-        return known.get(degraded.relative_to(root).as_posix(), {})
-    return known.get("/".join(degraded.parts[-3:]), {})
+    place, root = degraded.resolve(), list_file.resolve().parent
+    if place.is_relative_to(root) and (key := place.relative_to(root).as_posix()) in known:
+        return known[key]
+    ends = ("/".join(degraded.parts[start:]) for start in range(1, len(degraded.parts)))
+    return next((known[end] for end in ends if end in known), {})
 
 
 def _stem(path: Path) -> str:
-    """What an item is called: its file's stem, and in a packed file its offset too."""
+    """The name of an item: its file's stem, plus its offset in a packed file."""
     place = locate_packed(path)
     return f"{place[0].stem}@{place[1]}" if place else path.stem
 

@@ -12,16 +12,17 @@ from timbre_restore.evaluation.breakdown import Group, breakdowns
 from timbre_restore.evaluation.curve import mean_curve
 from timbre_restore.evaluation.results import Evaluation
 
-# Finer than any metric means, coarser than the last bits that differ between processors.
+# Finer than any metric's meaningful precision, coarser than the last bits, which differ between processors.
 DIGITS = 9
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """`systems` by name with `mean` and `items`; beside it what qualifies them. An n/a is null."""
+    """`systems` by name with `mean` and `items`, plus everything that qualifies them. An n/a value is null."""
     compared = summary.compared_systems(evaluation)
     return {
         "systems": {name: _system(evaluation, name) for name in evaluation.systems},
         "item_count": len(evaluation.items),
+        "items_of_mean": {m.key: summary.mean_count(evaluation, m.key) for m in evaluation.metrics},
         "metrics": {
             m.key: {"name": m.name, "unit": m.unit, "better": m.better, "rate_hz": m.rate_hz, "remark": m.remark}
             for m in evaluation.metrics

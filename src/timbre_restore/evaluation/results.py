@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: per item, per system, per metric. Data only; `summary` reads it."""
+"""What an evaluation produces: per item, per system, per metric. Data only; `summary` interprets it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Point:
 class SystemResult:
     """One system's scores on one item by metric key.
 
-    `lag_samples` is its lag behind the signal it was made from (see `scoring`); None where it has no meaning. `problem`
-    says what is wrong with the output, `missing` that a folder has none. `curve` are other strengths of the system, or,
-    with the suppressor, its attenuation limits.
+    `lag_samples` is its lag behind the signal it was made from (see `scoring`); None if it has no meaning. `problem`
+    says what is wrong with the output, `missing` that a folder has none. `curve` holds other strengths of the system
+    or, for the suppressor, its attenuation limits.
     """
 
     scores: Mapping[str, Score]
@@ -38,7 +38,7 @@ class SystemResult:
 
 @dataclass(frozen=True)
 class Judged:
-    """A system's result on an item, its excerpt as FLAC (or nothing), where its spectrum ends, whether it is of use."""
+    """A system's result on an item, its excerpt as FLAC (or empty), its bandwidth, and whether it is usable."""
 
     result: SystemResult
     sound: bytes = b""
@@ -48,7 +48,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Clip:
-    """An excerpt to look at and listen to: every system and `clean` as FLAC, at the item's one gain less 12 dB."""
+    """An excerpt to view and listen to: every system and `clean` as FLAC, at the item's common gain minus 12 dB."""
 
     start_s: float
     sounds: Mapping[str, bytes]
@@ -56,7 +56,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class ItemResult:
-    """All systems on one item; `facts` are what is known of it (speaker, SNR), `remarks` what qualifies its values."""
+    """All systems on one item; `facts` is what is known about it (speaker, SNR), `remarks` qualify its values."""
 
     stem: str
     seconds: float
@@ -66,19 +66,19 @@ class ItemResult:
     clip: Clip | None = None
 
     def value(self, system: str, key: str) -> float | None:
-        """One number, or None where there is none."""
+        """One number, or None if there is none."""
         score = self.systems[system].scores.get(key)
         return score.value if score else None
 
     def change(self, system: str, key: str) -> float | None:
-        """`system` less the suppressor, or None where either has no value."""
+        """`system` minus the suppressor, or None if either has no value."""
         before, after = self.value(DEGRADED, key), self.value(system, key)
         return None if before is None or after is None else after - before
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An output that breaks its contract: late, of another length, or not finite."""
+    """An output that breaks its contract: late, of the wrong length, or not finite."""
 
     stem: str
     system: str
@@ -87,7 +87,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results in the order of the items; `systems` begin with noisy and degraded."""
+    """Results in the order of the items; `systems` begins with noisy and degraded."""
 
     metrics: tuple[Metric, ...]
     systems: tuple[str, ...]
@@ -95,7 +95,7 @@ class Evaluation:
 
     @property
     def failures(self) -> list[Failure]:
-        """Every output that is of no use, or late."""
+        """Every output that is unusable or late."""
         return [
             Failure(item.stem, name, result.problem)
             for item in self.items
@@ -105,10 +105,10 @@ class Evaluation:
 
     @property
     def restored(self) -> str:
-        """The system that sentences are about: `restored`, or the first that stands against the suppressor."""
+        """The system that the sentences are about: `restored`, or else the first one compared with the suppressor."""
         return RESTORED if RESTORED in self.systems else (self.systems[2:] or self.systems[-1:])[0]
 
     @property
     def has_references(self) -> bool:
-        """Whether anything was held against a clean side."""
+        """Whether anything was compared with a clean reference."""
         return any(metric.needs_reference for metric in self.metrics)

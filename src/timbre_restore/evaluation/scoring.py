@@ -1,16 +1,15 @@
 """One item: its signals, every system's output, and the scores.
 
-One gain per item, from its clean file (from the noisy one, where there is none), goes to all its signals before
+One gain per item, from its clean file (or from the noisy one if there is none), is applied to all its signals before
 anything is measured.
 
-Resolution: where that file has 16 bits, every output is rounded to them first, as a file of it would be. Else a system
-that runs in here, whose output is finer, would "lack" the rounding noise that such a reference holds above its own
-low-pass, and one whose outputs come as files would not.
+Resolution: if that file has 16 bits, every output is rounded to 16 bits first, as saving it to a file would do.
+Otherwise a system that runs in this process, whose output is finer, would "lack" the rounding noise that such a
+reference holds above its own low-pass, while a system whose outputs come as files would not.
 
 Time: every output must start with its input. The lag of `degraded` is measured against `noisy`, that of a system
-against `degraded`; any other than 0 is a failure of ours and stays in the scores. A foreign system may be late, or
-inverted, and may keep what `degraded` lost: its lag behind `noisy` is recorded and taken out. A silent signal has no
-lag.
+against `degraded`; any lag other than 0 is a failure of ours and stays in the scores. A foreign system may be late or
+inverted, and may keep what `degraded` lost: its lag behind `noisy` is recorded and removed. A silent signal has no lag.
 """
 
 from __future__ import annotations
@@ -37,18 +36,20 @@ from timbre_restore.suppressors import NO_LIMIT_DB
 
 CLIP_SECONDS = 5.0
 CLIP_GAIN = np.float32(0.25)
-"""Room for the peaks of a voice at the item's level, which a file of 16 bits would cut."""
+"""Headroom for the peaks of a voice at the item's level, which a 16-bit file would clip."""
 SHARED_SECONDS = 60
+LARGEST_LAG, LARGEST_FOREIGN_LAG = SAMPLE_RATE_HZ // 10, SAMPLE_RATE_HZ
+"""How far an output of ours, and of a system that is not, is looked for beside its input, in samples."""
 LEAST_SHARE = 0.01
-"""Of an input in its output, for a lag that means something. A part that was left as it was has its energy's
-ratio to the whole: an output that lies 20 dB lower."""
+"""Smallest share of an input in its output for a meaningful lag. A part that is left unchanged has a share equal to
+its fraction of the whole energy: here, an output 20 dB lower."""
 FULLER_HZ = 2000
-"""An output that goes on so far above the end of its reference is fuller than that: its upper rates mean little."""
+"""An output that extends this far above the end of its reference has more bandwidth: its upper rates mean little."""
 
 
 @dataclass(frozen=True)
 class Desk:
-    """Everything that items are judged by; plain data, so that worker processes can be given it."""
+    """Everything that items are judged by; plain data, so that it can be passed to worker processes."""
 
     source: Source | None
     systems: tuple[System, ...]
@@ -58,7 +59,7 @@ class Desk:
 
 
 class Judge:
-    """Judges items in one process; what a system needs is loaded with the first item that isn't kept."""
+    """Judges items in one process; what a system needs is loaded with the first item that isn't cached."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -84,7 +85,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class _Output:
-    """A system's signal `[T]`, None when it is not usable; its lag; what is wrong with it, or nothing."""
+    """A system's signal `[T]`, or None if it is unusable; its lag; what is wrong with it, or an empty string."""
 
     samples: FloatArray | None
     lag: int | None = None
@@ -93,7 +94,7 @@ class _Output:
 
 
 class _Case:
-    """An item at hand."""
+    """The item being judged."""
 
     def __init__(self, judge: Judge, item: Item) -> None:
         self.judge, self.desk, self.item = judge, judge.desk, item
@@ -106,7 +107,7 @@ class _Case:
 
     @cached_property
     def degraded(self) -> FloatArray:
-        """Made only where something is not kept. Raises `SuppressorError` when there is nothing to restore from."""
+        """Computed only if something is not cached. Raises `SuppressorError` if there is nothing to restore from."""
         degraded = self.audio.degraded
         if degraded is None:
             degraded = self.judge.suppressed(self.audio.noisy)
@@ -117,7 +118,7 @@ class _Case:
 
     @cached_property
     def content(self) -> str:
-        """What the item's signals come to, and what makes the degraded one where it has none."""
+        """A digest of the item's signals and, if it has no degraded one, of what makes it."""
         digest = hashlib.sha256()
         for signal in (self.audio.noisy, self.audio.clean, self.audio.degraded):
             digest.update(b"none" if signal is None else hashlib.sha256(signal.tobytes()).digest())
@@ -126,7 +127,7 @@ class _Case:
         return digest.hexdigest()
 
     def result(self) -> ItemResult:
-        # What is shared is held: of a long item that would be more than it saves.
+        # Shared results stay in memory; for a long item that would cost more than it saves.
         with sharing() if self.samples <= SHARED_SECONDS * SAMPLE_RATE_HZ else nullcontext():
             return self._result()
 
@@ -148,10 +149,14 @@ class _Case:
 
     def _judged(self, name: str, system: System | None) -> Judged:
         identity = name if system is None else system.identity
-        if system and system.foreign:  # whose output is found by the item's name
+        if system and system.foreign:  # its output is found by the item's name
             identity = identity and f"{identity} {self.item.stem}"
         keep = self.desk.cache if identity and (self.audio.degraded is not None or self._source_is_known) else None
-        key = f"{self.content} {self.audio.is_16_bit} {identity} {self.start} {self._floor_db:g} {self._is_dfn3}"
+        audio = self.audio
+        key = (
+            f"{self.content} {audio.is_16_bit} {audio.native_rate_hz} {audio.channel} {identity} {self.start} "
+            f"{self._floor_db:g} {self._is_dfn3}"
+        )
         kept = keep.get(key) if keep else None
         wanted = [m for m in self.desk.metrics if kept is None or m.key not in kept.result.scores]
         if kept and not wanted and (kept.sound or not self.desk.with_clips or not kept.usable):
@@ -175,7 +180,7 @@ class _Case:
 
     @property
     def _floor_db(self) -> float:
-        """The limit that `degraded` has: by the table of the corpus where it tells, else by the configuration."""
+        """The limit that `degraded` has: from the table of the corpus if given there, else from the configuration."""
         told = self.item.facts.get(LIMIT_FACT)
         if self.audio.degraded is not None and isinstance(told, float):
             return told
@@ -183,7 +188,7 @@ class _Case:
 
     @property
     def _is_dfn3(self) -> bool:
-        """Whether a lower limit can be made of `degraded`: other suppressors have none."""
+        """Whether an output with a lower limit can be made from `degraded`: other suppressors have no limit."""
         if self.audio.degraded is None:
             return self.desk.source is not None and self.desk.source.name == DFN3
         return self.item.facts.get(SUPPRESSOR_FACT, DFN3) == DFN3
@@ -195,8 +200,8 @@ class _Case:
         if system is None:
             return _checked(self.degraded, noisy)
         if isinstance(system, Limited) and (system.limit_db >= system.floor_db or not self._is_dfn3):
-            has = f"has a limit of {system.floor_db:g} dB already" if self._is_dfn3 else "is of another suppressor"
-            return _Output(None, problem=f"can't be made, since degraded {has}", missing=True)
+            has = f"already has a limit of {system.floor_db:g} dB" if self._is_dfn3 else "is from another suppressor"
+            return _Output(None, problem=f"can't be made because degraded {has}", missing=True)
         try:
             made = self.judge.output(system, Inputs(noisy, self.degraded, self.item.stem, self.audio.channel))
         except MissingOutputError:
@@ -205,10 +210,10 @@ class _Case:
             if not system.foreign:
                 raise
             return _Output(None, problem=f"can't be read ({exc})")
-        return _aligned(_checked(made, noisy, either_sign=True)) if system.foreign else _checked(made, self.degraded)
+        return _aligned(_checked(made, noisy, foreign=True)) if system.foreign else _checked(made, self.degraded)
 
     def _judgeable(self, name: str, samples: FloatArray) -> FloatArray:
-        """See `_at_level`; of noisy and degraded the same array each time, so that what they come to is shared."""
+        """See `_at_level`; noisy and degraded give the same array each time, so that results on them are shared."""
         if name not in (NOISY, DEGRADED):
             return self._at_level(samples)
         if name not in self._kept:
@@ -216,7 +221,7 @@ class _Case:
         return self._kept[name]
 
     def _at_level(self, samples: FloatArray) -> FloatArray:
-        """In the reference's resolution, at the item's level."""
+        """The samples in the reference's resolution, at the item's level."""
         return (from_pcm(to_pcm(samples)) if self.audio.is_16_bit else samples) * self.gain
 
     def _scores(self, given: FloatArray | None, problem: str, metrics: Sequence[Metric]) -> Mapping[str, Score]:
@@ -246,34 +251,37 @@ class _Case:
         clean = self.audio.clean
         ends = bandwidth_hz(clean, SAMPLE_RATE_HZ) if clean is not None and not is_silent(clean) else 0
         if ends and widest_hz > ends + FULLER_HZ and widest_hz > 8000:
-            return (f"the reference ends at {ends / 1000:.1f} kHz, an output goes on to {widest_hz / 1000:.1f} kHz",)
+            return (f"the reference ends at {ends / 1000:.1f} kHz, an output reaches {widest_hz / 1000:.1f} kHz",)
         return ()
 
 
 def _only(result: SystemResult, metrics: Sequence[Metric]) -> SystemResult:
-    """Without the values of metrics that nobody asked for and that were kept."""
+    """Drop the cached values of metrics that were not asked for."""
     scores = {m.key: result.scores[m.key] for m in metrics}
     return SystemResult(scores, result.lag_samples, result.problem, result.missing, result.curve)
 
 
-def _checked(samples: FloatArray, source: FloatArray, *, either_sign: bool = False) -> _Output:
+def _checked(samples: FloatArray, source: FloatArray, *, foreign: bool = False) -> _Output:
     if samples.shape != source.shape:
         expected = list(source.shape)
-        return _Output(None, problem=f"has the shape {list(samples.shape)} where {expected} was expected")
+        return _Output(None, problem=f"has the shape {list(samples.shape)} instead of {expected}")
     if not np.isfinite(samples).all():
         return _Output(None, problem="holds NaN or infinite samples")
     if is_silent(samples) or is_silent(source):
         return _Output(samples)
-    # By differences from sample to sample: of plain waves hum and rumble, which filters turn, would decide.
-    lag, share = lag_and_share(np.diff(samples), np.diff(source), either_sign=either_sign)
+    # Sample-to-sample differences: in plain waveforms hum and rumble, whose phase filters shift, would dominate.
+    furthest = LARGEST_FOREIGN_LAG if foreign else LARGEST_LAG
+    lag, share = lag_and_share(np.diff(samples), np.diff(source), max_lag=furthest, either_sign=foreign)
     if abs(share) < LEAST_SHARE:
         return _Output(samples)
+    if foreign and abs(lag) == furthest:
+        return _Output(None, problem=f"lies {furthest / SAMPLE_RATE_HZ:g} s or more beside its input")
     side = "behind" if lag > 0 else "ahead of"
     return _Output(samples, lag, f"lies {abs(lag)} samples {side} its input" if lag else "")
 
 
 def _aligned(output: _Output) -> _Output:
-    """A foreign system's output moved to lag 0, the gap filled with zeros; the lag stays on record."""
+    """A foreign system's output shifted to lag 0, zero-padded; the lag stays on record."""
     if output.samples is None or not output.lag:
         return output
     moved = np.zeros_like(output.samples)
@@ -285,11 +293,11 @@ def _aligned(output: _Output) -> _Output:
 
 
 def _too_low(metric: Metric, rate_hz: int) -> Score:
-    return Score(None, f"the recording is at {rate_hz} Hz, below the {metric.needs_rate_hz} Hz that this needs")
+    return Score(None, f"the recording is at {rate_hz} Hz, below the {metric.needs_rate_hz} Hz that this metric needs")
 
 
 def _loudest_start(clean: FloatArray) -> int:
-    """Where the excerpt with the most clean energy begins, on whole seconds."""
+    """Start sample of the excerpt with the most clean energy, on whole seconds."""
     length = int(CLIP_SECONDS * SAMPLE_RATE_HZ)
     starts = range(0, max(1, len(clean) - length + 1), SAMPLE_RATE_HZ)
     return max(starts, key=lambda at: float(np.sum(clean[at : at + length] ** 2)))

@@ -1,11 +1,12 @@
-"""How sure a mean is: intervals over the speakers that it was measured on.
+"""How certain a mean is: intervals over the speakers that it was measured on.
 
-Items of one speaker share a voice, so they say less than as many items of different ones: speakers are drawn, each with
-all of its items (the cluster bootstrap, Davison & Hinkley 1997, §3.8). With few speakers its percentile interval is too
-narrow; so its tails are moved out as far as Student's t would have them (the expanded percentile interval, Hesterberg
-2015, §4.3). It can't reach beyond the most extreme of them, which with fewer than `ENOUGH` is too near: there it is
-Student's, with the jackknife's variance, each speaker left out once (Davison & Hinkley 1997, §2.7). The linear one of a
-ratio of sums (Cochran 1977, §6.3) shrinks around a speaker who has most of the items; this one does not.
+Items of one speaker share a voice, so they say less than the same number of items from different speakers. Speakers are
+therefore resampled, each with all of its items (the cluster bootstrap, Davison & Hinkley 1997, §3.8). With few speakers
+the percentile interval is too narrow, so its tails are moved out to match Student's t (the expanded percentile
+interval, Hesterberg 2015, §4.3). It can't reach beyond the most extreme speaker, which is too close with fewer than
+`ENOUGH`: then the interval is Student's, with the jackknife's variance, each speaker left out once (Davison & Hinkley
+1997, §2.7). The linearised variance of a ratio of sums (Cochran 1977, §6.3) shrinks around a speaker who has most of
+the items; this one does not.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BLOCK_CELLS = 1_000_000
 KEPT_CELLS = 4_000_000
 ENOUGH = 6
 FEWEST = 3
-"""Speakers (or items, where nobody knows the speakers): fewer have no interval."""
+"""With fewer speakers (or items, if the speakers are unknown) there is no interval."""
 
 
 def interval(
@@ -36,9 +37,9 @@ def interval(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
-    """Bounds of the mean of `values` `[N]`, of which equal `clusters` belong together; None where there are too few.
+    """Bounds of the mean of `values` `[N]`, grouped by equal `clusters`; None if there are too few groups.
 
-    It covers the choice of speakers and items, and nothing else: not another microphone, not another training run.
+    The interval covers the choice of speakers and items, and nothing else: not another microphone or training run.
     """
     numbers: dict[Hashable, int] = {}
     members = range(len(values)) if clusters is None else clusters
@@ -59,7 +60,7 @@ def interval(
 
 
 def _draws(count: int, seed: int, resamples: int) -> Iterable[NDArray[np.float64]]:
-    """How often each of `count` clusters is drawn, a row per resample; a report asks for the same ones many times."""
+    """How often each of `count` clusters is drawn, a row per resample; cached, since a report reuses them."""
     return _kept_draws(count, seed, resamples) if count * resamples <= KEPT_CELLS else _drawn(count, seed, resamples)
 
 
@@ -70,12 +71,12 @@ def _kept_draws(count: int, seed: int, resamples: int) -> tuple[NDArray[np.float
 
 def _drawn(count: int, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
     rng, chance = np.random.default_rng(seed), np.full(count, 1.0 / count)
-    block = max(1, BLOCK_CELLS // count)  # of many thousand items, all draws at once would fill the memory
+    block = max(1, BLOCK_CELLS // count)  # with many thousands of items, all draws at once would fill the memory
     for at in range(0, resamples, block):
         yield rng.multinomial(count, chance, size=min(block, resamples - at)).astype(np.float64)
 
 
 def expanded_tail(count: int) -> float:
-    """The share to leave out on each side with `count` clusters: Φ(−√(n / (n − 1)) · t)."""
+    """The share to cut off on each side with `count` clusters: Φ(−√(n / (n − 1)) · t)."""
     spread = math.sqrt(count / (count - 1)) * t_quantile(CONFIDENCE, count - 1)
     return NormalDist().cdf(-spread)

@@ -1,4 +1,4 @@
-"""What many items say together: means, what got worse, and how sure a difference is."""
+"""Summaries over items: means, which items got worse, and how certain a difference is."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SPEAKER = "speaker"
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences over `items` items, with its 95 % interval, None where too few speak for one.
+    """Mean of paired differences over `items` items, with its 95 % interval (None if there are too few for one).
 
-    `speakers` is how many voices the interval is over; None where items stand for themselves.
+    `speakers` is the number of voices the interval is over; None if each item counts as its own speaker.
     """
 
     mean: float
@@ -32,7 +32,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Worse:
-    """Items that a system made worse than the suppressor had left them, and of how many that could be said."""
+    """Items that a system made worse than the suppressor's output, and how many items could be judged."""
 
     stems: tuple[str, ...]
     by_pesq: int
@@ -42,28 +42,34 @@ class Worse:
 
 
 def mean(evaluation: Evaluation, system: str, key: str) -> float | None:
-    """Mean over the items whose value every system has; None when there is none. `missing` counts the others.
+    """Mean over the items for which every system has a value; None if there are none. `missing` counts the others.
 
-    Means over unlike items would compare recordings, not systems.
+    Means over different items would compare recordings, not systems.
     """
     return mean_of(comparable(evaluation, key), system, key)
 
 
 def mean_of(items: Sequence[ItemResult], system: str, key: str) -> float | None:
-    """Mean over the items that have the value; None when none has."""
+    """Mean over the items that have the value; None if none has."""
     values = [value for item in items if (value := item.value(system, key)) is not None]
     return float(np.mean(values)) if values else None
 
 
 def comparable(evaluation: Evaluation, key: str, items: Sequence[ItemResult] | None = None) -> list[ItemResult]:
-    """Of all items, or of these, the ones whose value every system has; but for systems that never have it."""
+    """The items (of all, or of `items`) for which every system has a value, ignoring systems that never have one."""
     among = evaluation.items if items is None else items
     able = [name for name in evaluation.systems if any(i.value(name, key) is not None for i in evaluation.items)]
     return [item for item in among if all(item.value(name, key) is not None for name in able)]
 
 
+def mean_count(evaluation: Evaluation, key: str) -> int:
+    """How many items the means of a metric are over; 0 when no system has it."""
+    there = any(item.value(name, key) is not None for item in evaluation.items for name in evaluation.systems)
+    return len(comparable(evaluation, key)) if there else 0
+
+
 def common(evaluation: Evaluation) -> list[ItemResult]:
-    """The items that every system has a usable output of; but for systems that never have."""
+    """The items for which every system has a usable output, ignoring systems that never have one."""
     able = [name for name in evaluation.systems if any(_usable(item, name) for item in evaluation.items)]
     return [item for item in evaluation.items if all(_usable(item, name) for name in able)]
 
@@ -73,7 +79,7 @@ def _usable(item: ItemResult, system: str) -> bool:
 
 
 def moved(evaluation: Evaluation) -> dict[str, list[int]]:
-    """The lags in samples, other than 0, that were taken out, by system; one that stays is a failure."""
+    """Nonzero lags in samples that were removed, by system; a lag that stays is a failure."""
     found = {
         name: [lag for item in evaluation.items if (lag := _taken_out(item.systems[name]))]
         for name in evaluation.systems
@@ -86,7 +92,7 @@ def _taken_out(result: SystemResult) -> int:
 
 
 def absent(evaluation: Evaluation) -> dict[str, list[str]]:
-    """The items that a system's folder lacks, by system."""
+    """By system, the items missing from its folder."""
     found = {name: [i.stem for i in evaluation.items if i.systems[name].missing] for name in evaluation.systems}
     return {name: stems for name, stems in found.items() if stems}
 
@@ -98,9 +104,9 @@ def missing(evaluation: Evaluation, system: str, key: str) -> dict[str, int]:
 
 
 def worse(evaluation: Evaluation, system: str) -> Worse:
-    """PESQ down by more than 0.1, or full OSR up by more than 1 point, against the suppressor on the same item.
+    """Items with PESQ down by more than 0.1, or full-band OSR up by more than 1 point, against the suppressor.
 
-    An item counts as judged when at least one of the two exists for both.
+    An item counts as judged if at least one of the two metrics exists for both.
     """
     by_pesq = _beyond(evaluation, system, "pesq", -WORSE_PESQ)
     by_osr = _beyond(evaluation, system, "osr", WORSE_OSR)
@@ -113,10 +119,10 @@ def worse(evaluation: Evaluation, system: str) -> Worse:
 def difference(
     evaluation: Evaluation, system: str, key: str, *, items: Sequence[ItemResult] | None = None
 ) -> Difference | None:
-    """The mean of paired differences to the suppressor, over the items of `mean`, or these of them; None without any.
+    """The mean of paired differences to the suppressor over the items of `mean` (or `items`); None if there are none.
 
-    The interval is of `statistics.interval`, by speaker where every item says who speaks. Of a signed metric that is
-    best at zero it is the change of the distance to zero, so that less is better there too.
+    The interval is that of `statistics.interval`, by speaker if the speaker of every item is known. For a signed metric
+    that is best at zero, the difference is the change in distance to zero, so that less is better there too.
     """
     pairs = [
         (change, item)
@@ -140,17 +146,17 @@ def _change(evaluation: Evaluation, item: ItemResult, system: str, key: str) -> 
 
 
 def speakers(items: Sequence[ItemResult]) -> list[str] | None:
-    """Who speaks in each item; None where that isn't known of all."""
+    """The speaker of each item; None if it is not known for all of them."""
     known = [str(item.facts[SPEAKER]) for item in items if SPEAKER in item.facts]
     return known if len(known) == len(items) else None
 
 
 def compared_systems(evaluation: Evaluation) -> tuple[str, ...]:
-    """The systems that stand against the suppressor."""
+    """The systems that are compared with the suppressor."""
     return tuple(name for name in evaluation.systems if name not in (NOISY, DEGRADED))
 
 
 def _beyond(evaluation: Evaluation, system: str, key: str, limit: float) -> set[str]:
-    """Stems whose change passes `limit` in the direction of its sign."""
+    """Stems whose change exceeds `limit` in the direction of its sign."""
     changes = {item.stem: item.change(system, key) for item in evaluation.items}
     return {stem for stem, c in changes.items() if c is not None and c * np.sign(limit) > abs(limit)}

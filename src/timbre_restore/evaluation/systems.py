@@ -1,7 +1,7 @@
-"""What is judged: the suppressor, and what stands against it. Plain descriptions; a worker opens them for itself.
+"""What is judged: the suppressor, and the systems compared with it. Plain descriptions; each worker opens its own.
 
-`identity` names everything that an output follows from besides the item, so that a score may be kept; an empty one is
-never kept.
+`identity` names everything besides the item that an output depends on, so that scores can be cached; with an empty
+identity they are never cached.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class Inputs(NamedTuple):
     degraded: FloatArray
     stem: str = ""
     channel: Channel | None = None
-    """The one that these are of, where the item's files have several."""
+    """The channel that these come from, if the item's files have several."""
 
 
 Run = Callable[[Inputs], FloatArray]
-"""To an output `[T]`."""
+"""Turns inputs into an output `[T]`."""
 
 
 class Source(Protocol):
-    """What makes the degraded side of items that have none."""
+    """Makes the degraded side of items that have none."""
 
     @property
     def name(self) -> str:
-        """The suppressor's."""
+        """The suppressor's name."""
         ...
 
     @property
@@ -54,7 +54,7 @@ class Source(Protocol):
 
     @property
     def limit_db(self) -> float:
-        """Its attenuation limit; `NO_LIMIT_DB` is none."""
+        """Its attenuation limit; `NO_LIMIT_DB` means none."""
         ...
 
     def open(self) -> Suppress:
@@ -63,7 +63,7 @@ class Source(Protocol):
 
 
 class System(Protocol):
-    """What turns an item into an output."""
+    """Turns an item into an output."""
 
     @property
     def name(self) -> str: ...
@@ -73,12 +73,12 @@ class System(Protocol):
 
     @property
     def foreign(self) -> bool:
-        """Somebody else's: a lag of it is recorded and taken out."""
+        """Whether it is a third-party system, whose lag is recorded and removed."""
         ...
 
     @property
     def strength(self) -> float | None:
-        """How much of what it could add it adds, where weaker and stronger outputs lie on a line with it."""
+        """Its strength, if its weaker and stronger outputs lie on a line through it; otherwise None."""
         ...
 
     def open(self) -> Run:
@@ -87,7 +87,7 @@ class System(Protocol):
 
 
 def described(settings: SuppressorSettings) -> str:
-    """Settings and build: two releases of one suppressor may differ."""
+    """Settings and build, since two releases of one suppressor may differ."""
     return f"{settings!r} {describe_suppressor(settings)}"
 
 
@@ -119,13 +119,13 @@ DFN3 = "dfn3"
 
 
 def is_limit(name: str) -> bool:
-    """Whether a system is called as those with a limit are."""
+    """Whether a name is one of those used for the suppressor with a limit."""
     return re.fullmatch(rf"{LIMIT}\d+(\.\d+)?", name) is not None
 
 
 @dataclass(frozen=True)
 class Limited:
-    """The suppressor with an attenuation limit, from its output with none, or with that of `floor_db`.
+    """The suppressor with an attenuation limit, made from its output without one or with the limit `floor_db`.
 
     libDF mixes the two spectra (`DfTract::process`), and its synthesis is linear: see `curve.mixed_in`.
     """
@@ -150,9 +150,9 @@ class Limited:
 
 @dataclass(frozen=True)
 class Restoring:
-    """A model of this package, `model` as `Restorer.load` takes it.
+    """A model of this package; `model` is what `Restorer.load` accepts.
 
-    With `inside` it works in one process with that suppressor, on its own spectrum, as in a call; else behind it.
+    With `inside` it works in one process with that suppressor, on its own spectrum, as in a call; otherwise behind it.
     """
 
     name: str
@@ -166,9 +166,9 @@ class Restoring:
     def of(
         cls, name: str, model: Path | str | None, strength: float | None, inside: SuppressorSettings | None
     ) -> Restoring:
-        """Its strength is the model's own where None is given. Raises what `Restorer.load` raises.
+        """Describe a model; a `strength` of None means the model's own. Raises what `Restorer.load` raises.
 
-        A model that was trained for another suppressor than `inside` works behind it, as behind a black box.
+        A model trained for a suppressor other than `inside` runs behind it, as behind a black box.
         """
         restorer = Restorer.load(model)
         if inside is not None and not restorer.suits(inside.name):
@@ -191,7 +191,7 @@ class Restoring:
 
 @dataclass(frozen=True)
 class Folder:
-    """Outputs of whatever made them: files named as the items are."""
+    """Outputs of any other program, in files named like the items."""
 
     name: str
     folder: Path
@@ -201,20 +201,18 @@ class Folder:
 
     @classmethod
     def of(cls, name: str, folder: Path, stems: Sequence[str]) -> Folder:
-        """Raises `CorpusError` where there is no such folder, or no output of an item of these names in it."""
+        """Raises `CorpusError` if the folder does not exist or holds no output for any item in `stems`."""
         if not folder.is_dir():
             raise CorpusError(f"{folder}: no such folder; give --system NAME=DIR with the outputs of {name}.")
         files = sounds_in(folder)
         if not files:
-            raise CorpusError(f"{folder}: holds no sound file; it must hold the outputs of {name}, named as the items.")
+            raise CorpusError(f"{folder}: holds no sound files; put the outputs of {name} there, named like the items.")
         if twice := [stem for stem, count in Counter(file.stem for file in files).items() if count > 1]:
-            raise CorpusError(
-                f"{folder}: {twice[0]!r} occurs with several suffixes; leave one output of each item there."
-            )
+            raise CorpusError(f"{folder}: {twice[0]!r} occurs with several suffixes; keep one output per item.")
         if not {file.stem for file in files} & set(stems):
             raise CorpusError(
-                f"{folder}: none of its {len(files)} files is named as an item ({files[0].stem} and the like, where "
-                f"{stems[0]} and the like were expected); give the outputs the items' names."
+                f"{folder}: none of its {len(files)} files is named like an item (found {files[0].stem}, for example; "
+                f"expected {stems[0]} and so on); give the outputs the items' names."
             )
         digest = hashlib.sha256()
         for file in files:
@@ -237,4 +235,4 @@ class Folder:
 
 
 class MissingOutputError(Exception):
-    """A folder holds no output of this item."""
+    """A folder holds no output for this item."""

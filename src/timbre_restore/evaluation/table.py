@@ -1,4 +1,4 @@
-"""The evaluation on a terminal."""
+"""The evaluation as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def summary_table(evaluation: Evaluation) -> RenderableType:
     for metric in words.whole(evaluation.metrics):
         values = [words.number(metric, summary.mean(evaluation, name, metric.key)) for name in evaluation.systems]
         change = words.change(metric, summary.difference(evaluation, evaluation.restored, metric.key))
-        table.add_row(f"{words.title(metric)} {words.ARROWS[metric.better]}", *values, change)
+        over = words.counted(evaluation, metric, count)
+        table.add_row(f"{words.title(metric)} {words.ARROWS[metric.better]}{over}", *values, change)
     lines = [words.worse_sentence(evaluation, name) for name in summary.compared_systems(evaluation)] if judged else []
     if len(words.whole(evaluation.metrics)) < len(evaluation.metrics):
-        lines.append("By band: --json and --html have level and log-spectral distance from 0 to 20 kHz.")
+        lines.append("By band: see --json or --html for level and log-spectral distance from 0 to 20 kHz.")
     lines += [*([words.WORSE] if judged else []), *words.unclaimed(evaluation), *words.missing_sentences(evaluation)]
     return Group(table, *(Text(line) for line in lines), *_failures(evaluation))
 
@@ -35,7 +36,7 @@ def _failures(evaluation: Evaluation) -> list[RenderableType]:
     if not evaluation.failures:
         return []
     table = Table(title="Failures", title_justify="left", title_style="bold red")
-    for heading in ("item", "system", "what"):
+    for heading in ("item", "system", "problem"):
         table.add_column(heading)
     for failure in evaluation.failures:
         table.add_row(Text(failure.stem), Text(failure.system), Text(failure.reason))

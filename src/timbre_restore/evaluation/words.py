@@ -1,4 +1,4 @@
-"""Numbers as words: the same on the console and on the page."""
+"""Numbers and sentences as text, the same on the console and on the page."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from timbre_restore.metrics import Metric
 NOT_AVAILABLE = "n/a"
 SPACE = "\u00a0"  # keeps a number and its unit on one line
 WORSE = (
-    f"An item got worse when PESQ fell by more than {summary.WORSE_PESQ} or over-suppression rose by more than "
-    f"{100 * summary.WORSE_OSR:.0f} point against the suppressor alone."
+    f"An item counts as worse if PESQ fell by more than {summary.WORSE_PESQ} or over-suppression rose by more than "
+    f"{100 * summary.WORSE_OSR:.0f} point compared with the suppressor alone."
 )
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0"}
-TO_ZERO = "→ 0: best at zero, and the difference is that of the distances to zero."
+TO_ZERO = "→ 0: best at zero; the difference is the change in distance to zero."
 HEADLINE = ("osr", "osr_hf", "resid", "resid_hf", "lsd", "sisdr", "pesq", "estoi")
-"""What a sentence speaks of."""
+"""The metrics that the summary sentence mentions."""
 DEAF = "Metrics marked 'at 16 kHz' or 'at 10 kHz' hear nothing above 8 kHz."
 
 
@@ -28,17 +28,23 @@ def title(metric: Metric) -> str:
 
 
 def whole(metrics: Sequence[Metric]) -> list[Metric]:
-    """Those that are not of one band: what fits a table."""
+    """The metrics that are not limited to one band: what fits into a table."""
     return [metric for metric in metrics if not is_of_band(metric)]
 
 
 def is_of_band(metric: Metric) -> bool:
-    """Whether it is one of a row of metrics over frequency."""
+    """Whether the metric is one of a series over frequency bands."""
     return metric.key.rpartition("_")[2].isdigit()
 
 
+def counted(evaluation: Evaluation, metric: Metric, usual: int) -> str:
+    """How many items a metric's means are over, where these are not the usual ones."""
+    count = summary.mean_count(evaluation, metric.key)
+    return f" (over {count})" if count not in (0, usual) else ""
+
+
 def number(metric: Metric, value: float | None, *, signed: bool = False) -> str:
-    """A value in the metric's unit with two places; rates as per cent, with one from 1 % upwards."""
+    """A value in the metric's unit with two decimals; rates in per cent, with one decimal from 1 % upwards."""
     if value is None:
         return NOT_AVAILABLE
     scaled = 100.0 * value if metric.unit == "%" else value
@@ -50,7 +56,7 @@ def number(metric: Metric, value: float | None, *, signed: bool = False) -> str:
 
 
 def change(metric: Metric, found: summary.Difference | None) -> str:
-    """'−4.2 (−5.0 … −3.1)', without an interval where there is none, n/a without a difference."""
+    """'−4.2 (−5.0 … −3.1)', without the interval if there is none, 'n/a' without a difference."""
     if found is None:
         return NOT_AVAILABLE
     text = number(metric, found.mean, signed=True)
@@ -60,21 +66,21 @@ def change(metric: Metric, found: summary.Difference | None) -> str:
 
 
 def verdict(metric: Metric, found: summary.Difference) -> str:
-    """'better', 'worse' or 'not told apart', by whether the interval leaves zero out."""
+    """'better', 'worse' or 'no clear difference', depending on whether the interval excludes zero."""
     if found.low is None or found.high is None or found.low <= 0.0 <= found.high:
-        return "not told apart"
+        return "no clear difference"
     return "better" if (found.mean < 0.0) == (metric.better != "higher") else "worse"
 
 
 def sentence(evaluation: Evaluation) -> str:
-    """What was measured on these items, in the order of the metrics, and no more than that."""
+    """What was measured on these items, in the order of the metrics, and nothing beyond that."""
     if not evaluation.has_references:
         return (
             f"{len(evaluation.items)} recordings without a reference. What was lost and what came back can't be "
-            "measured on them; a model of a listener, deaf above 8 kHz, can be asked how they sound. Listen."
+            "measured on them; a listener model, deaf above 8 kHz, can only estimate how they sound. Listen to them."
         )
     name = evaluation.restored
-    by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
+    by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "no clear difference": []}
     voices: int | None = None
     judged: set[int] = set()
     for metric in (m for m in evaluation.metrics if m.key in HEADLINE):
@@ -93,7 +99,7 @@ def sentence(evaluation: Evaluation) -> str:
 
 
 def _these(items: int, judged: set[int]) -> str:
-    """'these 96 items', '66 of 96 items', or 'this item', by how many the differences are over."""
+    """'these 96 items', '66 of 96 items' or 'this item', depending on how many items the differences are over."""
     if not judged or judged == {items}:
         return "this item" if items == 1 else f"these {items} items"
     over = " to ".join(f"{count}" for count in sorted({min(judged), max(judged)}))
@@ -101,39 +107,39 @@ def _these(items: int, judged: set[int]) -> str:
 
 
 def unclaimed(evaluation: Evaluation) -> list[str]:
-    """What these figures don't say, in sentences."""
+    """Sentences on what these figures don't show."""
     found = []
     if summary.speakers(evaluation.items) is None:
         unknown = sum(summary.SPEAKER not in item.facts for item in evaluation.items)
         found.append(
-            f"Of {unknown} of {len(evaluation.items)} items nobody said who speaks, so all count as if each had a "
-            "speaker of its own; where they share voices the intervals are too narrow. An items.tsv with a column "
-            "speaker beside the folders mends that."
+            f"The speaker of {unknown} of {len(evaluation.items)} items is unknown, so every item counts as if it had "
+            "a speaker of its own; if items share voices, the intervals are too narrow. To fix this, add an items.tsv "
+            "with a speaker column beside the folders."
         )
     found.append(
-        "Intervals cover the choice of speakers and items: no other language, microphone, noise or training run."
+        "Intervals cover the choice of speakers and items, not another language, microphone, noise or training run."
     )
     deaf = [metric.name for metric in evaluation.metrics if metric.remark]
     if deaf:
-        found.append(f"{', '.join(deaf)} hear nothing above 8 kHz, so they say nothing of what comes back up there.")
+        found.append(f"{', '.join(deaf)} hear nothing above 8 kHz, so they say nothing about what comes back above it.")
     if any(metric.key.startswith("dnsmos") for metric in evaluation.metrics):
-        found.append("DNSMOS rewards what sounds clean, be it invented: alone it proves no restoration.")
+        found.append("DNSMOS rewards whatever sounds clean, even if invented: on its own it proves no restoration.")
     fuller = [item for item in evaluation.items if item.remarks]
     if fuller:
         found.append(
-            f"{len(fuller)} of {len(evaluation.items)} references end below what an output holds (first: "
-            f"{fuller[0].stem}: {fuller[0].remarks[0]}): what comes back above is judged against nothing."
+            f"{len(fuller)} of {len(evaluation.items)} references end below the bandwidth of an output (first: "
+            f"{fuller[0].stem}: {fuller[0].remarks[0]}), so what comes back above has nothing to be judged against."
         )
     for name, lags in summary.moved(evaluation).items():
         far = f"{min(lags)} to {max(lags)}" if len(set(lags)) > 1 else f"{lags[0]}"
         found.append(
-            f"{len(lags)} outputs of {name} lay {far} samples behind their input (below 0: ahead of it) and were moved "
-            "to it before they were judged."
+            f"{len(lags)} outputs of {name} lay {far} samples behind their input (negative: ahead of it) and were "
+            "aligned with it before they were judged."
         )
     for name, stems in summary.absent(evaluation).items():
         shown = ", ".join(stems[:5]) + (", …" if len(stems) > 5 else "")
         found.append(
-            f"{name} has no output of {len(stems)} items ({shown}); means are over the "
+            f"{name} has no output for {len(stems)} items ({shown}); means are over the "
             f"{len(summary.common(evaluation))} that every system has."
         )
     return found
@@ -143,14 +149,14 @@ def worse_sentence(evaluation: Evaluation, system: str) -> str:
     """'restored: 3 of 48 items got worse (2 by PESQ, 1 by over-suppression).'"""
     found = summary.worse(evaluation, system)
     if not found.judged:
-        return f"{system}: whether an item got worse can't be said without PESQ and over-suppression."
+        return f"{system}: without PESQ and over-suppression it can't be determined whether an item got worse."
     why = f" ({found.by_pesq} by PESQ, {found.by_osr} by over-suppression)" if found.stems else ""
     limits = f" PESQ is n/a for {found.judged_without_pesq} of them." if found.judged_without_pesq else ""
     return f"{system}: {len(found.stems)} of {found.judged} items got worse{why}.{limits}"
 
 
 def missing_sentences(evaluation: Evaluation) -> list[str]:
-    """One line per reason, with the metrics and systems that have no value for it."""
+    """One line per reason, with the metrics and systems that lack a value because of it."""
     systems: dict[tuple[str, int, str], list[str]] = {}
     for metric in evaluation.metrics:
         for system in evaluation.systems:

@@ -1,4 +1,4 @@
-"""Generator to ONNX, proven equal."""
+"""Export of a generator to ONNX, verified against the original network."""
 
 from timbre_restore.export.onnx_file import ExportReport, export_generator
 

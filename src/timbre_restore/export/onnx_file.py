@@ -1,8 +1,8 @@
-"""One ONNX file with every state as a named input and output, and the proof that it computes what the network does.
+"""Exports one ONNX file with every state as a named input and output, and verifies that it reproduces the network.
 
-Inputs and outputs carry the generator's own names (`Generator.stream`), for any number of hops per call, and one
-`state_<name>` in, one `next_<name>` out per state. A file is refused when ONNX Runtime does not give the network's
-numbers, in one chunk and hop by hop.
+Inputs and outputs have the generator's own names (`Generator.stream`) and accept any number of hops per call; each
+state has one input `state_<name>` and one output `next_<name>`. A file is rejected unless ONNX Runtime reproduces the
+network's output, both in one chunk and hop by hop.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ METADATA_PREFIX = "timbre_restore."
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and the largest differences to the network, in full-scale units."""
+    """What was written, and the largest differences from the network, in full-scale units."""
 
     path: Path
     bytes: int
     parameters: int
     hops: int
-    """Compared."""
+    """Number of hops that were compared."""
     error_whole: float
     error_hops: float
 
 
 class _Flat(nn.Module):
-    """The generator with inputs and states as flat arguments, as a graph needs them."""
+    """The generator with inputs and states as flat arguments, as an ONNX graph requires."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -68,30 +68,32 @@ def export_generator(
     sound: tuple[FloatArray, FloatArray] | None = None,
     tolerance: float = TOLERANCE,
 ) -> ExportReport:
-    """Write `generator` to `path` by rename, after ONNX Runtime has reproduced it within `tolerance`.
+    """Write `generator` to `path` by rename, after ONNX Runtime has reproduced its output within `tolerance`.
 
-    `metadata` is kept in the file beside what the runtime needs. `sound` is what it is proven on, degraded and noisy
-    `[T]`; five made seconds by default. Raises `ExportError`, and writes nothing, on a mismatch.
+    `metadata` is stored in the file in addition to what the runtime needs. `sound` is used for the verification,
+    degraded and noisy `[T]`; the default is five seconds of synthetic sound. Raises `ExportError` on a mismatch, and
+    writes nothing in that case.
     """
     generator.eval()
     content = _to_onnx(generator, dict(metadata or {}))
     degraded, noisy = made_sound() if sound is None else sound
     whole, hops = prove(content, generator, degraded, noisy)
-    if not (whole <= tolerance and hops <= tolerance):  # false for NaN, wherever it stands
+    if not (whole <= tolerance and hops <= tolerance):  # false if either is NaN
         raise ExportError(
             f"{path}: not written, because ONNX Runtime differs from the network by {whole:.2e} (one chunk) and "
-            f"{hops:.2e} (hop by hop); {tolerance:.0e} is allowed. Export with the pinned versions of constraints.txt."
+            f"{hops:.2e} (hop by hop); {tolerance:.0e} is allowed. Export with the versions pinned in constraints.txt."
         )
     try:
         atomic.write_bytes(path, content)
     except OSError as exc:
-        raise ExportError(f"{path}: can't be written ({exc}); check the folder and the disk.") from exc
+        raise ExportError(f"{path}: can't be written ({exc}); check the folder and the free disk space.") from exc
     parameters = sum(p.numel() for p in generator.parameters())
     return ExportReport(path, len(content), parameters, len(degraded) // generator.hop_samples, whole, hops)
 
 
 def made_sound() -> tuple[FloatArray, FloatArray]:
-    """Sound that comes, goes, clips and falls silent, so that each part of a network is driven over its range."""
+    """Synthetic degraded and noisy sound `[T]` that swells, fades, clips and falls silent, to exercise the whole range
+    of each part of a network."""
     rng, hop = np.random.default_rng(0), HOP_SAMPLES
     swell = np.repeat(np.abs(np.sin(np.arange(PROOF_HOPS) / 7.0)) ** 4, hop)
     noisy = np.clip(rng.standard_normal(PROOF_HOPS * hop) * swell, -1, 1).astype(np.float32)
@@ -99,9 +101,9 @@ def made_sound() -> tuple[FloatArray, FloatArray]:
 
 
 def prove(content: bytes, generator: Generator, degraded: FloatArray, noisy: FloatArray) -> tuple[float, float]:
-    """Largest difference between ONNX Runtime and the network on a sound: in one chunk, and hop by hop.
+    """Largest difference between ONNX Runtime and the network on a sound, in one chunk and hop by hop.
 
-    Differences are in full scale.
+    `degraded` and `noisy` are `[T]`. Differences are relative to full scale; NaN if an output is not finite.
     """
     import onnxruntime
 
@@ -135,9 +137,9 @@ def prove(content: bytes, generator: Generator, degraded: FloatArray, noisy: Flo
 
 
 def _difference(name: str, found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The largest in an output, in full scale: of a spectrum, in what it comes to when it is synthesised.
+    """Largest difference in an output, relative to full scale; a spectrum is compared after synthesis.
 
-    A gate is no sound: what it multiplies is far below full scale, so a tenth of its difference counts.
+    A gate is not a sound: what it multiplies is far below full scale, so its difference counts for a tenth.
     """
     difference = found - expected
     if name == "gate":
@@ -148,7 +150,7 @@ def _difference(name: str, found: NDArray[np.float32], expected: NDArray[np.floa
 
 
 def _whole(generator: Generator, degraded: FloatArray, noisy: FloatArray, count: int) -> dict[str, NDArray[np.float32]]:
-    """Everything that `stream` takes for a sound of so many hops, zeros where the sound has ended."""
+    """All inputs of `stream` for `count` hops of a sound, padded with zeros after its end."""
     hop, shapes = generator.hop_samples, generator.inputs(count)
     if generator.domain == "waveform":
         waves = {"degraded": degraded, "noisy": noisy}
@@ -170,14 +172,14 @@ def _fitted(samples: FloatArray, length: int) -> FloatArray:
 
 
 def _time_axis(name: str) -> int:
-    """Where time is in what a generator takes or gives by this name."""
+    """The time axis of the input or output with this name."""
     return 1 if name == "hints" else 2
 
 
 def _part(
     generator: Generator, name: str, whole: NDArray[np.float32], first: int, count: int, beyond: int
 ) -> NDArray[np.float32]:
-    """Some hops of a whole input; of a wave that looks ahead, `beyond` samples more."""
+    """`count` hops of a complete input; `beyond` more samples if it is a waveform that looks ahead."""
     hop, beyond = (1, 0) if generator.domain == "spectrum" else (generator.hop_samples, beyond)
     return whole.take(range(first * hop, (first + count) * hop + beyond), axis=_time_axis(name))
 
@@ -194,8 +196,9 @@ def _to_onnx(generator: Generator, metadata: dict[str, str]) -> bytes:
     inputs = [*shapes, *(f"state_{name}" for name in state)]
     outputs = [*given, *(f"next_{name}" for name in state)]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The tracing exporter, though torch calls it the old one: it keeps a recurrence as one GRU node for any length,
-        # where torch.export (2.13) sometimes unrolls it for the traced length. The proof guards the choice.
+        # The tracing exporter, although torch considers it legacy: it keeps a recurrence as one GRU node for any
+        # length, while torch.export (2.13) sometimes unrolls it for the traced length. The verification guards this
+        # choice.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             flat.eval(), arguments, f"{folder}/model.onnx", input_names=inputs, output_names=outputs,

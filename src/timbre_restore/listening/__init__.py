@@ -1,4 +1,4 @@
-"""A listening test that works without a network: made from folders, served to this machine alone, analysed by rule."""
+"""A listening test that needs no network: made from folders, served to this machine only, analysed by fixed rules."""
 
 from timbre_restore.listening.analyse import Analysis, analyse
 from timbre_restore.listening.answers import read_answers

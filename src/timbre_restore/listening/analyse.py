@@ -1,8 +1,8 @@
-"""What a test has found: means by system, differences to one of them, and who was left out.
+"""The results of a test: means by system, differences to one of them, and who was left out.
 
-Listeners are the clusters. Each gives one mean per system over the items, and the interval is Student's t over those:
-it says what other listeners would say of these items, not what these would say of others. A verdict is given from a
-number of listeners on, and holds for all systems of a test together (Bonferroni).
+Listeners are the clusters. Each gives one mean per system over the items, and the interval is Student's t over those
+means: it tells what other listeners would say about these items, not what these listeners would say about others. A
+verdict needs a minimum number of listeners, and holds for all systems of a test together (Bonferroni).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from timbre_restore.listening.plan import MUSHRA, TEST, ListeningTest, Trial, lo
 from timbre_restore.listening.screening import fault_of, preference, rated_trials, role_ratings
 
 FEWEST_LISTENERS = 8
-"""Verdicts need so many listeners. A study needs more: BS.1534-3 speaks of 20."""
+"""Verdicts need at least this many listeners. A study needs more: BS.1534-3 speaks of 20."""
 BETTER, WORSE, OPEN, TOO_FEW = "better", "worse", "no difference shown", "too few listeners"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A system less the baseline, over the same listeners and items, and what may be said of it."""
+    """A system minus the baseline, over the same listeners and items, and the verdict on it."""
 
     estimate: Estimate
     verdict: str
@@ -41,7 +41,7 @@ class Discarded:
 
 @dataclass(frozen=True)
 class Analysis:
-    """`means` are by role, the hidden reference and the anchors among them; pairs give differences alone."""
+    """`means` are by role, including the hidden reference and the anchors; pairs give differences only."""
 
     kind: str
     items: int
@@ -49,7 +49,7 @@ class Analysis:
     used: tuple[str, ...]
     discarded: tuple[Discarded, ...]
     incomplete: Mapping[str, tuple[int, int]]
-    """Sittings that were not ended: pages answered, and pages there are."""
+    """Unfinished sittings: pages answered and pages in total."""
     incomplete_used: bool
     damaged: tuple[str, ...]
     means: Mapping[str, Estimate]
@@ -57,7 +57,7 @@ class Analysis:
 
 
 def analyse(folder: Path, *, baseline: str | None = None, use_incomplete: bool = False) -> Analysis:
-    """Read the answers of the test in `folder`. Raises `ListeningError` for a baseline that the test does not have."""
+    """Read the answers of the test in `folder`. Raises `ListeningError` for a baseline that is not in the test."""
     test = load_test(folder)
     baseline = _baseline(test, baseline)
     sheet = read_answers(folder, test)
@@ -90,11 +90,11 @@ def _baseline(test: ListeningTest, wanted: str | None) -> str:
     if test.kind == MUSHRA:
         known = [*test.systems, *(role for role in test.trials[0].stimuli.values() if role not in test.systems)]
         if wanted is not None and wanted not in known:
-            raise ListeningError(f"the baseline {wanted!r} is nothing that was rated; expected one of {known}.")
+            raise ListeningError(f"the baseline {wanted!r} was not rated in this test; expected one of {known}.")
     elif wanted not in (None, test.baseline):
         raise ListeningError(
-            f"the baseline {wanted!r} was not what listeners compared with; expected {test.baseline!r}, with which all "
-            "pairs of this test were made."
+            f"the baseline {wanted!r} is not what listeners compared with; expected {test.baseline!r}, which is in all "
+            "pairs of this test."
         )
     return wanted or test.baseline
 
@@ -117,7 +117,7 @@ def _sliders(
 
 
 def _pairs(used: Sequence[Sitting], test: ListeningTest, baseline: str) -> dict[str, list[float]]:
-    """Each listener's mean preference over the baseline by system; a listener without a pair of it gives none."""
+    """Each listener's mean preference over the baseline, by system; a listener without pairs of a system gives none."""
     found: dict[str, list[float]] = {name: [] for name in test.systems if name != baseline}
     for sitting in used:
         points: dict[str, list[int]] = {name: [] for name in found}
@@ -135,7 +135,7 @@ def _compared(trial: Trial, baseline: str) -> str:
 
 
 def _judged(differences: Mapping[str, Sequence[float]]) -> dict[str, Difference]:
-    """With several systems a verdict needs a wider interval than the one shown, so that all hold together."""
+    """With several systems a verdict uses a wider interval than the one shown, so that all verdicts hold together."""
     strict = 1.0 - (1.0 - CONFIDENCE) / max(1, len(differences))
     return {
         name: Difference(estimate(values), _verdict(estimate(values, strict))) for name, values in differences.items()

@@ -1,10 +1,10 @@
-"""Answers as files: JSON Lines, one file per listener; the first line says whose they are, each other one is a page.
+"""Answers as files: JSON Lines, one file per listener; the first line names the listener, each other line is a page.
 
-A page is there once it is answered whole; before that, each rating on it is a line of its own, a draft, which nothing
-but the page itself reads: with it a listener goes on in the midst of a page.
+A page is recorded once it is completely answered. Before that, each rating on it is appended as a draft line, which is
+read only by the page itself, so that a listener can continue in the middle of a page.
 
-A line is only ever added, in one write that is on the disk before the page hears of it. What a crash leaves is at
-worst one torn line at the end, which reading passes over and names.
+Lines are only ever appended, each in one write that is on disk before the page gets its confirmation. A crash leaves at
+worst one incomplete line at the end, which is skipped and reported when reading.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from timbre_restore.errors import ListeningError
 from timbre_restore.listening.plan import ANSWERS, SCALES, ListeningTest, Page, fingerprint, pages_of
 
 CODE = re.compile(r"[A-HJ-NP-Z2-9]{6}")
-"""A listener's code; no letter or digit in it can be taken for another."""
+"""A listener's code; its letters and digits can't be mistaken for one another."""
 LONGEST_PAGE_S = 86_400.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One page's numbers by sound, and how long the listener took."""
+    """One page's ratings by sound, and how long the listener took."""
 
     ratings: Mapping[str, int]
     seconds: float
@@ -44,15 +44,15 @@ class Sitting:
     pages: list[Page]
     answers: dict[int, Answer] = field(default_factory=dict)
     drafts: dict[int, dict[str, int]] = field(default_factory=dict)
-    """Ratings so far, of pages that were begun and not answered."""
+    """Ratings so far on pages that were begun but not answered."""
 
     def begin(self, page: int, ratings: dict[str, int]) -> None:
-        """Take a draft, unless it comes behind the answer."""
+        """Store a draft, unless the page has already been answered."""
         if page not in self.answers:
             self.drafts[page] = ratings
 
     def keep(self, page: int, answer: Answer) -> None:
-        """Take an answer in its draft's place."""
+        """Store an answer in place of its draft."""
         self.answers[page] = answer
         self.drafts.pop(page, None)
 
@@ -63,14 +63,14 @@ class Sitting:
 
 @dataclass(frozen=True)
 class AnswerSheet:
-    """All that lies in a test's `answers/`; `damaged` has a sentence for each line or file that was passed over."""
+    """Everything in a test's `answers/`; `damaged` has a message for each line or file that was skipped."""
 
     sittings: tuple[Sitting, ...]
     damaged: tuple[str, ...]
 
 
 def read_answers(folder: Path, test: ListeningTest) -> AnswerSheet:
-    """Read every listener's file, in the order of the listeners' numbers."""
+    """Read every listener's file, ordered by listener number."""
     sittings, damaged = [], []
     for path in sorted((folder / ANSWERS).glob("*.jsonl")):
         sitting, problems = read_sitting(path, test)
@@ -81,12 +81,12 @@ def read_answers(folder: Path, test: ListeningTest) -> AnswerSheet:
 
 
 def read_sitting(path: Path, test: ListeningTest) -> tuple[Sitting | None, list[str]]:
-    """One listener's file, None when its first line is damaged or of another test, and what was passed over."""
+    """One listener's file (None if its first line is damaged or of another test), and messages on skipped lines."""
     lines = path.read_bytes().split(b"\n")
     try:
         sitting = _opened(parse_object(lines[0]), path, test)
     except ListeningError as exc:
-        return None, [f"{path}: line 1: {exc} The whole file is passed over."]
+        return None, [f"{path}: line 1: {exc} The whole file is skipped."]
     problems = []
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
@@ -105,20 +105,20 @@ def read_sitting(path: Path, test: ListeningTest) -> tuple[Sitting | None, list[
 def _opened(first: Mapping[str, Any], path: Path, test: ListeningTest) -> Sitting:
     code, listener = first.get("code"), first.get("listener")
     if first.get("test") != fingerprint(test):
-        raise ListeningError("the answers are of another test than this folder's.")
+        raise ListeningError("the answers belong to a different test than this folder's.")
     if code != path.stem or not _is_integer(listener) or not 1 <= listener < 2**32:
-        raise ListeningError("expected the listener's code, which names the file, and number.")
+        raise ListeningError("expected the listener's code (the same as in the file name) and number.")
     return Sitting(code, listener, pages_of(test, listener))
 
 
 def check_answer(content: Mapping[str, Any], pages: list[Page], kind: str) -> tuple[int, Answer]:
-    """A page's number and its answer. Raises `ListeningError` for what the page did not ask or the scale lacks."""
+    """A page's number and its answer. Raises `ListeningError` if it doesn't fit the page or the scale."""
     page, ratings = _checked(content, "ratings", pages, kind)
     if set(ratings) != set(pages[page].rated):
         raise ListeningError(f"page {page}: expected a rating for each sound of that page and for no other.")
     seconds = content.get("seconds")
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= LONGEST_PAGE_S:
-        raise ListeningError(f"page {page}: {_short(seconds)} seconds: expected how long the page took.")
+        raise ListeningError(f"page {page}: {_short(seconds)} seconds: expected the time the page took.")
     return page, Answer(ratings, float(seconds))
 
 
@@ -128,7 +128,7 @@ def check_draft(content: Mapping[str, Any], pages: list[Page], kind: str) -> tup
 
 
 def _checked(content: Mapping[str, Any], key: str, pages: list[Page], kind: str) -> tuple[int, dict[str, int]]:
-    """A page's number and ratings of some of its sounds."""
+    """A page's number and the ratings of some of its sounds."""
     page, ratings = content.get("page"), content.get(key)
     if not _is_integer(page) or not 0 <= page < len(pages):
         raise ListeningError(f"page {_short(page)}: expected a page from 0 to {len(pages) - 1}.")
@@ -138,27 +138,28 @@ def _checked(content: Mapping[str, Any], key: str, pages: list[Page], kind: str)
     for name, rating in ratings.items():
         if not _is_integer(rating) or not low <= rating <= high:
             raise ListeningError(
-                f"page {page}: the rating {_short(rating)} of {name} is none; expected a whole number from {low} to "
+                f"page {page}: the rating {_short(rating)} of {name} is invalid; expected a whole number from {low} to "
                 f"{high}."
             )
     return page, ratings
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """A JSON object; NaN and infinity are none of JSON's. Raises `ListeningError`."""
+    """Parse a JSON object, without NaN and infinity, which JSON doesn't have. Raises `ListeningError`."""
     try:
         content = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as exc:
-        raise ListeningError(f"it is no JSON ({exc}).") from exc
+        raise ListeningError(f"it is not valid JSON ({exc}).") from exc
     if not isinstance(content, dict):
         raise ListeningError("expected a JSON object.")
     return content
 
 
 def append_line(path: Path, content: Mapping[str, Any], *, new: bool = False) -> None:
-    """Add a line to `path`, on the disk when this returns. What a crash tore is closed off first.
+    """Append a line to `path`, on disk when this returns. A line left incomplete by a crash is terminated first.
 
-    Only a `new` file is made: a line without the one that says whose it is could not be read. Raises `OSError`.
+    The file is created only if `new`: without the first line, which names the listener, no line could be read. Raises
+    `OSError`.
     """
     stamped = {**content, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     line = json.dumps(stamped, sort_keys=True).encode() + b"\n"
@@ -178,7 +179,7 @@ def append_line(path: Path, content: Mapping[str, Any], *, new: bool = False) ->
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new file's name has to be on the disk too."""
+    """Flush the folder, so that a new file's name is on disk too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -196,4 +197,4 @@ def _short(value: object) -> str:
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a JSON number")

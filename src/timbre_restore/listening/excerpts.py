@@ -1,4 +1,4 @@
-"""What is played: a stretch of each item with one gain for all its signals, and the anchors made from the reference."""
+"""What is played: an excerpt of each item with one gain for all its signals, and anchors made from the reference."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CEILING = 0.99
 FRAME_S = 0.010
 ACTIVE_DB = 40.0
 ANCHOR_HZ = {"low anchor": 3_500.0, "mid anchor": 7_000.0}
-# BS.1534 asks of the 3.5 kHz filter: within 0.1 dB below it, 25 dB down at 4 kHz, 50 dB at 4.5 kHz.
+# BS.1534 requires of the 3.5 kHz filter: within 0.1 dB below it, 25 dB down at 4 kHz, 50 dB at 4.5 kHz.
 TRANSITION_HZ = 500.0
 STOP_DB = 60.0
 
 
 def busiest_start(reference: FloatArray, length: int, rate_hz: int) -> int:
-    """Where the stretch of `length` samples with the most active speech begins, in samples; the first of equals."""
+    """Start sample of the excerpt of `length` samples with the most active speech; the first one in a tie."""
     frame = max(1, round(FRAME_S * rate_hz))
     count = len(reference) // frame
     wide = length // frame
@@ -35,15 +35,15 @@ def busiest_start(reference: FloatArray, length: int, rate_hz: int) -> int:
 
 
 def low_pass(samples: FloatArray, pass_hz: float, rate_hz: int) -> FloatArray:
-    """`[T]` with nothing above `pass_hz` and the transition; linear phase, no delay.
+    """`[T]` with nothing above `pass_hz` plus the transition band; linear phase, no delay.
 
     A windowed sinc: h[n] = 2·f·sinc(2·f·n)·kaiser, with f in the middle of the transition. Kaiser's formulas give the
     window's shape, β = 0.1102·(A − 8.7), and the order, (A − 8) / (2.285·Δω).
     """
     if pass_hz + TRANSITION_HZ >= rate_hz / 2:
         raise ListeningError(
-            f"an anchor of {pass_hz / 1000:g} kHz needs sounds with more band than {rate_hz} Hz gives; expected at "
-            f"least {2 * (pass_hz + TRANSITION_HZ):g} Hz, so use files of a higher rate."
+            f"an anchor of {pass_hz / 1000:g} kHz needs more bandwidth than a rate of {rate_hz} Hz gives; expected at "
+            f"least {2 * (pass_hz + TRANSITION_HZ):g} Hz, so use files with a higher sample rate."
         )
     half = int(np.ceil((STOP_DB - 8.0) / (2.285 * 2.0 * np.pi * TRANSITION_HZ / rate_hz) / 2.0))
     middle = (pass_hz + TRANSITION_HZ / 2.0) / rate_hz
@@ -54,7 +54,7 @@ def low_pass(samples: FloatArray, pass_hz: float, rate_hz: int) -> FloatArray:
 
 
 def faded(samples: FloatArray, rate_hz: int, *, begin: bool, end: bool) -> FloatArray:
-    """`[T]` with raised-cosine fades where it was cut: a cut in mid-sound clicks."""
+    """`[T]` with raised-cosine fades where it was cut, since a cut in mid-sound clicks."""
     count = min(round(FADE_S * rate_hz), len(samples) // 2)
     ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(count) + 0.5) / max(count, 1))).astype(np.float32)
     out = samples.copy()
@@ -66,9 +66,9 @@ def faded(samples: FloatArray, rate_hz: int, *, begin: bool, end: bool) -> Float
 
 
 def levelled(signals: Mapping[str, FloatArray], reference: FloatArray) -> tuple[dict[str, FloatArray], float]:
-    """All signals of an item at the reference's one gain, less where any would pass full scale; and that gain in dB.
+    """All signals of an item at the reference's gain, or less if any would exceed full scale; and that gain in dB.
 
-    Levels between systems stay as they are: a system that took some of the voice is heard as quieter.
+    Levels relative to each other are kept: a system that removed some of the voice is heard as quieter.
     """
     loudest = max(float(np.abs(samples).max(initial=0.0)) for samples in signals.values())
     gain = min(item_gain(reference), CEILING / loudest if loudest > 0.0 else np.inf)

@@ -1,4 +1,4 @@
-"""Means with intervals. Listeners are the clusters: each gives one mean, and Student's t says how far theirs spread."""
+"""Means with intervals. Listeners are the clusters: each gives one mean, and Student's t describes their spread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over listeners and its 95 % interval, None where there are fewer than two of them."""
+    """A mean over listeners and its 95 % interval, which is None if there are fewer than two of them."""
 
     mean: float
     low: float | None

@@ -1,4 +1,4 @@
-"""A test's folder belongs to one server at a time, which a kill lets go of."""
+"""Ensures that only one server uses a test's folder at a time; the lock is released even if the server is killed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LOCK_FILE = ".serving.lock"
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Nobody serves `folder` meanwhile. Raises `ListeningError` when somebody does."""
+    """Hold the lock on `folder`, so that no other process serves it. Raises `ListeningError` if one does."""
     lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout as exc:
         raise ListeningError(
-            f"{folder}: is served by another process already; use its address, or stop it first."
+            f"{folder}: is already served by another process; use its address, or stop it first."
         ) from exc
     try:
         yield

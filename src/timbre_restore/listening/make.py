@@ -1,4 +1,4 @@
-"""Make the folder of a test: whole, or not at all."""
+"""Create the folder of a test, completely or not at all."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ USUAL_COUNT = 8
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to make a test of. `items` names them; without, `count` are drawn by the seed."""
+    """What to make a test from. `items` names the items; if it is empty, `count` are drawn using the seed."""
 
     reference: Path
     systems: Sequence[tuple[str, Path]]
     kind: str = plan.MUSHRA
     items: Sequence[str] = ()
     count: int | None = None
-    """Without, `USUAL_COUNT`, or all there are."""
+    """By default `USUAL_COUNT`, or all items if there are fewer."""
     seconds: float = 8.0
     seed: int = 0
     baseline: str | None = None
-    """What the others are compared with: a system or, in pairs, also 'reference'. The first system by default."""
+    """What the others are compared with: a system or, for pairs, also 'reference'. By default the first system."""
     mid_anchor: bool = False
 
 
 def make_test(wanted: Wanted, folder: Path, progress: Progress = lambda done, count, name: None) -> ListeningTest:
-    """Make the test into `folder`. Raises `ListeningError` or `AudioFileError`; the folder is then as it was."""
+    """Create the test in `folder`. Raises `ListeningError` or `AudioFileError`, leaving the folder unchanged."""
     _refuse_folder(folder)
     systems = sources.check_systems(wanted.systems)
     baseline = _baseline(wanted, systems)
     if wanted.kind == CCR and wanted.mid_anchor:
-        raise ListeningError("pairs have no anchors; leave the middle one out, or ask for another kind of test.")
+        raise ListeningError(
+            "a test of pairs has no anchors; leave out the mid anchor, or choose another kind of test."
+        )
     files = sources.find_files(wanted.reference, systems)
     if wanted.count is not None and wanted.items:
-        raise ListeningError(f"{wanted.count} items were asked for and some are named; leave out one of the two.")
+        raise ListeningError(f"both a count ({wanted.count}) and names of items were given; give only one of the two.")
     count = wanted.count or min(USUAL_COUNT, len(files[REFERENCE]))
     chosen, training = sources.choose(files, wanted.items, count, wanted.seed)
     rate = sources.check_files(files, [*chosen, training])
@@ -75,15 +77,15 @@ def make_test(wanted: Wanted, folder: Path, progress: Progress = lambda done, co
 
 def _baseline(wanted: Wanted, systems: Mapping[str, Path]) -> str:
     if wanted.kind not in KINDS:
-        raise ListeningError(f"{wanted.kind!r} is no kind of test; expected one of {', '.join(KINDS)}.")
+        raise ListeningError(f"{wanted.kind!r} is not a kind of test; expected one of {', '.join(KINDS)}.")
     baseline = wanted.baseline or next(iter(systems))
     allowed = [*systems, *((REFERENCE,) if wanted.kind == CCR else ())]
     if baseline not in allowed:
-        raise ListeningError(f"the baseline {baseline!r} is no system of this test; expected one of {allowed}.")
+        raise ListeningError(f"the baseline {baseline!r} is not a system of this test; expected one of {allowed}.")
     if wanted.kind == CCR and not set(systems) - {baseline}:
         raise ListeningError(
-            f"{baseline!r} is the only system, so that there is nothing to compare it with; give another system, or "
-            f"the baseline '{REFERENCE}'."
+            f"{baseline!r} is the only system, so there is nothing to compare it with; add another system, or use the "
+            f"baseline '{REFERENCE}'."
         )
     return baseline
 
@@ -91,18 +93,18 @@ def _baseline(wanted: Wanted, systems: Mapping[str, Path]) -> str:
 def _signals(
     files: Mapping[str, Path], seconds: float, rate_hz: int, *, mid_anchor: bool
 ) -> tuple[dict[str, FloatArray], Excerpt]:
-    """What the roles of an item sound like: cut alike, at one gain. The reference's channel of each file."""
+    """The signals of an item by role, cut alike and at one gain, using the reference's channel of each file."""
     channel = Channel.of(read_audio(files[REFERENCE])[0])
     whole = {role: read_channel(path, channel=channel)[0] for role, path in files.items()}
     reference = whole[REFERENCE]
     if is_silent(reference):
         raise ListeningError(
-            f"{files[REFERENCE]}: is silent, so that there is nothing to compare with; choose other items by name."
+            f"{files[REFERENCE]}: is silent, so there is nothing to compare with; choose other items by name."
         )
     length = min(len(reference), round(max(seconds, SHORTEST_S) * rate_hz))
     start = busiest_start(reference, length, rate_hz)
     cut = {role: samples[start : start + length] for role, samples in whole.items()}
-    # The filter sees what lies before and behind the stretch, as the other signals' makers did.
+    # The filter sees what lies before and after the excerpt, as the other systems did.
     for role, pass_hz in ANCHOR_HZ.items():
         if role != plan.MID_ANCHOR or mid_anchor:
             before, behind = max(0, start - rate_hz), start + length + rate_hz
@@ -115,9 +117,9 @@ def _signals(
 
 
 def _write_sounds(folder: Path, trials: Sequence[Trial], signals: Mapping[str, FloatArray], rate_hz: int) -> None:
-    """In the order of their names: the times of files would tell who was written first.
+    """Write in name order, since file times would otherwise reveal which system was written first.
 
-    Plain WAV: all files of an item have one size, where a packed one would say how much sound is in it.
+    Plain WAV, so that all files of an item have the same size; a compressed size would depend on the content.
     """
     sounds = {name: role for trial in trials for name, role in trial.sounds().items()}
     for name in sorted(sounds):
@@ -125,30 +127,30 @@ def _write_sounds(folder: Path, trials: Sequence[Trial], signals: Mapping[str, F
 
 
 def _refuse_folder(folder: Path) -> None:
-    """Answers are never overwritten, nor is anything that is no test."""
+    """Refuse a folder that holds answers or anything other than a test: neither is ever overwritten."""
     if not folder.exists():
         return
     if (here := Path.cwd()) == (real := folder.resolve()) or real in here.parents:
         raise ListeningError(
-            f"{folder}: is the folder that you are in, in whose place the test's would come; give a new one."
+            f"{folder}: is the current folder or contains it, and the test would replace it; give a new folder."
         )
     if not folder.is_dir():
-        raise ListeningError(f"{folder}: is a file; expected a folder to make the test in.")
+        raise ListeningError(f"{folder}: is a file; expected a folder to create the test in.")
     answers = sorted((folder / plan.ANSWERS).glob("*.jsonl"))
     if answers:
         raise ListeningError(
-            f"{folder}: holds a test with answers (files: {len(answers)}), which are not overwritten; give another "
+            f"{folder}: holds a test with answers (files: {len(answers)}), which are never overwritten; give another "
             "folder, or move this one away."
         )
     own = {plan.PLAN_FILE, plan.STIMULI, plan.ANSWERS, LOCK_FILE} if (folder / plan.PLAN_FILE).is_file() else set()
     if others := sorted(path.name for path in folder.iterdir() if path.name not in own):
         raise ListeningError(
-            f"{folder}: holds what is no part of a listening test ({others[0]}), and a new test takes the place of the "
-            "whole folder; give another one."
+            f"{folder}: holds files that are not part of a listening test ({others[0]}), and a new test would replace "
+            "the whole folder; give another one."
         )
     if (folder / plan.PLAN_FILE).is_file():
         with alone(folder):
-            pass  # a test that is being served may get its first answer at any moment
+            pass  # a test being served may get its first answer at any moment
 
 
 @contextmanager
@@ -160,7 +162,7 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
         try:
             built.mkdir()
             yield built
-            _refuse_folder(folder)  # since it was looked at, somebody may have begun to serve it, or moved something in
+            _refuse_folder(folder)  # since the first check, a server may have started or files may have been added
             if real.exists():
                 os.replace(real, old)
             try:

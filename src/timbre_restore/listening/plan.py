@@ -1,7 +1,7 @@
-"""The plan of a listening test: which trials there are, which sound is which, in what order a listener meets them.
+"""The plan of a listening test: which trials there are, which sound is which, and in what order listeners get them.
 
-Everything drawn follows from (seed, listener number), so an order can be made again from its answers. A sound is
-called by a digest: neither the page nor what the browser asks for says which system it is.
+Everything random follows from (seed, listener number), so an order can be reconstructed from its answers. Sounds are
+named by digests: neither the page nor the browser's requests reveal which system one belongs to.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SCALES = {MUSHRA: (0, 100), CCR: (-3, 3)}
 PLAN_FILE, STIMULI, ANSWERS = "test.json", "stimuli", "answers"
 
 MOST_RATED = 9
-"""Sounds to rate on a page: the keys 1 to 9 reach them. BS.1534-3 allows three more."""
+"""Most sounds to rate on a page, so that the keys 1 to 9 reach them. BS.1534-3 allows three more."""
 FEWEST_NULLS, NULL_SHARE = 6, 0.25
 FEWEST_GOLD, GOLD_SHARE = 2, 0.125
 TRAINING_PAIRS = 2
@@ -37,7 +37,7 @@ TRAINING_PAIRS = 2
 
 @dataclass(frozen=True)
 class Excerpt:
-    """What is played of an item: the same stretch and the same gain for all its signals."""
+    """The part of an item that is played: the same excerpt and the same gain for all its signals."""
 
     start_s: float
     seconds: float
@@ -46,9 +46,9 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Trial:
-    """One page. `stimuli` leads from a sound's name to what it is; `reference` names the sound that is shown as such.
+    """One page. `stimuli` maps a sound's name to its role; `reference` names the sound that is shown as the reference.
 
-    Every trial has sound files of its own, equal content included: a file that comes twice would be a hint.
+    Every trial has sound files of its own, even for equal content: a file that occurs twice would be a hint.
     """
 
     item: str
@@ -57,13 +57,13 @@ class Trial:
     reference: str | None = None
 
     def sounds(self) -> dict[str, str]:
-        """Every sound of the page, the shown reference among them."""
+        """Every sound of the page, including the shown reference."""
         return {**self.stimuli, **({self.reference: REFERENCE} if self.reference else {})}
 
 
 @dataclass(frozen=True)
 class ListeningTest:
-    """A test as `test.json` holds it."""
+    """A test as stored in `test.json`."""
 
     kind: str
     seed: int
@@ -80,19 +80,19 @@ class ListeningTest:
 
 @dataclass(frozen=True)
 class Page:
-    """A trial as one listener meets it, its rated sounds in their order."""
+    """A trial as one listener gets it, with its sounds in order."""
 
     trial: Trial
     order: tuple[str, ...]
 
     @property
     def rated(self) -> tuple[str, ...]:
-        """The sounds that get a number: all of them, or the second one of a pair."""
+        """The sounds that are rated: all of them, or the second one of a pair."""
         return self.order if self.trial.reference else self.order[1:]
 
 
 def pages_of(test: ListeningTest, listener: int) -> list[Page]:
-    """What a listener meets, training first; from (seed, listener number) alone."""
+    """A listener's pages, training first, determined by (seed, listener number) alone."""
     rng = np.random.default_rng([test.seed, listener])
     order = [test.trials[index] for index in rng.permutation(len(test.trials))]
     pages = []
@@ -110,7 +110,7 @@ def mushra_trials(
     if len(roles) > MOST_RATED:
         raise ListeningError(
             f"{len(systems)} systems make {len(roles)} sounds to rate on a page; expected at most {MOST_RATED}, so "
-            "leave systems out or make two tests."
+            "leave out some systems or make two tests."
         )
 
     def page(number: int, item: str, purpose: str) -> Trial:
@@ -125,8 +125,8 @@ def ccr_trials(
 ) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
     """Training and test: each system with the baseline per item, null pairs, and pairs with a known answer.
 
-    A null pair is one signal twice. A pair with a known answer is the reference and its narrow-band version: it finds
-    the listener who has the scale upside down, whom null pairs can't find.
+    A null pair is one signal twice. A pair with a known answer is the reference and its narrow-band version: it catches
+    listeners who use the scale upside down, which null pairs can't.
     """
     rng = np.random.default_rng([seed, 0])
     others = [name for name in systems if name != baseline]
@@ -152,20 +152,18 @@ def _name(seed: int, purpose: str, number: int, side: str) -> str:
 
 
 def load_test(folder: Path) -> ListeningTest:
-    """Read `folder/test.json`. Raises `ListeningError` for what is no test of this version."""
+    """Read `folder/test.json`. Raises `ListeningError` if it is not a test of this version."""
     path = folder / PLAN_FILE
     try:
         content = json.loads(path.read_bytes())
         if content["format"] != FORMAT or content["kind"] not in KINDS:
-            raise ValueError("of another format")
+            raise ValueError("unknown format or kind")
         return _test_of(content)
     except FileNotFoundError as exc:
-        raise ListeningError(
-            f"{path}: no such file; give a folder that 'timbre-restore listen make' has made."
-        ) from exc
+        raise ListeningError(f"{path}: no such file; give a folder made by 'timbre-restore listen make'.") from exc
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ListeningError(
-            f"{path}: is no plan of a listening test that this version reads ({type(exc).__name__}: {exc}); "
+            f"{path}: is not a listening test plan that this version can read ({type(exc).__name__}: {exc}); "
             "make the test again."
         ) from exc
 
@@ -187,10 +185,10 @@ def _test_of(content: dict[str, Any]) -> ListeningTest:
 def _trial_of(content: dict[str, Any]) -> Trial:
     trial = Trial(content["item"], content["purpose"], dict(content["stimuli"]), content["reference"])
     if trial.purpose not in PURPOSES or len(trial.stimuli) < 2:
-        raise ValueError(f"a trial of {trial.item!r} is none")
+        raise ValueError(f"a trial of {trial.item!r} is invalid")
     return trial
 
 
 def fingerprint(test: ListeningTest) -> str:
-    """What answers carry, so that those of another test are noticed."""
+    """An identifier stored with answers, so that those of another test are detected."""
     return hashlib.sha256(json.dumps(test.as_json(), sort_keys=True).encode()).hexdigest()[:16]

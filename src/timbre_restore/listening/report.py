@@ -1,4 +1,4 @@
-"""A test's result on a terminal, as JSON, and as a page."""
+"""A test's result as tables for the terminal, as JSON, and as a page."""
 
 from __future__ import annotations
 
@@ -24,34 +24,35 @@ _MARKS = {BETTER: "good", WORSE: "bad"}
 
 
 def as_json(analysis: Analysis) -> dict[str, Any]:
-    """Everything that was found, with the rules by which it was."""
+    """Everything that was found, with the rules that were applied."""
     return {**asdict(analysis), "rule": RULES[analysis.kind], "fewest_listeners": FEWEST_LISTENERS}
 
 
 def sentences(analysis: Analysis) -> list[str]:
-    """What qualifies the numbers: who was used and who was not, by which rule, and what the intervals mean."""
+    """What qualifies the numbers: which listeners were used or not, by which rule, and what the intervals mean."""
     used, kind = len(analysis.used), analysis.kind
     lines = [f"{_count(used, 'listener')} used, {_count(analysis.items, 'item')}."]
     if used < FEWEST_LISTENERS:
         lines.append(f"No verdict is given with fewer than {FEWEST_LISTENERS} listeners: the numbers are a first look.")
     lines += [f"Left out: {one.code} {one.reason}." for one in analysis.discarded]
-    if analysis.incomplete:
-        names = ", ".join(f"{code} ({done} of {pages} pages)" for code, (done, pages) in analysis.incomplete.items())
-        fate = "their answered pages are used" if analysis.incomplete_used else "they are not used"
-        lines.append(f"Not ended: {names}; {fate}.")
+    for kept, fate in ((True, "their answered pages are used"), (False, "they are not used")):
+        unfinished = {code: pages for code, pages in analysis.incomplete.items() if (code in analysis.used) is kept}
+        if unfinished:
+            names = ", ".join(f"{code} ({done} of {pages} pages)" for code, (done, pages) in unfinished.items())
+            lines.append(f"Unfinished: {names}; {fate}.")
     if analysis.damaged:
-        lines.append(f"{_count(len(analysis.damaged), 'damaged line')} passed over:")
+        lines.append(f"{_count(len(analysis.damaged), 'damaged line')} skipped:")
         lines += analysis.damaged
     lines.append(RULES[kind])
     lines.append(
-        "Intervals: 95 %, Student's t over one mean per listener. They speak of other listeners and these items. "
+        "Intervals: 95 %, Student's t over one mean per listener. They are about other listeners and these items. "
         "Verdicts hold for all systems together (Bonferroni)."
     )
     return lines
 
 
 def result_table(analysis: Analysis) -> RenderableType:
-    """Means, differences, and the sentences."""
+    """Tables of means and differences, followed by the sentences."""
     parts: list[RenderableType] = []
     if analysis.means:
         means = Table(title=TITLES[analysis.kind], title_justify="left")
@@ -60,7 +61,7 @@ def result_table(analysis: Analysis) -> RenderableType:
             means.add_row(Text(role), f"{found.mean:.1f}", _interval(found, analysis.kind))
         parts.append(means)
     if analysis.differences:
-        differences = Table(title=_against(analysis), title_justify="left")
+        differences = Table(title=Text(_against(analysis)), title_justify="left")
         _columns(differences, "", "difference", "95 %", "verdict")
         for name, one in analysis.differences.items():
             number = _signed(one.estimate.mean, analysis.kind)
@@ -75,7 +76,7 @@ def write_page(analysis: Analysis, path: Path) -> None:
 
 
 def result_page(analysis: Analysis) -> str:
-    """The result as one HTML file that loads nothing."""
+    """The result as one self-contained HTML file."""
     body = f"<body><main>\n<h1>Listening test</h1>\n<p class='lead'>{escape(TITLES[analysis.kind])}</p>\n"
     if analysis.means:
         rows = [[escape(role), f"{e.mean:.1f}", _interval(e, analysis.kind)] for role, e in analysis.means.items()]
@@ -95,12 +96,12 @@ def result_page(analysis: Analysis) -> str:
         reach = 3.0 if analysis.kind != MUSHRA else max(20.0, *(_reach(found) for found in estimates.values()))
         body += f"<h2>{escape(_against(analysis))}</h2>\n{_drawing(estimates, (-reach, reach))}"
         body += table(["", "difference", "95 %", "verdict"], rows)
-    body += f"<h2>How it was found</h2>\n{bullets(sentences(analysis))}"
+    body += f"<h2>How to read this</h2>\n{bullets(sentences(analysis))}"
     return f"{head('listening test')}{body}</main></body>\n</html>\n"
 
 
 def _drawing(estimates: Mapping[str, Estimate], axis: tuple[float, float]) -> str:
-    """A dot and its interval for each name, on one axis; the line is its middle or the edge of a band."""
+    """A dot and its interval for each name on one axis, with vertical lines at quarters of the axis."""
     low, high = axis
     left, wide, step = 150.0, 430.0, 26.0
     tall = step * len(estimates)
@@ -125,7 +126,7 @@ def _drawing(estimates: Mapping[str, Estimate], axis: tuple[float, float]) -> st
         drawn += f'<circle style="fill:var(--mark)" cx="{x(found.mean):.1f}" cy="{y:.1f}" r="4"/>'
     return (
         f'<figure style="max-width:44rem"><svg viewBox="0 0 610 {tall + 24:.0f}" role="img" '
-        f'aria-label="Means and intervals; the table below has them as numbers">{drawn}</svg></figure>\n'
+        f'aria-label="Means and intervals; the table below gives the numbers">{drawn}</svg></figure>\n'
     )
 
 

@@ -1,4 +1,4 @@
-"""Who is believed: the rules by which a listener's answers are left out, and the sentence that says why."""
+"""Screening of listeners: the rules by which a listener's answers are left out, and the reason that is reported."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _SHARE = f"{100 * TOLERATED_SHARE:g} %"
 
 RULES = {
     MUSHRA: (
-        f"A listener is left out who rates the hidden reference below {HIGH_RATING} in more than "
-        f"{_SHARE} of the items, or the anchor (the mid one where there is one) above {HIGH_RATING} in "
+        f"Listeners are left out if they rate the hidden reference below {HIGH_RATING} in more than "
+        f"{_SHARE} of the items, or the anchor (the mid anchor if there is one) above {HIGH_RATING} in "
         f"more than {_SHARE} (after ITU-R BS.1534-3, 4.1.2)."
     ),
     "ccr": (
-        f"A listener is left out who rates more than {_SHARE} of the null pairs beyond ±{NULL_LIMIT}, or "
+        f"Listeners are left out if they rate more than {_SHARE} of the null pairs beyond ±{NULL_LIMIT}, or "
         f"the narrow-band version better than the reference in more than {_SHARE} of the pairs with a "
-        "known answer (this project's rule), or who met none of either."
+        "known answer (this project's rule), or if they answered no pair of one of these kinds."
     ),
 }
 
 
 def rated_trials(sitting: Sitting, *purposes: str) -> Iterator[tuple[Trial, dict[str, int]]]:
-    """Answered trials of these purposes, with what was rated by sound."""
+    """Answered trials with these purposes, each with its ratings by sound."""
     for number, answer in sorted(sitting.answers.items()):
         trial = sitting.pages[number].trial
         if trial.purpose in purposes:
@@ -36,7 +36,7 @@ def rated_trials(sitting: Sitting, *purposes: str) -> Iterator[tuple[Trial, dict
 
 
 def role_ratings(sitting: Sitting) -> list[dict[str, int]]:
-    """Ratings by role on each answered page of a test with sliders."""
+    """Ratings by role, for each answered page of a slider test."""
     return [
         {trial.stimuli[name]: rating for name, rating in ratings.items()}
         for trial, ratings in rated_trials(sitting, TEST)
@@ -70,7 +70,7 @@ def _pair_fault(sitting: Sitting) -> str | None:
     nulls = [abs(next(iter(ratings.values()))) for _, ratings in rated_trials(sitting, NULL)]
     known = [preference(trial, ratings, REFERENCE) for trial, ratings in rated_trials(sitting, GOLD)]
     if not nulls or not known:
-        return "met no pair that tells whether to believe it"
+        return "answered no null pair, or no pair with a known answer"
     beyond, wrong = sum(points > NULL_LIMIT for points in nulls), sum(points < 0 for points in known)
     if beyond > TOLERATED_SHARE * len(nulls):
         return f"rated {beyond} of {len(nulls)} null pairs beyond ±{NULL_LIMIT}"

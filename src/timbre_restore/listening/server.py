@@ -1,8 +1,8 @@
-"""The server of a test: this machine alone can reach it, and nothing leaves the machine.
+"""The server of a test: only this machine can reach it, and nothing leaves the machine.
 
-It listens on 127.0.0.1. That does not keep out a page of the web in the same browser, so every path begins with a
-random word that only the printed address tells, requests must name this very server as their host (a name that was
-pointed here does not pass), and answers come as JSON from the page itself.
+It listens on 127.0.0.1. That does not keep out another web page in the same browser, so every path begins with a random
+token that only the printed address contains, requests must name this very server as their host (a DNS name that points
+here is refused), and answers must come as JSON from the page itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HTML, _JSON, _WAV = "text/html; charset=utf-8", "application/json", "audio/wav"
 
 
 class Refused(Exception):
-    """A request that gets a sentence in place of what it asked for."""
+    """A request that is answered with an error message."""
 
     def __init__(self, status: HTTPStatus, sentence: str) -> None:
         self.status = status
@@ -44,20 +44,20 @@ class Refused(Exception):
 
 
 class ListeningServer(ThreadingHTTPServer):
-    """One test on one port; `url` is where its page lies."""
+    """One test on one port; `url` is the address of its page."""
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, folder: Path, test: ListeningTest, port: int) -> None:
-        self.folder, self.sessions = folder, Sessions(folder, test)
+    def __init__(self, folder: Path, test: ListeningTest, sessions: Sessions, port: int) -> None:
+        self.folder, self.sessions = folder, sessions
         self.sounds = frozenset(name for trial in (*test.training, *test.trials) for name in trial.sounds())
         self.token = secrets.token_urlsafe(16)
         self.page = page_html(test.kind).encode()
         super().__init__((ADDRESS, port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind without asking any name service who this machine is, as the base class would."""
+        """Bind without the name lookup for this machine that the base class would do."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = ADDRESS, self.server_address[1]
 
@@ -66,23 +66,23 @@ class ListeningServer(ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away in mid-answer is no failure; anything else is, and shows."""
+        """Ignore a browser that disconnects in mid-answer; any other error is shown."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 @contextmanager
 def open_server(folder: Path, port: int = 0) -> Iterator[ListeningServer]:
-    """A server for the test in `folder`, which no other process serves meanwhile; port 0 takes a free one.
+    """A server for the test in `folder`, which no other process can serve meanwhile; port 0 picks a free one.
 
-    Raises `ListeningError` when there is no whole test, or the port or the folder is taken.
+    Raises `ListeningError` if the test is missing or incomplete, or the port or the folder is in use.
     """
     test = load_test(folder)
     sounds = [name for trial in (*test.training, *test.trials) for name in trial.sounds()]
     missing = [name for name in sounds if not (folder / STIMULI / f"{name}.wav").is_file()]
     if missing:
         raise ListeningError(
-            f"{folder / STIMULI}: {len(missing)} of {len(sounds)} sounds are missing, {missing[0]}.wav among them; "
+            f"{folder / STIMULI}: {len(missing)} of {len(sounds)} sounds are missing, such as {missing[0]}.wav; "
             "make the test again."
         )
     with alone(folder), _bound(folder, test, port) as server:
@@ -90,23 +90,24 @@ def open_server(folder: Path, port: int = 0) -> Iterator[ListeningServer]:
 
 
 def _bound(folder: Path, test: ListeningTest, port: int) -> ListeningServer:
+    sessions = Sessions(folder, test)
     try:
-        return ListeningServer(folder, test, port)
+        return ListeningServer(folder, test, sessions, port)
     except OSError as exc:
         if exc.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         reason = "is in use" if exc.errno == errno.EADDRINUSE else "may not be used by this user"
-        raise ListeningError(f"port {port} {reason}; give another one, or 0 for one that is free.") from exc
+        raise ListeningError(f"port {port} {reason}; give another one, or 0 for any free port.") from exc
 
 
 def hosts_of(port: int) -> list[str]:
-    """What this machine calls itself in a request; browsers leave out the port that goes without saying."""
+    """Accepted Host headers; browsers omit the default port."""
     names = [ADDRESS, "localhost"]
     return [f"{name}:{port}" for name in names] + (names if port == USUAL_PORT else [])
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request. Whatever is wrong with it ends in a sentence as JSON."""
+    """One request. Any error is answered with a message as JSON."""
 
     server: ListeningServer
     protocol_version = "HTTP/1.1"
@@ -149,10 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.sessions.answer(content.get("code", ""), content)
         if path == "api/draft":
             return self.server.sessions.draft(content.get("code", ""), content)
-        raise Refused(HTTPStatus.NOT_FOUND, "there is nothing to send to here; go back to the test's page.")
+        raise Refused(HTTPStatus.NOT_FOUND, "nothing can be sent to this address; go back to the test's page.")
 
     def _path(self) -> str:
-        """What is asked for, behind the word of the address. Raises `Refused` for another host or another word."""
+        """The requested path after the address's token. Raises `Refused` for another host or token."""
         port = self.server.server_port
         if self.headers.get("Host") not in hosts_of(port):
             raise Refused(HTTPStatus.FORBIDDEN, f"this server answers to {ADDRESS}:{port} only; use that address.")
@@ -164,16 +165,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _check_sender(self) -> None:
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{self.headers['Host']}":
-            raise Refused(HTTPStatus.FORBIDDEN, "answers are taken from the test's own page only.")
+            raise Refused(HTTPStatus.FORBIDDEN, "answers are accepted only from the test's own page.")
         if self.headers.get_content_type() != _JSON:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"expected content of the type {_JSON}.")
+            raise Refused(HTTPStatus.BAD_REQUEST, f"expected content of type {_JSON}.")
 
     def _content(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()) or "Transfer-Encoding" in self.headers:
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected content of a stated length.")
+            raise Refused(HTTPStatus.BAD_REQUEST, "expected content with a Content-Length.")
         if len(length) > 9 or int(length) > LARGEST_BODY:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"an answer is shorter; expected at most {LARGEST_BODY} bytes.")
+            raise Refused(HTTPStatus.BAD_REQUEST, f"the content is too long; expected at most {LARGEST_BODY} bytes.")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise Refused(HTTPStatus.BAD_REQUEST, "the content ended early; send it again.")
@@ -189,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.NOT_FOUND, "this sound is missing; call the person who runs the test.") from exc
 
     def _refuse(self, refusal: Refused) -> None:
-        # What was not read of the request would be taken for the next one.
+        # The unread rest of the request would be taken for the next one.
         self.close_connection = True
         self._send_json(refusal.status, {"error": str(refusal)})
 
@@ -211,9 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the base class refuses (a method, a line that is no HTTP), as a sentence too."""
+        """Answer what the base class refuses (a method, a line that is not HTTP) with a message as JSON too."""
         self.close_connection = True
         self._send_json(HTTPStatus(code), {"error": message or HTTPStatus(code).phrase})
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads a line for each sound."""
+        """Log nothing: a line for every sound would be noise."""

@@ -1,4 +1,4 @@
-"""Listeners at work: who they are, what they have still to hear, and their answers on the disk."""
+"""Listeners at work: who they are, what they still have to hear, and their answers on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CODE_LENGTH = 6
 
 
 class Sessions:
-    """All listeners of a test. Its methods may be called from several threads; its folder belongs to one process."""
+    """All listeners of a test. Methods are thread-safe, but only one process may use the folder."""
 
     def __init__(self, folder: Path, test: ListeningTest) -> None:
         self._answers, self._test = folder / ANSWERS, test
@@ -25,17 +25,17 @@ class Sessions:
         sheet = read_answers(folder, test)
         self.damaged = sheet.damaged
         self._sittings = {sitting.code: sitting for sitting in sheet.sittings}
-        # A number that is taken is never given again: files that can't be read count as well.
+        # A number is never given twice, so files that can't be read count as well.
         files = sum(1 for _ in self._answers.glob("*.jsonl"))
         self._last = max([files, *(sitting.listener for sitting in sheet.sittings)])
 
     def begin(self, code: str | None) -> dict[str, Any]:
-        """A new listener, or the one of `code`: what the page needs to know of the test, and nothing else."""
+        """Begin a new listener, or continue the one with `code`: returns only what the page needs to know."""
         with self._lock:
             return self._view(self._sitting_of(code) if code is not None else self._new())
 
     def answer(self, code: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Check and keep a page's answer. Raises `ListeningError` for a code or an answer that is none."""
+        """Check and store a page's answer. Raises `ListeningError` for an invalid code or answer."""
         with self._lock:
             sitting = self._sitting_of(code)
             page, answer = check_answer(content, sitting.pages, self._test.kind)
@@ -44,7 +44,7 @@ class Sessions:
             return {"saved": page, "answered": len(sitting.answers), "pages": len(sitting.pages)}
 
     def draft(self, code: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Check and keep what has been rated so far of a page. Raises `ListeningError` as `answer` does."""
+        """Check and store the ratings so far on a page. Raises `ListeningError` as `answer` does."""
         with self._lock:
             sitting = self._sitting_of(code)
             page, ratings = check_draft(content, sitting.pages, self._test.kind)
@@ -53,14 +53,14 @@ class Sessions:
             return {"kept": page}
 
     def counts(self) -> tuple[int, int]:
-        """Listeners and answers."""
+        """The numbers of listeners and answers."""
         with self._lock:
             return len(self._sittings), sum(len(sitting.answers) for sitting in self._sittings.values())
 
     def _sitting_of(self, code: str) -> Sitting:
         sitting = self._sittings.get(code.strip().upper()) if isinstance(code, str) else None
         if sitting is None:
-            raise ListeningError("this test knows no listener of that code; check its six letters and digits.")
+            raise ListeningError("this test has no listener with that code; check its six letters and digits.")
         return sitting
 
     def _write(self, sitting: Sitting, page: int, **what: Any) -> None:

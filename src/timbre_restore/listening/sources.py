@@ -1,4 +1,4 @@
-"""Where the sounds of a test come from: folders of equally named files. What can't be compared is named at once."""
+"""The sounds of a test: folders of equally named files. Files that can't be compared are reported at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_NAME = 40
 
 
 def check_systems(pairs: Sequence[tuple[str, Path]]) -> dict[str, Path]:
-    """Systems by name. Raises `ListeningError` for names that are taken, reserved, or can't be shown."""
+    """Systems by name. Raises `ListeningError` for names that are taken, reserved or can't be displayed."""
     if not pairs:
         raise ListeningError("no system was given; expected at least one NAME=DIR.")
     found: dict[str, Path] = {}
@@ -25,19 +25,19 @@ def check_systems(pairs: Sequence[tuple[str, Path]]) -> dict[str, Path]:
         if name in found:
             raise ListeningError(f"two systems are called {name!r} ({found[name]}, {folder}); give each its own name.")
         if name.casefold() in RESERVED:
-            raise ListeningError(f"the name {name!r} is the program's own; expected none of {', '.join(RESERVED)}.")
+            raise ListeningError(f"the name {name!r} is reserved; use any other than {', '.join(RESERVED)}.")
         if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
             raise ListeningError(
-                f"{name!r} can't be a system's name; expected 1 to {LONGEST_NAME} characters that can be printed."
+                f"{name!r} can't be a system's name; expected 1 to {LONGEST_NAME} printable characters."
             )
         found[name] = folder
     return found
 
 
 def find_files(reference: Path, systems: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
-    """Files by role, then by stem: those of the reference folder, and each system's of those names.
+    """Files by role, then by stem: those of the reference folder and of each system's folder.
 
-    Raises `ListeningError` that names and counts what a system lacks.
+    Raises `ListeningError` for a folder that is missing or can't be used.
     """
     by_role = {REFERENCE: _by_stem(reference), **{name: _by_stem(folder) for name, folder in systems.items()}}
     if not by_role[REFERENCE]:
@@ -48,7 +48,7 @@ def find_files(reference: Path, systems: Mapping[str, Path]) -> dict[str, dict[s
 def choose(
     files: Mapping[str, Mapping[str, Path]], wanted: Sequence[str], count: int, seed: int
 ) -> tuple[list[str], str]:
-    """The items of the test and the one to train with: another one that all have, the test's first one otherwise."""
+    """The items of the test, and the one for training: a further item that all systems have, else the test's first."""
     stems = sorted(files[REFERENCE])
     unknown = sorted(set(wanted) - set(stems))
     if unknown:
@@ -57,7 +57,7 @@ def choose(
         )
     if not wanted and count > len(stems):
         raise ListeningError(
-            f"{count} items were asked for and the reference folder holds {len(stems)}; ask for fewer, or add files."
+            f"{count} items were asked for but the reference folder holds {len(stems)}; ask for fewer, or add files."
         )
     order = [stems[index] for index in np.random.default_rng([seed, 0]).permutation(len(stems))]
     chosen = list(dict.fromkeys(wanted)) or sorted(order[:count])
@@ -66,7 +66,7 @@ def choose(
 
 
 def _is_like(files: Mapping[str, Mapping[str, Path]], stem: str, chosen: str) -> bool:
-    """Whether an item that nobody asked for can stand in a test beside one of it."""
+    """Whether an item that was not asked for can be used in a test together with a chosen one."""
     try:
         check_files(files, [chosen, stem])
         return not is_silent(read_channel(files[REFERENCE][stem])[0])
@@ -75,14 +75,14 @@ def _is_like(files: Mapping[str, Mapping[str, Path]], stem: str, chosen: str) ->
 
 
 def check_files(files: Mapping[str, Mapping[str, Path]], stems: Iterable[str]) -> int:
-    """The rate in hertz that all files share. Raises `ListeningError` that names what is missing or differs."""
+    """The sample rate in hertz that all files share. Raises `ListeningError` naming what is missing or differs."""
     needed = sorted(set(stems))
     for role, own in files.items():
         missing = [stem for stem in needed if stem not in own]
         if missing:
             raise ListeningError(
                 f"{role}: {len(missing)} of {len(needed)} files are missing: {_listed(missing)}; expected a file for "
-                "each item, so make them, or choose other items by name."
+                "each item, so add them, or choose other items by name."
             )
     problems: list[str] = []
     rates = set()
@@ -105,7 +105,7 @@ def check_files(files: Mapping[str, Mapping[str, Path]], stems: Iterable[str]) -
         problems.append(f"the items are at {_listed([f'{rate} Hz' for rate in sorted(rates)])}")
     if problems:
         raise ListeningError(
-            f"all files of an item must have one length and all files one rate, as the reference has them: "
+            f"all files must have the same rate, and all files of an item the same length, as the reference has: "
             f"{_listed(problems, '; ')}."
         )
     return rates.pop()
@@ -117,7 +117,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sounds_in(folder):
         if not is_text(path.name):
-            raise ListeningError(f"{folder}: {path.name!a} is no name in UTF-8, and answers are kept by it; rename it.")
+            raise ListeningError(f"{folder}: {path.name!a} is not UTF-8, and answers are kept by name; rename it.")
         if path.stem in found:
             raise ListeningError(f"{folder}: {path.stem!r} occurs with several suffixes; keep one of them.")
         found[path.stem] = path

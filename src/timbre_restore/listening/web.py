@@ -1,4 +1,4 @@
-"""The page of a test as one HTML file: its style and its program stand inside, and it speaks to its server alone."""
+"""The page of a test as one HTML file with its style and script inside; it talks only to its own server."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CATEGORIES = {
 
 
 def page_html(kind: str) -> str:
-    """The page for one kind of test. Which trials there are it asks the server for."""
+    """The page for one kind of test. It asks the server for the trials."""
     script = _part("player.js") + _part("listen.js")
     top = head("listening test", script=script, served=True).replace(
         "</head>", f'<link rel="icon" href="data:,">\n<style>\n{_part("listen.css")}</style>\n</head>'
     )
     body = _part("listen.html").replace("BANDS", _bands()).replace("CATEGORIES", _categories())
-    # Each kind has its own words; those of the other one are cut out, not hidden.
+    # Each kind has its own text; the other kind's text is cut out, not just hidden.
     for other in {MUSHRA, CCR} - {kind}:
         while (start := body.find(f"<!--{other}-->")) >= 0:
             end = body.index("<!--/-->", start)

@@ -1,4 +1,4 @@
-"""Feeding pairs to training: the dataset, the order of its batches, and the processes that read them."""
+"""Feeding pairs to training: the dataset, the order of its batches, and the worker processes that read them."""
 
 from timbre_restore.audio import Pair, read_list
 from timbre_restore.loading.batches import Batches, EpochBatches, FixedBatches

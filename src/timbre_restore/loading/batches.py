@@ -1,4 +1,4 @@
-"""Which items make which batch: a pure function of (seed, epoch), the same for any number of processes."""
+"""Which items form which batch: a pure function of (seed, epoch), the same for any number of processes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from timbre_restore.loading.draws import draw_cut
 
 
 class Batches(Protocol):
-    """The order of an epoch, as lists of indices."""
+    """The batches of an epoch, in order, as lists of item indices."""
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next iteration is of; draws of items follow it."""
+        """The epoch of the next iteration; random draws for items depend on it."""
 
     @property
     def most_items(self) -> int:
-        """No batch has more."""
+        """Maximum number of items in a batch."""
 
     @property
     def run(self) -> int:
-        """So many items of a batch, one after another, make one segment."""
+        """How many consecutive items of a batch form one segment."""
 
     def __len__(self) -> int: ...
 
@@ -32,29 +32,29 @@ class Batches(Protocol):
 
 
 class EpochBatches:
-    """Batches of one process of several, shuffled anew in every epoch.
+    """The batches of one process out of `world`, reshuffled in every epoch.
 
     The epoch's order is cut into joined batches of `batch_size · world` segments; process `rank` takes every `world`-th
-    of each. So the joined batches do not depend on the number of processes as long as the joined size is equal, and
-    each segment is seen once per epoch. The last joined batch is short where the length does not divide; a process
-    without a segment in it gets the joined batch's first one and must give it no weight (`own_items` is 0 then),
-    because the others wait for its gradient.
+    segment of each. So the joined batches do not depend on the number of processes as long as the joined size is equal,
+    and each segment is seen once per epoch. The last joined batch is short if the length is not a multiple; a process
+    without a segment in it gets the joined batch's first one and must give it zero weight (`own_items` is 0 then),
+    because the other processes wait for its gradient.
 
-    A segment is an item, or `run` items that follow one another in the list; where those begin is drawn per epoch, and
-    fewer than `run` items are left out of it.
+    A segment is one item, or `run` consecutive items of the list; the start of the first one is drawn per epoch, and
+    fewer than `run` items are left out.
 
-    A batch is known by its number within the whole epoch, also where an iteration begins later (`set_epoch`).
+    A batch is identified by its number within the whole epoch, even if an iteration starts later (`set_epoch`).
     """
 
     def __init__(
         self, length: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1, run: int = 1, window: int = 0
     ) -> None:
         self.length = length // run
-        """Segments of an epoch."""
+        """Segments per epoch."""
         self.most_items = batch_size * run
         self.run = run
         self.window = window
-        """Samples of a segment that gradients stay in; 0 for all of it."""
+        """Length in samples of the windows that gradients stay within; 0 for the whole segment."""
         self.joined = batch_size * world
         self.seed = seed
         self.rank = rank
@@ -65,18 +65,18 @@ class EpochBatches:
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Choose the epoch, and the first of its batches, that the next iteration gives.
+        """Choose the epoch of the next iteration, and the batch it starts with.
 
-        A run that stopped after `k` batches of an epoch goes on with `start_batch=k`: what follows is exactly the rest
-        of that epoch, also for another number of processes, if the joined size is equal.
+        A run that stopped after `k` batches of an epoch continues with `start_batch=k` and gets exactly the rest of
+        that epoch, even with another number of processes if the joined size is equal.
         """
         if not 0 <= start_batch <= len(self):
-            raise ValueError(f"start_batch is {start_batch} and the epoch has {len(self)} batches")
+            raise ValueError(f"start_batch is {start_batch}, but the epoch has only {len(self)} batches")
         self.epoch = epoch
         self.start_batch = start_batch
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Batches of a full epoch."""
         return -(-self.length // self.joined)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -95,9 +95,9 @@ class EpochBatches:
         return chosen
 
     def cuts(self, batch: int, heard: int, length: int, *, item: int = 0) -> list[int]:
-        """Where to cut `length` of `heard` samples of each segment of this process, that begin with its `item`-th item.
+        """For each segment of this process, where to cut `length` of the `heard` samples from its `item`-th item on.
 
-        Drawn by (seed, epoch, item).
+        Drawn from (seed, epoch, item).
         """
         return [draw_cut(self.seed, self.epoch, first + item, heard, length) for first in self.firsts(batch)]
 
@@ -106,7 +106,7 @@ class EpochBatches:
         return min(self.joined, self.length - batch * self.joined)
 
     def own_items(self, batch: int) -> int:
-        """Segments of joined batch `batch` that belong to this process; 0 when it only holds a stand-in."""
+        """Segments of joined batch `batch` that belong to this process; 0 if it only has a stand-in."""
         return max(0, -(-(self.joined_items(batch) - self.rank) // self.world))
 
 

@@ -23,13 +23,13 @@ from timbre_restore.errors import AudioFileError, CorpusError
 
 
 class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
-    """Items of a list: `(degraded, clean)`, float32 `[1, segment]` each, full scale ±1, as they are stored.
+    """Items of a list as stored: `(degraded, clean)`, float32 `[1, segment]` each, full scale ±1.
 
-    With `with_noisy` a third tensor `[1, segment + 1440]`: what the suppressor heard, going on for as long as the
-    suppressor delays. With `with_hints` a last one `[segment / 480, 225]`: what the suppressor knew in each hop
-    (`audio.HINT_VALUES`), NaN where it told nothing. Lines name wav or flac files, or places in packed ones, also
-    mixed. Raises `CorpusError` that names list and line for whatever is missing, short, or of another rate, length or
-    sample format.
+    With `with_noisy`, there is a third tensor `[1, segment + 1440]`: the suppressor's input, longer by the suppressor's
+    delay. With `with_hints`, there is a last tensor `[segment / 480, 225]`: the suppressor's hints for each hop
+    (`audio.HINT_VALUES`), NaN where it provides none. Lines name wav or flac files, or places in packed files, in any
+    mix. Raises `CorpusError` that names list and line for files that are missing, too short, or of the wrong rate,
+    length or sample format.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
         self.segment = segment
         self.pairs = read_list(self.list_path)
         if not self.pairs:
-            raise CorpusError(f"{self.list_path}: lists no pair; prepare a corpus that holds some.")
+            raise CorpusError(f"{self.list_path}: lists no pairs; prepare a corpus that is not empty.")
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -51,7 +51,7 @@ class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
 
     @property
     def hint_values(self) -> int:
-        """Values of an item's hints, 16 bits each; 0 without them."""
+        """Number of 16-bit values in an item's hints; 0 without hints."""
         return self.segment // HOP_SAMPLES * HINT_VALUES if self.with_hints else 0
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
     def read_into(self, index: int, signals: Sequence[NDArray[np.int16]], hints: NDArray[np.float16]) -> None:
         """Fill one contiguous `[T]` per signal with the stored samples; full scale is 32768.
 
-        `hints` `[hint_values]` is filled too; it is empty without them.
+        `hints` `[hint_values]` is filled too; it is empty without hints.
         """
         pair = self.pairs[index]
         try:
@@ -82,5 +82,5 @@ class TimbreRestoreDataset(Dataset[tuple[torch.Tensor, ...]]):
         except AudioFileError as exc:
             raise CorpusError(
                 f"{self.list_path}, line {pair.line}: {str(exc).removesuffix('.')}; prepare the corpus again with "
-                "--skip_existing, with data.segment as it is here."
+                "--skip_existing and the data.segment used here."
             ) from exc

@@ -1,4 +1,4 @@
-"""What training changes of a stored item, drawn from (seed, epoch, item) alone."""
+"""Random changes that training makes to stored items, drawn from (seed, epoch, item) only."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from timbre_restore.audio import from_db
 
 CEILING = 0.99
-"""Of full scale; what preparing keeps to as well."""
-# These tell the draws from one another, and from the epoch's order, which has the same seed.
+"""Of full scale; `prepare` uses the same ceiling."""
+# These separate the draws from one another, and from the epoch's order, which has the same seed.
 _GAIN, _BLACK_BOX, _CUT = 0x6761696E, 0x626F78, 0x637574
 CUT_GRID = 512
-"""Cuts begin at multiples of it: the hop of the longest usual window, so that spectra can be cut by frames."""
+"""Cuts start at multiples of it: the hop of the longest common window, so that spectra can be cut by frames."""
 
 
 @dataclass(frozen=True)
 class RandomGain:
-    """A gain between `-range_db` and `+range_db`, uniform in decibels, drawn from (seed, epoch, item) alone."""
+    """A gain between `-range_db` and `+range_db`, uniform in decibels, drawn from (seed, epoch, item) only."""
 
     range_db: float
     seed: int
 
     def draw(self, epoch: int, index: int, peak: float) -> float:
-        """The linear gain of an item whose loudest sample is `peak` (of full scale 1); nothing gets past the ceiling.
+        """The linear gain of an item whose loudest sample is `peak` (full scale 1); it never exceeds the ceiling.
 
-        An item that is louder as it is stored stays as it is or gets quieter.
+        An item stored above the ceiling keeps its level or gets quieter.
         """
         rng = np.random.default_rng([self.seed, epoch, index, _GAIN])
         gain = from_db(float(rng.uniform(-self.range_db, self.range_db)))
@@ -35,7 +35,7 @@ class RandomGain:
 
 @dataclass(frozen=True)
 class BlackBox:
-    """Which items are trained as behind a black box: without what the suppressor knew. A share of them, per epoch."""
+    """Selects a share of the items in each epoch to train without hints, as behind a black-box suppressor."""
 
     share: float
     seed: int
@@ -46,6 +46,6 @@ class BlackBox:
 
 
 def draw_cut(seed: int, epoch: int, index: int, segment: int, length: int) -> int:
-    """Where `length` samples of an item of `segment` begin, on the grid; from (seed, epoch, item) alone."""
+    """Where to cut `length` samples out of an item of `segment`, on the grid; drawn from (seed, epoch, item) only."""
     places = max(0, segment - length) // CUT_GRID + 1
     return int(np.random.default_rng([seed, epoch, index, _CUT]).integers(places)) * CUT_GRID

@@ -1,7 +1,7 @@
-"""Batches of items, read by worker processes, with their errors intact.
+"""Batches of items, read by worker processes, with errors passed on intact.
 
-A worker reads files straight into memory that it shares with this process and sends a note of a few bytes when a batch
-is whole; this process makes float32 of it in one pass, which also frees the memory for a later batch.
+A worker reads files directly into memory shared with this process and sends a message of a few bytes when a batch is
+complete; this process converts it to float32 in one pass, which also frees the memory for a later batch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from timbre_restore.loading.draws import BlackBox, RandomGain
 from timbre_restore.loading.store import Slots, hints_tensor, joined, split, to_tensor
 
 PREFETCHED = 2
-"""Batches per worker that are read ahead."""
+"""Batches read ahead per worker."""
 
 
 @dataclass(frozen=True)
 class _Request:
-    """A batch to read, and where to put it; `run` items at a time share their draws."""
+    """A batch to read, and where to put it; each `run` consecutive items share their draws."""
 
     epoch: int
     indices: list[int]
@@ -41,22 +41,22 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Answer:
-    """A batch that was read. `signals` is None when they lie in the slot."""
+    """A batch that was read. `signals` is None if they are in the slot."""
 
     request: _Request
     gains: NDArray[np.float64]
     signals: list[Int16Array] | None
-    """And, last, the hints as the same 16 bits, where the dataset gives them."""
+    """The last one holds the hints, as raw 16-bit values, if the dataset provides them."""
 
 
 class Loader:
     """The batches of an epoch: a list of float32 tensors `[B, 1, T]` on `device`, one per signal of the dataset.
 
-    Hints are the last one, `[B, N, 225]`, where the dataset gives them. Items that make one segment (`Batches.run`)
-    come joined, and share their draws. Each is the same, bit for bit, for any number of workers, which live as long as
-    the loader. `gain` draws one gain for all signals of an item, and for the low bins
-    of its hints; None leaves them as stored. `black_box` withholds the hints of some items. Raises the `CorpusError` of
-    an item that can't be read. Only one iteration may go on at a time.
+    Hints come last, as `[B, N, 225]`, if the dataset provides them. Items of one segment (`Batches.run`) are joined and
+    share their draws. Batches are the same, bit for bit, for any number of workers, which live as long as the loader.
+    `gain` draws one gain for all signals of an item, and for the low bins of its hints; None leaves them as stored.
+    `black_box` withholds the hints of some items. Raises the `CorpusError` of an item that can't be read. Only one
+    iteration may be active at a time.
     """
 
     def __init__(
@@ -76,25 +76,25 @@ class Loader:
         method = start_method or multiprocessing.get_start_method()
         slots = None
         if num_workers and method == "fork":
-            # One more than can be asked for: this one is being converted when the next is asked for.
+            # One more than can be requested: one is being converted while the next is requested.
             slots = Slots(num_workers * prefetched + 1, batches.most_items, stored_lengths(dataset))
         self._slots = slots
         self._with_hints = dataset.with_hints
         self._answers: DataLoader[Any] = DataLoader(
             _Reader(dataset, slots, gain, black_box),
             sampler=_Requests(batches, slots.count if slots else 1),
-            batch_size=None,  # a request is a batch already
+            batch_size=None,  # a request is already a batch
             collate_fn=_as_it_is,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             worker_init_fn=_leave_signals_to_the_run if num_workers else None,
             prefetch_factor=prefetched if num_workers else None,
             multiprocessing_context=method if num_workers else None,
-            generator=torch.Generator(),  # torch draws a seed per epoch; not from the stream that training draws from
+            generator=torch.Generator(),  # torch draws a seed per epoch; keep it off the global stream
         )
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Batches of a full epoch."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
@@ -118,12 +118,12 @@ class Loader:
 
 
 def stored_lengths(dataset: TimbreRestoreDataset) -> tuple[int, ...]:
-    """16-bit values of each part of an item, hints last where there are any."""
+    """Number of 16-bit values in each part of an item, with hints last if there are any."""
     return (*dataset.lengths, *([dataset.hint_values] if dataset.with_hints else []))
 
 
 class _Requests:
-    """The batches as requests; slots in turn, so that one is asked for again when what it held has been taken."""
+    """The batches as requests; slots are used in turn, so one is reused only after its content has been taken."""
 
     def __init__(self, batches: Batches, slots: int) -> None:
         self.batches = batches
@@ -139,7 +139,7 @@ class _Requests:
 
 
 class _Reader(Dataset[_Answer | CorpusError]):
-    """Reads whole batches. One that can't be read is its error, as a value: a worker that raises sends only text."""
+    """Reads whole batches. Errors are returned as values: an exception raised in a worker arrives as text only."""
 
     def __init__(
         self, dataset: TimbreRestoreDataset, slots: Slots | None, gain: RandomGain | None, black_box: BlackBox | None
@@ -169,7 +169,7 @@ class _Reader(Dataset[_Answer | CorpusError]):
         return _Answer(request, self._gains(request, peaks), signals if self.slots is None else None)
 
     def _gains(self, request: _Request, peaks: NDArray[np.float64]) -> NDArray[np.float64]:
-        """One per item, the same within a segment, none of whose items gets past the ceiling."""
+        """One gain per item, equal within a segment and small enough for all its items to stay below the ceiling."""
         firsts = request.indices[:: request.run]
         if self.gain is None:
             return np.ones(len(peaks))
@@ -179,7 +179,7 @@ class _Reader(Dataset[_Answer | CorpusError]):
 
 
 def _peak(samples: Int16Array) -> float:
-    """Largest magnitude, of full scale 1; the lowest 16-bit number has no positive counterpart."""
+    """Largest magnitude, with full scale 1; the lowest 16-bit number has no positive counterpart."""
     return max(int(samples.max()), -int(samples.min())) / FULL_SCALE
 
 
@@ -190,15 +190,15 @@ def _next(answers: Iterator[Any]) -> Any:
         if "DataLoader worker" not in str(exc):
             raise
         raise TimbreRestoreError(
-            f"a process that reads items has ended ({exc}); if the machine is short of memory, lower data.num_workers."
+            f"a loader process ended unexpectedly ({exc}); if memory ran out, lower data.num_workers."
         ) from exc
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:
-    """A group of its own: a terminal sends what ends a run to the run's whole group, and the run ends its workers.
+    """Use a process group of its own: a terminal signals the run's whole group, but the run should end its workers.
 
-    Who ends every process of a job (a cluster, `pkill -f`) gets a worker that leaves: one that dies of the signal would
-    make torch raise in the run wherever that stands, and one that ignores it would stay.
+    If every process of a job is signalled (a cluster, `pkill -f`), the worker exits cleanly: one killed by the signal
+    would make torch raise at an arbitrary point of the run, and one that ignored it would stay.
     """
     if hasattr(os, "setpgrp"):
         os.setpgrp()

@@ -1,7 +1,7 @@
-"""What 'better' means: losses in the order (estimate, reference), each a value per item `[B]`.
+"""Loss functions with arguments in the order (estimate, reference), each returning one value per item `[B]`.
 
-A mean over items is left to the training step, so that processes with different numbers of items agree with one
-process that holds them all.
+The mean over items is left to the training step, so that several processes with different numbers of items give the
+same result as one process that holds all of them.
 """
 
 from timbre_restore.losses.adversarial import (

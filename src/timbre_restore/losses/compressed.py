@@ -1,6 +1,6 @@
-"""Losses on the compressed spectrum of two waveforms `[B, 1, T]`, a value per item `[B]`.
+"""Losses on the compressed spectrum of two waveforms `[B, 1, T]`, one value per item `[B]`.
 
-A magnitude to the power of 0.3 is nearer to loudness than the magnitude itself, so quiet bands count too.
+A magnitude raised to the power of 0.3 is closer to loudness than the magnitude itself, so quiet bands count too.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from timbre_restore.losses.sound import Sound, sound_of
 EXPONENT = 0.3
 WINDOW = 960
 SILENT = 1e-4
-"""A cell of the reference is silent below this magnitude, -80 dB of a full-scale sine's: 60 dB below an even voice."""
+"""A cell of the reference is silent below this magnitude: -80 dB relative to a full-scale sine, 60 dB below a
+normalised voice."""
 NAMES = ("compressed", "over_attenuation", "silence")
 
 
 class CompressedSpectrum(nn.Module):
-    """Three losses over one STFT (Hann 960, hop 480), E and R scaled so that a full-scale sine peaks at 1.
+    """Three losses on one STFT (Hann 960, hop 480), E and R scaled so that a full-scale sine peaks at 1.
 
         compressed       = 0.7 · mean (|R|^c − |E|^c)² + 0.3 · mean | R|R|^(c−1) − E|E|^(c−1) |²        c = 0.3
         over_attenuation = mean relu(|R|^c − |E|^c)²
         silence          = mean relu(|E|^c − |R|^c)² · [|R| < 10^-4]
 
-    The first after Braun & Tashev 2021 (eq. 4, with their weight of the complex part), the second after DPDFNet (arXiv
-    2512.16420): only what is missing is punished. The third, this project's own, is its counterweight: what sounds
-    where the reference holds nothing.
+    The first follows Braun & Tashev 2021 (eq. 4, with their weight for the complex part), the second DPDFNet (arXiv
+    2512.16420): only what is missing is penalised. The third, this project's own, is its counterweight: it penalises
+    sound where the reference is silent.
     """
 
     window: Tensor
@@ -38,7 +39,7 @@ class CompressedSpectrum(nn.Module):
     def forward(
         self, estimate: Tensor | Sound, reference: Tensor | Sound, names: tuple[str, ...] = NAMES
     ) -> dict[str, Tensor]:
-        """The losses of these names."""
+        """Waveforms `[B, 1, T]` to the losses listed in `names`, each one value per item `[B]`."""
         (ours, ours_size), (theirs, theirs_size) = (self._compressed(sound_of(x)) for x in (estimate, reference))
         missing = theirs_size - ours_size
         values = {}
@@ -55,6 +56,6 @@ class CompressedSpectrum(nn.Module):
     def _compressed(self, sound: Sound) -> tuple[Tensor, Tensor]:
         """Compressed spectrum `[B, F, N, 2]` and its magnitude `[B, F, N]`."""
         parts = torch.view_as_real(sound.spectrum(self.window, WINDOW // 2)) / (WINDOW / 4)
-        # The floor, -120 dB, keeps the gradient of a power below 1 finite in silence.
+        # The floor of -120 dB keeps the gradient of an exponent below 1 finite in silence.
         power = parts.square().sum(dim=-1) + 1e-12
         return parts * power.unsqueeze(-1) ** ((EXPONENT - 1) / 2), power ** (EXPONENT / 2)

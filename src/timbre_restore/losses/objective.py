@@ -1,4 +1,4 @@
-"""The losses on the voice itself, by name."""
+"""The reconstruction losses by name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from timbre_restore.losses.reconstruction import MultiResolutionSTFT, l1
 from timbre_restore.losses.sound import Sound
 
 RECONSTRUCTION = ("l1", "multi_stft", "mel", "perceptual", "cells", *compressed.NAMES)
-"""Every loss that compares waveforms; the game's are `adversarial` and `feature_matching`."""
+"""Every loss that compares waveforms; those of the GAN are `adversarial` and `feature_matching`."""
 
 
 class Objective(nn.Module):
-    """The losses that have a weight; one without is neither built nor computed.
+    """The losses with a positive weight; the others are neither built nor computed.
 
-    `multi_stft` is there in any case: validation speaks of it.
+    `multi_stft` is always built, because validation reports it.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
@@ -39,7 +39,7 @@ class Objective(nn.Module):
             self.compressed = CompressedSpectrum()
 
     def forward(self, estimate: Sound, reference: Sound) -> dict[str, Tensor]:
-        """Each loss by its name, a value per item `[B]`."""
+        """Waveforms `[B, 1, T]` to each loss by its name, one value per item `[B]`."""
         own: dict[str, Callable[[], Tensor]] = {
             "l1": lambda: l1(estimate.wave, reference.wave),
             "multi_stft": lambda: self.multi_stft(estimate, reference),

@@ -1,4 +1,4 @@
-"""A waveform beside its spectra: what several losses and discriminators look at is computed once."""
+"""A waveform with its spectra: a spectrum used by several losses and discriminators is computed only once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Sound:
-    """A waveform `[B, 1, T]` and the spectra of it that somebody has asked for."""
+    """A waveform `[B, 1, T]` and those of its spectra that have been requested so far."""
 
     def __init__(self, wave: Tensor) -> None:
         self.wave = wave
         self._spectra: dict[tuple[int, int], Tensor] = {}
 
     def spectrum(self, window: Tensor, hop: int) -> Tensor:
-        """Complex STFT `[B, F, N]`, not padded; asked for again it is the same tensor.
+        """Complex STFT `[B, F, N]` without padding; repeated calls return the same tensor.
 
-        Known by length and hop: all windows here are Hann's.
+        Spectra are cached by window length and hop: all windows here are Hann windows.
         """
         key = (len(window), hop)
         if key not in self._spectra:
@@ -29,13 +29,14 @@ class Sound:
 
     @property
     def quarter_hop_spectra(self) -> dict[int, Tensor]:
-        """Those at hand whose hop is a quarter of their window, by window."""
+        """The cached spectra whose hop is a quarter of their window, by window length."""
         return {window: spectrum for (window, hop), spectrum in self._spectra.items() if 4 * hop == window}
 
     def cut(self, starts: Sequence[int], length: int) -> Sound:
-        """`length` samples of each item from its start on, with what is at hand of their spectra.
+        """`length` samples of each item, beginning at its own start, with the cached spectra cut to match.
 
-        A spectrum that is not padded is cut by frames, where each start is one of its hops.
+        Because spectra have no padding, one can be cut by frames if every start is a multiple of its hop; the others
+        are dropped.
         """
         part = Sound(_windows(self.wave, starts, length))
         for (window, hop), spectrum in self._spectra.items():
@@ -46,14 +47,14 @@ class Sound:
 
 
 def _windows(x: Tensor, starts: Sequence[int], length: int) -> Tensor:
-    """`[B, C, length]` of `[B, C, N]`, each item's from its own start: one operation, whatever the batch."""
+    """`[B, C, N]` to `[B, C, length]`, each item from its own start, in one operation for any batch size."""
     first = torch.tensor(starts)
     if x.is_cuda:
-        first = first.pin_memory().to(x.device, non_blocking=True)  # or the device would have to finish first
+        first = first.pin_memory().to(x.device, non_blocking=True)  # otherwise the device would have to finish first
     index = first[:, None] + torch.arange(length, device=x.device)
     return x.gather(2, index[:, None].expand(-1, x.shape[1], -1))
 
 
 def sound_of(x: Tensor | Sound) -> Sound:
-    """`x`, or the sound of the waveform `x`."""
+    """`x` itself if it is a `Sound`, otherwise a `Sound` of the waveform `x` `[B, 1, T]`."""
     return x if isinstance(x, Sound) else Sound(x)

@@ -1,4 +1,4 @@
-"""Numbers for one pair (estimate, reference) of 48 kHz signals, numpy only; optional packages load when used."""
+"""Metrics for one pair (estimate, reference) of 48 kHz signals. Needs only numpy; optional packages load on use."""
 
 from timbre_restore.metrics.base import (
     SILENCE_DBFS,

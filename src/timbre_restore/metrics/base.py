@@ -1,8 +1,8 @@
-"""What every metric shares: its description, its signature, the level of an item, and 'n/a' with a reason.
+"""What all metrics share: their description, their signature, the level of an item, and 'n/a' with a reason.
 
-A metric takes `(estimate, reference)`, both float `[T]` at 48 kHz, equally long and aligned, or the estimate alone
-where it needs no reference, and returns a number or raises `NotComputableError`. `score_pair` and `score_alone` turn
-that into a `Score`, so that a number that does not exist is counted with its reason instead of vanishing from a mean.
+A metric takes `(estimate, reference)`, both float `[T]` at 48 kHz, of equal length and aligned (or the estimate alone,
+if it needs no reference), and returns a number or raises `NotComputableError`. `score_pair` and `score_alone` turn that
+into a `Score`, so that a missing value is counted with its reason instead of silently dropping out of a mean.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, active_rms, from_db
 from timbre_restore.metrics.sharing import NotComputableError, PassingError, sharing
 
 TARGET_LEVEL_DBFS = -26.0
-# Below this active level a signal holds no speech, only dither and rounding: levelling it would score the dither.
+# Below this active level a signal holds no speech, only dither and rounding; levelling it would score the dither.
 SILENCE_DBFS = -80.0
 
 
@@ -27,11 +27,11 @@ SILENCE_DBFS = -80.0
 class Metric:
     """One number about an output, against its clean reference or alone.
 
-    `better` says where the best value lies: at the top, at the bottom, or at zero for a signed one. `rate_hz` is the
-    rate at which the metric listens: it hears nothing above half of it. `needs_rate_hz` is the lowest rate of a
-    recording that holds what the metric looks at. `cost_s` is a rough number of CPU seconds for 10 s of audio on one
-    core, once the package is loaded; metrics of one `group` come from one computation and cost that together. Values in
-    % are fractions; `most` is the largest of them that anybody means.
+    `better` says where the best value lies: at the top, at the bottom, or at zero for a signed metric. `rate_hz` is the
+    rate at which the metric listens: it hears nothing above half of it. `needs_rate_hz` is the lowest sample rate of a
+    recording that contains what the metric measures. `cost_s` is a rough number of CPU seconds for 10 s of audio on one
+    core, once the package is loaded; metrics of one `group` share a computation and cost that together. Values in % are
+    fractions; `most` is the largest plausible one.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Metric:
 
     @property
     def remark(self) -> str:
-        """'at 16 kHz' and the like, or nothing for a metric that hears the whole band."""
+        """For example 'at 16 kHz', or an empty string for a metric that hears the whole band."""
         return "" if self.rate_hz >= SAMPLE_RATE_HZ else f"at {self.rate_hz // 1000} kHz"
 
     @property
@@ -59,21 +59,21 @@ class Metric:
 
 @dataclass(frozen=True)
 class Score:
-    """A value, or None with the reason why there is none."""
+    """A value, or None and the reason why there is none."""
 
     value: float | None
     reason: str | None = None
     passing: bool = False
-    """Whether the reason may be gone next time, so that it must not be kept."""
+    """Whether the reason may be gone next time, so that the result must not be cached."""
 
 
 def score_pair(estimate: FloatArray, reference: FloatArray, metrics: Iterable[Metric]) -> dict[str, Score]:
-    """Every metric of one pair by its key. Both `[T]`, 48 kHz, already at the item's common level.
+    """Score one pair with every metric, by key. Both `[T]`, 48 kHz, already at the item's common level.
 
-    Raises ValueError when the lengths differ: cutting one of them here would hide a delay.
+    Raises ValueError if the lengths differ: trimming one of them here would hide a delay.
     """
     if estimate.ndim != 1 or estimate.shape != reference.shape:
-        raise ValueError(f"a pair must be two [T] of one length, got {estimate.shape} and {reference.shape}")
+        raise ValueError(f"a pair must be two [T] arrays of one length, got {estimate.shape} and {reference.shape}")
     if reason := _unusable(estimate, "output") or _unusable(reference, "reference"):
         return {metric.key: Score(None, reason) for metric in metrics}
     with sharing():
@@ -81,9 +81,9 @@ def score_pair(estimate: FloatArray, reference: FloatArray, metrics: Iterable[Me
 
 
 def score_alone(estimate: FloatArray, metrics: Iterable[Metric]) -> dict[str, Score]:
-    """Every metric of a recording without a reference, by its key; one that needs a reference is n/a. `[T]`, 48 kHz."""
+    """Score a recording without a reference, by key; metrics that need a reference are n/a. `[T]`, 48 kHz."""
     if estimate.ndim != 1:
-        raise ValueError(f"a recording must be one [T], got {estimate.shape}")
+        raise ValueError(f"a recording must be one [T] array, got {estimate.shape}")
     if reason := _unusable(estimate, "output"):
         return {metric.key: Score(None, reason) for metric in metrics}
     without = Score(None, "it needs a reference")
@@ -106,10 +106,10 @@ def _score(metric: Metric, *signals: FloatArray) -> Score:
 
 
 def item_gain(reference: FloatArray) -> float:
-    """The one gain of an item: brings the clean reference `[T]` to −26 dBFS of active speech; 1.0 for silence.
+    """The common gain of an item, which brings the clean reference `[T]` to −26 dBFS of active speech; 1.0 for silence.
 
-    It goes to every signal of the item. Levelling each signal alone would undo part of the suppression that the
-    metrics are there to see.
+    Apply it to every signal of the item. Levelling each signal separately would undo part of the suppression that the
+    metrics are meant to measure.
     """
     return 1.0 if is_silent(reference) else from_db(TARGET_LEVEL_DBFS) / active_rms(reference)
 
@@ -120,7 +120,7 @@ def is_silent(samples: NDArray[np.floating]) -> bool:
 
 
 def require_speech(estimate: FloatArray, reference: FloatArray | None = None) -> None:
-    """Raise `NotComputableError` when a signal `[T]` is silent."""
+    """Raise `NotComputableError` if a signal `[T]` is silent."""
     if reference is not None and is_silent(reference):
         raise NotComputableError("the reference is silent")
     if is_silent(estimate):

@@ -1,4 +1,4 @@
-"""Every metric by its key, and the sets that a report may ask for."""
+"""Every metric by key, and the sets that a report may ask for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DNSMOS: dict[str, Any] = {"needs_reference": False, "cost_s": 0.4, "group": "dns
 
 
 def _fixed(compute: Callable[..., float], **chosen: float) -> Callable[..., float]:
-    """`compute` with some arguments chosen, and its words."""
+    """`compute` with some arguments fixed, keeping its docstring."""
     return functools.update_wrapper(functools.partial(compute, **chosen), compute)
 
 
@@ -94,7 +94,7 @@ OPTIONAL = (
 )
 
 DEFAULT_SET: tuple[Metric, ...] = (*CORE, *BANDS, *RATINGS)
-"""What a report shows unless told otherwise: all that installs plainly and takes no torch."""
+"""What a report shows by default: every metric that installs without special steps and does not need torch."""
 
 SETS: dict[str, tuple[Metric, ...]] = {
     "core": CORE,
@@ -102,13 +102,13 @@ SETS: dict[str, tuple[Metric, ...]] = {
     "more": (*DEFAULT_SET, SPEAKER),
     "all": (*DEFAULT_SET, SPEAKER, *OPTIONAL),
 }
-"""Sets by name, each a part of the next."""
+"""Sets by name, each contained in the next."""
 
 
 def by_name(names: Iterable[str]) -> tuple[Metric, ...]:
-    """The metrics of `names`, keys and names of sets alike, each once and in the order of the catalogue.
+    """The metrics for `names` (keys or set names), each once and in the order of the catalogue.
 
-    Raises ValueError with the nearest known name beside each unknown one.
+    Raises ValueError that suggests the closest known name for each unknown one.
     """
     known = {metric.key: (metric,) for metric in SETS["all"]} | SETS
     asked = list(names)

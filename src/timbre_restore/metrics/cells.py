@@ -1,4 +1,4 @@
-"""How much of the voice is missing, and how much noise is left: two rates over the same cells.
+"""How much of the voice is missing and how much noise remains: two rates over the same cells.
 
 A cell is the power of one ERB band in one 10 ms frame. Let R be the reference's cell and E the output's:
 
@@ -6,17 +6,17 @@ A cell is the power of one ERB band in one 10 ms frame. Let R be the reference's
     over-suppressed  E <  R − 10 dB      OSR           = over-suppressed active cells / active cells
     residual         E >  R + 10 dB      residual rate = residual active cells       / active cells
 
-Both rates are over the *active* cells. Over all cells the residual rate would mostly count pauses, where the
-reference is next to nothing and any output lies 10 dB above it; over the active ones it says where noise still
-drowns the voice, and is comparable with the OSR. OSR alone is gamed by leaving the noise in: read the two together.
+Both rates are over the *active* cells. Over all cells the residual rate would mostly count pauses, where the reference
+is close to nothing and any output lies 10 dB above it; over the active ones it shows where noise still drowns the
+voice, and is comparable with the OSR. OSR alone can be gamed by leaving the noise in: read the two together.
 
 Spectra: Hann 1536, hop 480. Bands: 48 equal steps of the ERB-rate scale 21.4·log10(1 + 0.00437 f) (Glasberg and
-Moore 1990) from bin 1 to 20 kHz; a band without a bin is left out, and so is a band in which the reference holds
-nothing but the rounding of its resampling. The upper rates take the bands whose centre lies in 8–20 kHz.
+Moore 1990) from bin 1 to 20 kHz; bands without a bin are left out, and so are bands in which the reference holds
+nothing but the rounding of its resampling. The upper rates use the bands whose centre lies in 8–20 kHz.
 Thresholds: this project's own.
 
-A 16-bit reference holds its rounding noise everywhere, and that counts as active where there is nothing louder: give an
-output in the same resolution (`audio.to_pcm`), or it has "lost" it. `evaluate` does.
+A 16-bit reference holds rounding noise everywhere, which counts as active where there is nothing louder. Pass outputs
+in the same resolution (`audio.to_pcm`), or they will have "lost" it. `evaluate` does this.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from timbre_restore.metrics.sharing import NotComputableError, once_per_pair
 
 HIGH_HZ = 8_000.0
 MARGIN_DB = 10.0
-# A reference that came from a lower rate holds only its resampler's rounding above its own Nyquist, 120 dB and more
-# below its loudest band; dither of 16 bits stays above that and counts. Rounding is no voice that could be lost.
+# A reference that came from a lower rate holds only its resampler's rounding above its own Nyquist frequency, 120 dB or
+# more below its loudest band; 16-bit dither stays above that and counts. Rounding is not voice that could be lost.
 EMPTY_BAND_DB = 110.0
 
 Cells = NDArray[np.float64]
@@ -43,7 +43,7 @@ Cells = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CellRates:
-    """Fractions in [0, 1] of the `active` cells, and how many those are."""
+    """Fractions in [0, 1] of the active cells, and the number of active cells."""
 
     oversuppressed: float
     residual: float
@@ -61,7 +61,7 @@ def band_cells(samples: FloatArray) -> Cells:
 def cell_rates(estimate: FloatArray, reference: FloatArray, *, above_hz: float = 0.0) -> CellRates:
     """Both rates of a pair `[T]`, over bands with a centre of at least `above_hz`.
 
-    Raises `NotComputableError` when the reference is silent or has no band up there.
+    Raises `NotComputableError` if the reference is silent or has no such band.
     """
     if is_silent(reference):
         raise NotComputableError("the reference is silent")
@@ -69,7 +69,7 @@ def cell_rates(estimate: FloatArray, reference: FloatArray, *, above_hz: float =
 
 
 def rates_of(given: Cells, wanted: Cells, *, above_hz: float = 0.0) -> CellRates:
-    """Both rates of the output's cells and the reference's, `[B, N]` each (`band_cells`)."""
+    """Both rates, from the cells of output and reference, `[B, N]` each (see `band_cells`)."""
     _, _, centre_hz = band_layout()
     peak = wanted.max(axis=1)
     chosen = (centre_hz >= above_hz) & (peak > peak.max() * 10.0 ** (-EMPTY_BAND_DB / 10.0))
@@ -94,10 +94,10 @@ def oversuppression_rate(estimate: FloatArray, reference: FloatArray) -> float:
 
 
 def oversuppression_rate_high(estimate: FloatArray, reference: FloatArray) -> float:
-    """OSR over the bands from 8 to 20 kHz. [0, 1], 0 is best. Deaf as the full one, and to all below 8 kHz.
+    """OSR over the bands from 8 to 20 kHz. [0, 1], 0 is best. As deaf as the full-band rate, and to all below 8 kHz.
 
     A reference that was low-passed below 20 kHz still has cells there (its dither or codec noise) unless they are
-    mere rounding, so a recording without upper octaves should not be read by this rate.
+    mere rounding, so this rate should not be used for a recording without upper octaves.
     """
     return cell_rates(estimate, reference, above_hz=HIGH_HZ).oversuppressed
 
@@ -111,5 +111,5 @@ def residual_rate(estimate: FloatArray, reference: FloatArray) -> float:
 
 
 def residual_rate_high(estimate: FloatArray, reference: FloatArray) -> float:
-    """Residual over the bands from 8 to 20 kHz. [0, 1], 0 is best. Deaf as the full one, and to all below 8 kHz."""
+    """Residual over the bands from 8 to 20 kHz. [0, 1], 0 is best. As deaf as the full-band one; also below 8 kHz."""
     return cell_rates(estimate, reference, above_hz=HIGH_HZ).residual

@@ -1,11 +1,11 @@
 """CSIG, CBAK and COVL: ratings of speech, background and the whole, predicted from four older measures.
 
 Hu and Loizou 2008, 'Evaluation of objective quality measures for speech enhancement', IEEE TASLP 16(1), equations
-(8)–(10) with the coefficients of the authors' published program, which every later comparison uses:
+(8)–(10) with the coefficients from the authors' published code, which all later comparisons use:
 
     CSIG = 3.093 − 1.029·LLR + 0.603·PESQ                − 0.009·WSS
     CBAK = 1.634             + 0.478·PESQ + 0.063·segSNR − 0.007·WSS
-    COVL = 1.594 − 0.512·LLR + 0.805·PESQ                − 0.007·WSS       each cut to 1…5
+    COVL = 1.594 − 0.512·LLR + 0.805·PESQ                − 0.007·WSS       each clipped to 1…5
 
 All at 16 kHz, in frames of 30 ms every 7.5 ms under a Hann window; LLR and WSS drop their worst 5 % of frames. PESQ
 is the wide-band value of `pesq_wb`, as is usual at 16 kHz (the paper fitted the narrow-band one).
@@ -30,7 +30,7 @@ HOP = 120
 LPC_ORDER = 16
 KEPT = 0.95
 SEGMENT_RANGE_DB = (-10.0, 35.0)
-# What the ratio counts as where rounding has made it negative; the authors' value.
+# Substitute for the ratio if rounding has made it negative; the authors' value.
 LLR_BROKEN = 1000.0
 
 Array = NDArray[np.float64]
@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Composite:
-    """The three predicted ratings, 1 to 5, and what they were made of."""
+    """The three predicted ratings, 1 to 5, and the measures they were computed from."""
 
     csig: float
     cbak: float
@@ -51,7 +51,7 @@ class Composite:
 
 @once_per_pair
 def composite(estimate: FloatArray, reference: FloatArray) -> Composite:
-    """All three ratings of a pair `[T]` at 48 kHz. Where PESQ is n/a, so are they, for its reason."""
+    """All three ratings of a pair `[T]` at 48 kHz. If PESQ is n/a, so are they, for the same reason."""
     pesq = pesq_wb(estimate, reference)
     given, wanted = (np.asarray(at_16_khz(x), dtype=np.float64) for x in (estimate, reference))
     llr = best(per_frame(log_likelihood_ratios, given, wanted))
@@ -75,7 +75,7 @@ def _rating(value: float) -> float:
 def per_frame(measure: Callable[[Array, Array], Array], given: Array, wanted: Array) -> Array:
     """`measure` of (output, reference) frames `[N, 480]`, block by block: `[frames]`. Signals `[T]` at 16 kHz.
 
-    The last whole frame is left out, as in the authors' program. A tiny constant stands in for digital silence.
+    The last whole frame is left out, as in the authors' code. A tiny constant replaces digital silence.
     """
     count = (len(wanted) - WINDOW) // HOP
     if count < 1:
@@ -92,7 +92,7 @@ def best(distances: Array) -> float:
 
 
 def segment_snrs_db(given: Array, wanted: Array) -> Array:
-    """SNR per frame in dB, cut to −10…35, `[N]`."""
+    """SNR per frame in dB, clipped to −10…35, `[N]`."""
     tiny = np.finfo(np.float64).eps
     error = np.sum((wanted - given) ** 2, axis=1)
     snr_db = 10.0 * np.log10(np.sum(wanted**2, axis=1) / (error + tiny) + tiny)
@@ -102,8 +102,8 @@ def segment_snrs_db(given: Array, wanted: Array) -> Array:
 def log_likelihood_ratios(given: Array, wanted: Array) -> Array:
     """LLR per frame, `[N]`: ln( a_E·R_R·a_Eᵀ / a_R·R_R·a_Rᵀ ), with R_R the reference's autocorrelation matrix.
 
-    a is a signal's prediction filter of order 16: how much worse the output's filter predicts the reference than the
-    reference's own does.
+    a is a signal's prediction filter of order 16; the ratio says how much worse the output's filter predicts the
+    reference than the reference's own filter does.
     """
     lags = autocorrelation(wanted)
     spread = np.abs(np.subtract.outer(np.arange(LPC_ORDER + 1), np.arange(LPC_ORDER + 1)))
@@ -125,7 +125,7 @@ def autocorrelation(frames: Array) -> Array:
 
 
 def prediction_filters(lags: Array) -> Array:
-    """Levinson and Durbin's recursion for all frames at once: lags `[N, 17]` to filters (1, −a1, …) `[N, 17]`."""
+    """Levinson-Durbin recursion for all frames at once: lags `[N, 17]` to filters (1, −a1, …) `[N, 17]`."""
     filters = np.zeros_like(lags)
     filters[:, 0] = 1.0
     error = lags[:, 0].copy()
@@ -139,8 +139,8 @@ def prediction_filters(lags: Array) -> Array:
 def csig(estimate: FloatArray, reference: FloatArray) -> float:
     """Predicted rating of the speech's distortion, 1 to 5, higher is better. `[T]` at 48 kHz; listens at 16 kHz.
 
-    Hu and Loizou 2008, equation (8): 3.093 − 1.029·LLR + 0.603·PESQ − 0.009·WSS. Deaf above 8 kHz, to level and, but
-    for PESQ's part, to phase.
+    Hu and Loizou 2008, equation (8): 3.093 − 1.029·LLR + 0.603·PESQ − 0.009·WSS. Deaf above 8 kHz, to level and, apart
+    from PESQ's share, to phase.
     """
     return composite(estimate, reference).csig
 
@@ -149,7 +149,7 @@ def cbak(estimate: FloatArray, reference: FloatArray) -> float:
     """Predicted rating of the background's intrusion, 1 to 5, higher is better. `[T]` at 48 kHz; listens at 16 kHz.
 
     Hu and Loizou 2008, equation (9): 1.634 + 0.478·PESQ − 0.007·WSS + 0.063·segSNR. Deaf above 8 kHz. Its segmental
-    SNR takes a delay, a polarity or any other change of the waveform for noise.
+    SNR takes a delay, inverted polarity or any other change of the waveform for noise.
     """
     return composite(estimate, reference).cbak
 

@@ -16,10 +16,10 @@ def si_sdr(estimate: FloatArray, reference: FloatArray) -> float:
 
         a = <e, r> / <r, r>,   SI-SDR = 10·log10( |a·r|² / |a·r − e|² )
 
-    Le Roux et al. 2019, 'SDR – half-baked or well done?', section 3.1, without removal of the mean. Cut to ±100 dB,
-    so that an identical pair (infinite) leaves a mean of items finite. Hears the whole band but follows the loudest
-    part of it, which lies below 1 kHz: nearly deaf to the upper octaves, and it prefers a dull output. Deaf to level
-    and polarity. A delay of 10 ms costs 20 dB and more.
+    Le Roux et al. 2019, 'SDR – half-baked or well done?', section 3.1, without mean removal. Clipped to ±100 dB, so
+    that an identical pair (infinite) keeps a mean over items finite. Hears the whole band but is dominated by its
+    loudest part, which lies below 1 kHz: nearly deaf to the upper octaves, and it prefers a dull output. Deaf to level
+    and polarity. A delay of 10 ms costs 20 dB or more.
     """
     require_speech(estimate, reference)
     scale = _dot(estimate, reference) / _dot(reference, reference)

@@ -1,7 +1,7 @@
-"""DistillMOS, by the package `distillmos`: a rating without a reference, by a small network that a large one taught.
+"""DistillMOS, from the package `distillmos`: a reference-free rating by a small network distilled from a large one.
 
 The package imports torchaudio and transformers for its command line and its teacher; neither is needed to rate an
-array. Where torchaudio is absent an empty module stands in for it during the import, and is taken away again.
+array. If torchaudio is absent, an empty module stands in for it during the import and is removed afterwards.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def distill_mos(estimate: FloatArray) -> float:
     """DistillMOS, 1 to 5, higher is better. `[T]` at 48 kHz; listens at 16 kHz; needs no reference.
 
     Stahl and Gamper 2025, 'Distillation and pruning for scalable self-supervised representation-based speech quality
-    assessment'. Windows of 7.68 s, each divided by its peak; a shorter recording is filled with zeros, which the
-    network hears. Items over 20 s are rated in equal pieces. Deaf above 8 kHz, to level, and to whose voice it was.
+    assessment'. Windows of 7.68 s, each divided by its peak; a shorter recording is zero-padded, which the network
+    hears. Items over 20 s are rated in equal pieces. Deaf above 8 kHz, to level, and to whose voice it was.
     """
     require_package("distillmos", COMMAND)
     require_speech(estimate)

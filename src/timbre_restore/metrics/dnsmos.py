@@ -1,14 +1,14 @@
 """DNSMOS P.835 and P.808: ratings by two small networks that need no reference.
 
 Reddy et al. 2022, 'DNSMOS P.835: a non-intrusive perceptual objective speech quality metric to evaluate noise
-suppressors', and 2021 (P.808). The networks come from the wheel `speechmos`; of it only its two ONNX files are used.
-Its Python part would bring librosa and requests along for one mel spectrogram, and ONNX sessions with a thread per
-core; a test holds this version equal to it.
+suppressors', and 2021 (P.808). The networks come from the wheel `speechmos`, of which only the two ONNX files are used.
+Its Python code would pull in librosa and requests for one mel spectrogram, and opens ONNX sessions with a thread per
+core; a test verifies that this version gives the same values.
 
-The procedure is the package's: at 16 kHz, windows of 9.01 s every second, the mean of them; a shorter recording is
-repeated until it fills one window, so below 9.01 s the repetition is heard too. Two differences: the package skips
-some windows of a recording over 16 s by a rounding error, this does not; and a long recording is sampled by 20 windows
-spread evenly. Both networks follow the level, so each signal is brought to −26 dBFS of active speech by itself.
+The procedure is the package's: at 16 kHz, the mean over windows of 9.01 s every second; a shorter recording is repeated
+until it fills one window, so below 9.01 s the repetition is heard too. There are two differences: the package skips
+some windows of a recording over 16 s because of a rounding error, this does not; and a long recording is sampled by 20
+evenly spaced windows. Both networks depend on level, so each signal is levelled by itself to −26 dBFS of active speech.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from timbre_restore.metrics.sharing import NotComputableError, failures_of, once
 
 RATE_HZ = PESQ_RATE_HZ
 WINDOW_SAMPLES = 144_160
-# Repeated a hundred times, a fragment is a buzz and no speech.
+# A fragment repeated a hundred times is a buzz, not speech.
 SHORTEST_S = 0.5
-# A window costs as much as all other metrics of ten seconds together.
+# One window costs as much as all other metrics of ten seconds together.
 MOST_WINDOWS = 20
 COMMAND = "pip install speechmos==0.0.1.1"
-# Raw outputs to ratings, by the package: the coefficients of x², x and 1.
+# The package's mapping from raw outputs to ratings: the coefficients of x², x and 1.
 SIG = (-0.08397278, 1.22083953, 0.0052439)
 BAK = (-0.13166888, 1.60915514, -0.39604546)
 OVRL = (-0.06766283, 1.11546468, 0.04602535)
@@ -65,11 +65,11 @@ def dnsmos(estimate: FloatArray) -> Dnsmos:
 
 
 def dnsmos_at_16_khz(samples: FloatArray) -> Dnsmos:
-    """The ratings of `[T]` at 16 kHz at the level it has."""
+    """The ratings of `[T]` at 16 kHz, without levelling."""
     period, filled = len(samples), samples
     while len(filled) < WINDOW_SAMPLES:
         filled = np.concatenate([filled, filled])
-    # Windows of a repeated recording are alike when they start at the same place in it: each is rated once.
+    # Windows of a repeated recording that start at the same place in it are identical: each is rated once.
     phases = [at % period for at in window_starts(len(filled))]
     rated = {at: _rated(filled[at : at + WINDOW_SAMPLES]) for at in set(phases)}
     return Dnsmos(*(float(x) for x in np.mean([rated[at] for at in phases], axis=0)))
@@ -86,14 +86,14 @@ def _rated(window: FloatArray) -> list[float]:
 
 
 def window_starts(samples: int) -> list[int]:
-    """Where the windows of a recording of so many samples begin: on whole seconds, 20 of them at most."""
-    count = max(1, samples // RATE_HZ - 9)  # the package's count; at times one more would fit
+    """Start samples of the windows of a recording of `samples` samples: on whole seconds, at most 20."""
+    count = max(1, samples // RATE_HZ - 9)  # the package's count; sometimes one more would fit
     seconds = np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).round().astype(int))
     return [int(second) * RATE_HZ for second in seconds]
 
 
 def mel_levels(window: FloatArray) -> NDArray[np.float64]:
-    """What the P.808 network hears of a window `[T]`: 120 mel levels per 10 ms, `[N, 120]`, 0 dB at the peak → 1.
+    """The input of the P.808 network for a window `[T]`: 120 mel levels per 10 ms, `[N, 120]`, 0 dB at the peak → 1.
 
     Frames of 321 samples are centred on multiples of the hop; below −80 dB counts as −80 dB.
     """
@@ -140,7 +140,7 @@ def dnsmos_sig(estimate: FloatArray) -> float:
 def dnsmos_bak(estimate: FloatArray) -> float:
     """DNSMOS P.835 of the background, about 1 to 5, higher is better. `[T]` at 48 kHz; listens at 16 kHz.
 
-    Reddy et al. 2022. Deaf above 8 kHz, to level, and to what the quiet was bought with.
+    Reddy et al. 2022. Deaf above 8 kHz, to level, and to what the quiet cost the voice.
     """
     return dnsmos(estimate).bak
 

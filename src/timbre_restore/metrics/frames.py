@@ -11,7 +11,7 @@ from timbre_restore.audio import FloatArray, active_rms, stft, to_db
 
 BLOCK_FRAMES = 1024
 PAUSE_DB = 40.0
-"""A piece so far below its item's speech is a pause."""
+"""A piece this far below its item's speech counts as a pause."""
 
 Powers = NDArray[np.float64]
 
@@ -33,12 +33,12 @@ def framed(samples: NDArray[np.float64], window: int, hop: int, count: int) -> I
 
 
 def equal_pieces(samples: FloatArray, longest: int) -> list[FloatArray]:
-    """`[T]` in as few pieces of nearly one length as stay within `longest` samples each."""
+    """`[T]` split into the fewest pieces of nearly equal length with at most `longest` samples each."""
     return np.array_split(samples, max(1, -(-len(samples) // longest)))
 
 
 def spoken_pieces(reference: FloatArray, estimate: FloatArray, longest: int) -> list[tuple[FloatArray, FloatArray]]:
-    """Equal pieces of both `[T]`, without those in which the reference pauses: there is nothing to rate in them."""
+    """Equal pieces of both `[T]`, without those in which the reference pauses, since there is nothing to rate there."""
     pieces = zip(equal_pieces(reference, longest), equal_pieces(estimate, longest), strict=True)
     speech_db = to_db(active_rms(reference)) - PAUSE_DB
     return [piece for piece in pieces if to_db(active_rms(piece[0])) > speech_db]

@@ -1,7 +1,7 @@
-"""PESQ and ESTOI: models of a listener from optional packages. Both are deaf above 8 kHz.
+"""PESQ and ESTOI: listener models from optional packages. Both are deaf above 8 kHz.
 
-PESQ's C code crashes on long input, and a crash in it would take the whole evaluation along. So it runs in a process
-of its own on pieces of at most 20 s: a crash costs one value, which is then n/a with that reason.
+PESQ's C code crashes on long input, and a crash would bring down the whole evaluation. So it runs in a process of its
+own on pieces of at most 20 s: a crash costs one value, which is then n/a with that reason.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WORKER = Path(__file__).with_name("pesq_worker.py")
 
 @once_per_pair
 def at_16_khz(samples: FloatArray) -> FloatArray:
-    """`[T]` at 48 kHz, heard at 16 kHz."""
+    """`[T]` at 48 kHz, resampled to 16 kHz."""
     return resample(samples, SAMPLE_RATE_HZ, PESQ_RATE_HZ)
 
 
@@ -44,9 +44,9 @@ def at_16_khz(samples: FloatArray) -> FloatArray:
 def pesq_wb(estimate: FloatArray, reference: FloatArray) -> float:
     """PESQ-WB as MOS-LQO, about 1.04 to 4.64, higher is better. `[T]` at 48 kHz; listens at 16 kHz.
 
-    ITU-T P.862 with the wide-band mapping of P.862.2, by the package `pesq`. A longer item is cut into equal pieces
-    of at most 20 s and the mean of the pieces counts; a piece in which the reference pauses is left out. Deaf above
-    7 kHz and to level; made for telephone codecs, and blind to what a restorer adds above them.
+    ITU-T P.862 with the wide-band mapping of P.862.2, from the package `pesq`. A longer item is cut into equal pieces
+    of at most 20 s and the values are averaged; pieces in which the reference pauses are left out. Deaf above 7 kHz
+    and to level; made for telephone codecs, and blind to what a restorer adds above their band.
     """
     require_package("pesq", PESQ_COMMAND)
     require_speech(estimate, reference)
@@ -58,7 +58,7 @@ def _pesq_pieces(pieces: list[tuple[FloatArray, FloatArray]]) -> list[float]:
     """PESQ of (reference, estimate) pieces, computed in one child process."""
     lengths = ",".join(str(len(wanted)) for wanted, _ in pieces)
     sound = b"".join(np.asarray(x, dtype="<f4").tobytes() for piece in pieces for x in piece)
-    command = [sys.executable, "-P", str(_WORKER), str(PESQ_RATE_HZ), lengths]  # -P: this folder is no import path
+    command = [sys.executable, "-P", str(_WORKER), str(PESQ_RATE_HZ), lengths]  # -P: don't import from this folder
     try:
         done = subprocess.run(command, input=sound, capture_output=True, timeout=TIMEOUT_S_PER_PIECE * len(pieces))
     except subprocess.TimeoutExpired as exc:
@@ -81,9 +81,9 @@ def _death(status: int, stderr: bytes) -> str:
 def estoi(estimate: FloatArray, reference: FloatArray) -> float:
     """Extended short-time objective intelligibility, −1 to 1, higher is better. `[T]` at 48 kHz; listens at 10 kHz.
 
-    Jensen and Taal 2016, by the package `pystoi`: the correlation of third-octave envelopes up to 4.3 kHz over
-    384 ms, pauses of the reference left out. Deaf above 5 kHz, to level, and to pauses. Less than 0.4 s of speech has
-    no value (the package would return 0.00001 and warn). Over 60 s it is the mean of equal pieces.
+    Jensen and Taal 2016, from the package `pystoi`: the correlation of third-octave envelopes up to 4.3 kHz over
+    384 ms, leaving out pauses of the reference. Deaf above 5 kHz, to level, and to pauses. Less than 0.4 s of speech
+    has no value (the package would return 0.00001 and warn). Above 60 s it is the mean over equal pieces.
     """
     require_package("pystoi", ESTOI_COMMAND)
     if len(reference) < ESTOI_SHORTEST_S * SAMPLE_RATE_HZ:
@@ -99,7 +99,7 @@ def estoi(estimate: FloatArray, reference: FloatArray) -> float:
 
 
 def _estoi_piece(wanted: FloatArray, given: FloatArray) -> float | None:
-    """ESTOI of one piece at 10 kHz, or None where it holds too little speech: the package would warn."""
+    """ESTOI of one piece at 10 kHz, or None if it holds too little speech, for which the package would warn."""
     from pystoi import stoi
 
     if is_silent(wanted):

@@ -1,6 +1,6 @@
 """The child process of PESQ: `pesq_worker.py RATE LENGTH,LENGTH,…`, float32 pieces on stdin, JSON on stdout.
 
-Run by path, never imported: it must start fast and may die. stdin holds reference, estimate, reference, … of the
+Run by path, never imported: it must start fast and may crash. stdin holds reference, estimate, reference, … of the
 given lengths. The answer is `{"values": […]}`, or `{"error": why}` for the first piece that has no value.
 """
 

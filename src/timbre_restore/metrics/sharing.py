@@ -1,8 +1,8 @@
-"""Values that come from one computation are computed once, and a package's failure costs one value.
+"""Shared intermediate results are computed once, and a package's failure costs only one value.
 
-Four numbers of DNSMOS, PESQ and the composites built on it, all that is read off one spectrum: each is a metric of
-its own, and each asks for the same intermediate result. `once_per_pair` keeps that result while one pair is scored
-and forgets it afterwards, so nothing stale can be met and nothing piles up. Outside of `sharing` it keeps nothing.
+The four DNSMOS values, PESQ and the composites built on it, everything derived from one spectrum: each is a metric of
+its own, and each needs the same intermediate result. `once_per_pair` keeps that result while one pair is scored and
+drops it afterwards, so results never go stale or pile up. Outside of `sharing` it keeps nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class NotComputableError(Exception):
 
 
 class PassingError(NotComputableError):
-    """There is none now: a package fails, a process was killed. Next time there may be one."""
+    """There is no value this time (a package failed, a process was killed), but there may be one next time."""
 
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """While it lasts, `once_per_pair` functions remember their results. The signals must not change meanwhile.
+    """While active, `once_per_pair` functions remember their results. The signals must not change meanwhile.
 
-    Within another one it is part of that: several outputs share what their reference comes to.
+    A nested call joins the outer one, so that several outputs share results on their reference.
     """
     if _kept.get() is not None:
         yield
@@ -43,7 +43,7 @@ def sharing() -> Iterator[None]:
 
 
 def once_per_pair(compute: Callable[..., _Result]) -> Callable[..., _Result]:
-    """`compute`, called once per set of signals while `sharing` lasts; a failure is remembered like a result."""
+    """Call `compute` once per set of signals while `sharing` is active; failures are remembered like results."""
 
     @functools.wraps(compute)
     def shared(*signals: Any) -> _Result:
@@ -56,7 +56,7 @@ def once_per_pair(compute: Callable[..., _Result]) -> Callable[..., _Result]:
                 result: Any = compute(*signals)
             except NotComputableError as exc:
                 result = exc
-            kept[key] = (result, signals)  # a signal that was dropped would pass its id on to another one
+            kept[key] = (result, signals)  # keeps the signals alive, so that their ids can't be reused
         found = kept[key][0]
         if isinstance(found, NotComputableError):
             raise type(found)(str(found)) from found
@@ -67,7 +67,7 @@ def once_per_pair(compute: Callable[..., _Result]) -> Callable[..., _Result]:
 
 @contextmanager
 def failures_of(package: str) -> Iterator[None]:
-    """Turn whatever a package raises into 'no value, because'. An evaluation of hours must not end on one file."""
+    """Turn whatever a package raises into a reason for n/a: an evaluation of hours must not end because of one file."""
     try:
         yield
     except NotComputableError:
@@ -78,6 +78,6 @@ def failures_of(package: str) -> Iterator[None]:
 
 
 def require_package(module: str, command: str) -> None:
-    """Raise `NotComputableError` with the command that installs it when `module` is absent. Imports nothing."""
+    """Raise `NotComputableError` with the install command if `module` is absent. Imports nothing."""
     if importlib.util.find_spec(module) is None:
         raise NotComputableError(command)

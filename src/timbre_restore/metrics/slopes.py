@@ -1,9 +1,9 @@
 """Weighted spectral slope distance: how differently two spectra rise and fall from band to band.
 
-Klatt 1982, 'Prediction of perceived phonetic distance from critical-band spectra', as the program of Hu and Loizou
-2008 has it: 25 critical bands with Gaussian filters up to 3.6 kHz, a weight for the nearness to the loudest band
-(Kmax = 20) and to the nearest local peak (Klocmax = 1). For a rising slope that program takes the band *below* the
-peak; this one does too, or its values would not be comparable.
+Klatt 1982, 'Prediction of perceived phonetic distance from critical-band spectra', as implemented by Hu and Loizou
+2008: 25 critical bands with Gaussian filters up to 3.6 kHz, weighted by closeness to the loudest band (Kmax = 20) and
+to the nearest local peak (Klocmax = 1). For a rising slope their code takes the band *below* the peak; this one does
+too, so that values are comparable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether it still sounds like the same person: the cosine of two voice embeddings, by the package `resemblyzer`."""
+"""Whether it still sounds like the same person: the cosine of two voice embeddings from the package `resemblyzer`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PIECE_SAMPLES = 30 * PESQ_RATE_HZ
 def speaker_similarity(estimate: FloatArray, reference: FloatArray) -> float:
     """Cosine of the speaker embeddings of output and reference, 0 to 1, higher is better. `[T]` at 48 kHz.
 
-    Wan et al. 2018, 'Generalized end-to-end loss for speaker verification', by `resemblyzer`. Each signal is brought
-    to −30 dBFS RMS by itself, its pauses are cut by a voice detector, windows of 1.6 s are embedded and averaged.
-    Listens at 16 kHz. It also hears noise and room: 0.6 for the same voice in noise, 0.7 for another one without, so
-    compare only outputs with like noise, as a difference to the suppressor. Deaf above 8 kHz, to level, to what is
+    Wan et al. 2018, 'Generalized end-to-end loss for speaker verification', from `resemblyzer`. Each signal is levelled
+    by itself to −30 dBFS RMS, a voice detector cuts its pauses, and windows of 1.6 s are embedded and averaged.
+    Listens at 16 kHz. It also hears noise and room: 0.6 for the same voice in noise, 0.7 for another voice without, so
+    compare only outputs with similar noise, as a difference to the suppressor. Deaf above 8 kHz, to level, to what is
     said, and to pauses.
     """
     require_package("resemblyzer", COMMAND)
@@ -48,7 +48,7 @@ def embedding(samples: FloatArray) -> NDArray[np.float64]:
         if len(voice) < SHORTEST_S * PESQ_RATE_HZ:
             raise NotComputableError(f"less than {SHORTEST_S} s of voice")
         starts = range(0, max(1, len(voice) - PIECE_SAMPLES // 2), PIECE_SAMPLES)
-        ends = [*starts[1:], len(voice)]  # a short rest goes with the piece before it
+        ends = [*starts[1:], len(voice)]  # a short remainder joins the piece before it
         pieces = [
             encoder.embed_utterance(voice[a:b], return_partials=True)[1] for a, b in zip(starts, ends, strict=True)
         ]

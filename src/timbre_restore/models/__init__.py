@@ -1,4 +1,4 @@
-"""Networks: streaming bricks, generators by name, the discriminators."""
+"""Networks: streaming layers, generators by name, and the discriminators."""
 
 from timbre_restore.models.discriminators import Discriminators, DiscriminatorSettings, Verdict
 from timbre_restore.models.generator import CONDITIONINGS, SIZES, Generator, GeneratorSettings, make_generator

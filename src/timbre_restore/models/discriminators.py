@@ -1,12 +1,13 @@
-"""What judges a voice: discriminators by name, one ensemble, one kind of answer.
+"""Discriminators by name, combined into one ensemble with a common output type.
 
-Each sees waveforms `[B, 1, T]` and gives a score map and its inner features. Sources: MPD and MSD after HiFi-GAN
-(Kong et al. 2020, §2.3); MRD, complex STFTs of several resolutions, after EnCodec (Défossez et al. 2022, §3.4) and
-UnivNet (Jang et al. 2021, §2.2). The layout of widths and strides here is our own.
+Each takes waveforms `[B, 1, T]` and returns a score map and its inner features. Sources: MPD and MSD after HiFi-GAN
+(Kong et al. 2020, §2.3); MRD, complex STFTs at several resolutions, after EnCodec (Défossez et al. 2022, §3.4) and
+UnivNet (Jang et al. 2021, §2.2). The widths and strides are our own.
 
-What a suppressor takes is quiet: the upper octaves lie 30 to 60 dB below a vowel. On plain waves and spectra, with the
-default weights of convolutions, no member learned to tell the two voices apart (docs/lab-log.md, "Discriminators that
-heard nothing"). So quiet parts are made large before they are judged, and weights keep the size of what passes.
+What a suppressor removes is quiet: the upper octaves lie 30 to 60 dB below a vowel. On plain waveforms and spectra,
+with the default initialisation of convolutions, no member learned to tell the two voices apart (docs/lab-log.md,
+"Discriminators that heard nothing"). So quiet parts are amplified before they are judged, and the initial weights
+preserve the scale of the signal.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from torch.nn.utils.parametrizations import weight_norm
 
 SLOPE = 0.1
 UNIT = 10.0
-"""To about 1, from the level at which losses hear voices (`losses.item_gain`: RMS 0.1)."""
+"""Gain from the level to which losses normalise voices (`losses.item_gain`: RMS 0.1) to about 1."""
 FLOOR_POWER = 1e-8
-"""Of a cell, 80 dB below white noise at unit level: what is quieter is not told apart."""
+"""Floor of a cell's power, 80 dB below white noise at unit level: quieter cells are not told apart."""
 
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """Which discriminators, and how wide; see `config.Discriminators`."""
+    """Which discriminators to use, and how wide they are; see `config.Discriminators`."""
 
     names: tuple[str, ...] = ("mpd", "mrd")
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
@@ -39,7 +40,8 @@ class DiscriminatorSettings:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One discriminator's answer: a score map (higher is 'clean') and the features of each layer before it."""
+    """One discriminator's output: a score map `[B, 1, …]` (higher is 'clean') and the features of each layer before it,
+    `[B, channels, …]`."""
 
     score: Tensor
     features: list[Tensor]
@@ -49,12 +51,13 @@ _Conv = nn.Conv1d | nn.Conv2d
 
 
 class _Judge(nn.Module):
-    """A stack of convolutions; the output of each is a feature, the last one is the score map."""
+    """A stack of convolutions; each output is a feature, and the last one is the score map."""
 
     def __init__(self, layers: Sequence[_Conv], score: _Conv) -> None:
         super().__init__()
         for layer in (*layers, score):
-            # As large behind a layer as before it (He et al. 2015, eq. 15); a bias would drown what is quiet.
+            # The scale is the same after a layer as before it (He et al. 2015, eq. 15); a bias would drown out quiet
+            # parts.
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
@@ -62,6 +65,7 @@ class _Judge(nn.Module):
         self.score = weight_norm(score)
 
     def judge(self, x: Tensor) -> Verdict:
+        """Input of the first layer `[B, channels, …]` to the verdict."""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
@@ -70,15 +74,15 @@ class _Judge(nn.Module):
 
 
 def companded(x: Tensor) -> Tensor:
-    """`[B, 1, T]` with its upper octaves raised (x[n] - 0.97 x[n-1]) and its size to the power of a half."""
+    """`[B, 1, T]` with its upper octaves emphasised (x[n] - 0.97 x[n-1]) and its magnitude to the power of a half."""
     x = 4.0 * UNIT * (x - 0.97 * F.pad(x, (1, -1)))
     return x * (x.abs() + 0.01).rsqrt()  # the slope at 0 is 10, not infinite
 
 
 def levelled(spectrum: Tensor) -> Tensor:
-    """Of complex `[B, F, N]`: its decimal logarithm, and both parts of it with the size to the power of 0.3.
+    """Complex `[B, F, N]` to `[B, 3, F, N]`: log10 of the magnitude, and real and imaginary parts, compressed.
 
-    `[B, 3, F, N]`; 0.3 as in the compressed loss (`losses.CompressedSpectrum`).
+    Compression raises the magnitude to the power of 0.3, as in the compressed loss (`losses.CompressedSpectrum`).
     """
     real, imag = spectrum.real, spectrum.imag
     power = real.square() + imag.square() + FLOOR_POWER
@@ -87,7 +91,7 @@ def levelled(spectrum: Tensor) -> Tensor:
 
 
 class PeriodDiscriminator(_Judge):
-    """Sees every `period`-th companded sample as a column, `[B, 1, T]` → `[B, 1, T / period, period]`."""
+    """Sees the companded waveform folded by `period`: `[B, 1, T]` → `[B, 1, ceil(T / period), period]`."""
 
     def __init__(self, period: int, channels: int) -> None:
         widths = [1, channels, 2 * channels, 4 * channels, 4 * channels]
@@ -96,12 +100,13 @@ class PeriodDiscriminator(_Judge):
         self.period = period
 
     def fold(self, x: Tensor) -> Tensor:
-        """Zeros are added only up to the next whole period, and none when the length already divides."""
+        """`[B, 1, T]` to `[B, 1, ceil(T / period), period]`, zero-padded to the next whole period if necessary."""
         missing = -x.shape[-1] % self.period
         x = F.pad(x, (0, missing))
         return x.reshape(x.shape[0], 1, -1, self.period)
 
     def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> Verdict:
+        """Waveforms `[B, 1, T]` to a score map `[B, 1, T', period]` with its features; spectra are not used."""
         return self.judge(self.fold(companded(x)))
 
 
@@ -118,17 +123,21 @@ class SpectrumDiscriminator(_Judge):
         self.register_buffer("window", torch.hann_window(window), persistent=False)
 
     def forward(self, x: Tensor, spectra: Mapping[int, Tensor]) -> Verdict:
+        """Waveforms `[B, 1, T]` to a score map `[B, 1, F', N]` with its features.
+
+        `spectra` are complex STFTs `[B, F, N]` of `x` that already exist, by window length; a missing one is computed.
+        """
         spectrum = spectra.get(self.size)
         if spectrum is None:
             spectrum = torch.stft(
                 x[:, 0].float(), self.size, self.size // 4, window=self.window, center=False, return_complex=True
             )
-        # White noise at unit level then has cells of power 3/8.
+        # After this scaling, cells of white noise at unit level have a power of 3/8.
         return self.judge(levelled(spectrum * (UNIT * self.size**-0.5)))
 
 
 class ScaleDiscriminator(_Judge):
-    """Sees the companded waveform averaged down by `scale` (1, 2, 4), as the reference recipe's MSD does."""
+    """Sees the companded waveform averaged down by `scale` (1, 2, 4), like the MSD of the reference recipe."""
 
     def __init__(self, scale: int, channels: int) -> None:
         layers = [nn.Conv1d(1, channels, 15, padding=7)]
@@ -137,12 +146,13 @@ class ScaleDiscriminator(_Judge):
         self.scale = scale
 
     def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> Verdict:
+        """Waveforms `[B, 1, T]` to a score map `[B, 1, T']` with its features; spectra are not used."""
         x = companded(x)
         return self.judge(F.avg_pool1d(x, self.scale) if self.scale > 1 else x)
 
 
 class Discriminators(nn.Module):
-    """The ensemble; `forward` gives one `Verdict` per member, in a fixed order."""
+    """The ensemble; `forward` returns one `Verdict` per member, in a fixed order."""
 
     def __init__(self, settings: DiscriminatorSettings) -> None:
         super().__init__()
@@ -150,7 +160,11 @@ class Discriminators(nn.Module):
         self.members = nn.ModuleDict(dict(_members(settings)))
 
     def forward(self, x: Tensor, spectra: Mapping[int, Tensor] | None = None) -> list[Verdict]:
-        """`x` `[B, 1, T]`; `spectra` are complex ones of it that are at hand, by window (Hann, hop = window / 4)."""
+        """Waveforms `x` `[B, 1, T]` to one verdict per member.
+
+        `spectra` are complex STFTs `[B, F, N]` of `x` that already exist, by window length (Hann, hop = window / 4);
+        missing ones are computed.
+        """
         return [member(x, spectra or {}) for member in self.members.values()]
 
 

@@ -1,4 +1,4 @@
-"""What every generator promises, and the generators by name."""
+"""The interface of all generators, and a factory that makes them by name."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from timbre_restore.audio import HOP_SAMPLES, LEAD_SAMPLES
 
 State = dict[str, Tensor]
 Span = tuple[int, int]
-"""Of a signal: its first hop, and the one after its last."""
+"""Part of a signal: its first hop, and the hop after its last one."""
 
 CONDITIONINGS = ("degraded", "degraded+noisy", "degraded+noisy+hints")
 SIZES = ("tiny", "small", "base")
 LOOKAHEAD_SAMPLES = LEAD_SAMPLES
-"""The suppressor's own delay: when it hands over a hop, so much later noisy is already there."""
+"""The suppressor's own delay: when it outputs a hop, this much of the noisy signal after it is already available."""
 
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """Which generator; see `config.Model`."""
+    """Which generator to build; see `config.Model`."""
 
     name: str = "spectral"
     size: str = "small"
@@ -30,33 +30,37 @@ class GeneratorSettings:
 
     @property
     def uses_noisy(self) -> bool:
-        """Whether it looks at the noisy signal."""
+        """Whether the generator uses the noisy signal."""
         return "noisy" in self.conditioning
 
     @property
     def uses_hints(self) -> bool:
-        """Whether it looks at the suppressor's own gains and local SNR."""
+        """Whether the generator uses the suppressor's own gains and local SNR."""
         return "hints" in self.conditioning
 
 
 class Generator(Protocol):
-    """A network, `torch.nn.Module`, that gives a suppressed voice back what was taken."""
+    """A network (`torch.nn.Module`) that restores what the suppressor removed from a voice."""
 
     settings: GeneratorSettings
     sample_rate_hz: int
     hop_samples: int
     domain: str
-    """What it works on: `waveform`, or `spectrum` (the suppressor's own frames)."""
+    """What `stream` operates on: `waveform`, or `spectrum` (the suppressor's own frames)."""
     latency_samples: int
-    """What it waits for behind a black box; in one process with the suppressor nothing is waited for."""
+    """Latency that it adds behind a black-box suppressor; in one process with the suppressor it adds none."""
     lookahead_samples: int
-    """How much later noisy it looks at than the sample that it restores."""
+    """How far the noisy signal that it uses extends beyond the sample that it restores."""
     takes_hints: bool
-    """Whether what a corpus keeps of the suppressor makes a difference to it."""
+    """Whether its output depends on the hints that a corpus stores about the suppressor."""
 
     @overload
     def __call__(self, degraded: Tensor, noisy: Tensor | None = None, hints: Tensor | None = None) -> Tensor:
-        """Restored `[B, 1, T]` of a segment from a zero state; T whole hops, noisy 1440 longer, hints a row per hop."""
+        """Restore a segment from a zero state.
+
+        `degraded` `[B, 1, T]` (T a multiple of the hop), `noisy` `[B, 1, T + 1440]`, `hints` `[B, T / hop, values]`;
+        returns the restored voice `[B, 1, T]`.
+        """
         ...
 
     @overload
@@ -69,22 +73,22 @@ class Generator(Protocol):
         span: Span,
         memory: State | None = None,
     ) -> tuple[Tensor, State]:
-        """The same of one span of the segment alone, and what the next span needs to go on from there.
+        """Restore one span of the segment; also return the state that the next span needs.
 
-        Without `memory` the span is the segment's first. Spans one after another give what the whole gives.
+        Without `memory`, the span is the segment's first. Consecutive spans give the same result as the whole segment.
         """
         ...
 
     def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
-        """Named outputs of the next stretch, and the state that the one after it needs."""
+        """Process the next chunk; return its outputs by name and the state that the following chunk needs."""
         ...
 
     def initial_state(self, like: Tensor) -> State:
-        """The state before any sound, for the batch, device and type of `like` `[B, …]`."""
+        """The state before any sound, for the batch size, device and dtype of `like` `[B, …]`."""
         ...
 
     def inputs(self, hops: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of what `stream` takes for so many hops of one signal."""
+        """Shapes of the inputs of `stream` for `hops` hops of one signal, by name."""
         ...
 
     def parameters(self) -> Iterator[Any]: ...
@@ -96,7 +100,7 @@ class Generator(Protocol):
 
 
 def make_generator(settings: GeneratorSettings) -> Generator:
-    """A fresh generator; its weights follow from torch's random state. Raises `ValueError` on an unknown name."""
+    """A new generator, initialised from torch's random state. Raises `ValueError` for an unknown name."""
     from timbre_restore.models.reference import Reference
     from timbre_restore.models.spectral import Spectral
     from timbre_restore.models.unet import UNet
@@ -109,7 +113,7 @@ def make_generator(settings: GeneratorSettings) -> Generator:
 
 
 def wave_inputs(settings: GeneratorSettings, hops: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of what a generator on waves takes for so many hops of one signal."""
+    """Shapes of the inputs of a waveform generator for `hops` hops of one signal, by name."""
     length = hops * HOP_SAMPLES
     noisy = {"noisy": (1, 1, length + LOOKAHEAD_SAMPLES)} if settings.uses_noisy else {}
     return {"degraded": (1, 1, length), **noisy}
@@ -118,7 +122,7 @@ def wave_inputs(settings: GeneratorSettings, hops: int) -> dict[str, tuple[int, 
 def forward_in_waves(
     generator: Any, degraded: Tensor, noisy: Tensor | None, span: Span | None, memory: State | None
 ) -> Any:
-    """`Generator.__call__` of a generator whose `stream` takes waves."""
+    """`Generator.__call__` for a generator whose `stream` takes waveforms `[B, 1, T]`."""
     first, stop = (HOP_SAMPLES * hop for hop in span or (0, degraded.shape[-1] // HOP_SAMPLES))
     later = None if noisy is None else noisy[..., first : stop + LOOKAHEAD_SAMPLES]
     chunk = wave_chunk(generator.settings, degraded[..., first:stop], later)
@@ -127,9 +131,9 @@ def forward_in_waves(
 
 
 def wave_chunk(settings: GeneratorSettings, degraded: Tensor, noisy: Tensor | None) -> dict[str, Tensor]:
-    """The signals that it looks at, by name. Raises `ValueError` when noisy is needed and missing."""
+    """The input signals of a waveform generator by name. Raises `ValueError` if `noisy` is required and missing."""
     if not settings.uses_noisy:
         return {"degraded": degraded}
     if noisy is None:
-        raise ValueError(f"this generator is conditioned on {settings.conditioning}: noisy is missing")
+        raise ValueError(f"this generator is conditioned on {settings.conditioning}: the noisy signal is missing")
     return {"degraded": degraded, "noisy": noisy}

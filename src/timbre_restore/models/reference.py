@@ -1,7 +1,7 @@
-"""The recipe that others train, for comparisons only: a U-Net of 64-128-256-512 channels at stride 2 from 48 kHz down.
+"""The reference recipe, for comparisons only: a U-Net with 64-128-256-512 channels and stride 2 from 48 kHz down.
 
-It costs tens of times what the others cost, because its widest layers run at thousands of steps per second. Causal
-like them, with the same residual gate over time: restored = degraded + gate · correction.
+It costs tens of times as much as the other generators, because its widest layers run at thousands of steps per second.
+It is causal like them, with the same residual gate over time: restored = degraded + gate · correction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ KERNEL = 8
 
 
 class Reference(nn.Module):
-    """Generator `reference`. degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T whole hops."""
+    """Generator `reference`.
+
+    Degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T is a multiple of the hop.
+    """
 
     sample_rate_hz = 48_000
     hop_samples = HOP_SAMPLES
@@ -59,11 +62,11 @@ class Reference(nn.Module):
         return parts | {"middle": self.middle, "heads": self.heads}
 
     def initial_state(self, like: Tensor) -> State:
-        """The state before any sound, for the batch, device and type of `like` `[B, 1, T]`."""
+        """The state before any sound, for the batch size, device and dtype of `like` `[B, 1, T]`."""
         return {name: part.initial_state(like) for name, part in self._remembering().items()}
 
     def inputs(self, hops: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of what `stream` takes for so many hops of one signal."""
+        """Shapes of the inputs of `stream` for `hops` hops of one signal, by name."""
         return wave_inputs(self.settings, hops)
 
     def forward(
@@ -75,11 +78,14 @@ class Reference(nn.Module):
         span: Span | None = None,
         memory: State | None = None,
     ) -> Any:
-        """Restored `[B, 1, T]` of one long chunk from a zero state, or of a span; hints are not looked at."""
+        """Restored `[B, 1, T]` of one long chunk from a zero state, or of a span with its state; hints are ignored."""
         return forward_in_waves(self, degraded, noisy, span, memory)
 
     def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
-        """`restored` of one chunk of whole hops, and the state that the next chunk needs."""
+        """`restored` `[B, 1, T]` of one chunk of whole hops, and the state that the next chunk needs.
+
+        `degraded` is `[B, 1, T]`; `noisy` `[B, 1, T + 1440]` covers the chunk and the 1440 samples after it.
+        """
         state = dict(state)
         degraded = chunk["degraded"]
         x = degraded

@@ -1,25 +1,26 @@
-"""The spectral generator: a gate per band and frame on what the suppressor took, on the suppressor's own spectrum.
+"""The spectral generator: on the suppressor's own spectrum, a gate per band and frame on what the suppressor removed.
 
     residual = gate · (noisy − degraded)  +  voiced · tanh(correction) · noisy / |noisy|
 
-The gate is in [0, 1]: what was taken comes back or does not. The second term is small, bounded by the voice's running
-level, and complex: it turns what came back into place, and puts something where noise covers the voice. With the gate
-shut and no correction the suppressor's output passes untouched; with it open the noisy input comes back. Where there
-is noisy, no correction is made below 8 kHz: there it costs PESQ and brings nothing.
+The gate is in [0, 1]: it decides how much of what was removed comes back. The second term is small, bounded by the
+voice's running level, and complex: it corrects the phase of what came back, and fills in where noise covers the voice.
+With the gate closed and no correction, the suppressor's output passes unchanged; with it open, the noisy input comes
+back. If the noisy signal is available, no correction is made below 8 kHz, where it costs PESQ and gains nothing.
 
-The body is a U-Net over frequency with weights shared by all bands, one recurrence per band and one over all; below
-4 kHz, where a band is a bin and harmonics come and go, another one per bin. It sees levels relative to the voice's
-running level. Sharing and relative levels are what keeps it from learning the training noises by heart.
+The body is a U-Net over frequency with weights shared by all bands, one recurrence per band and one over all bands;
+below 4 kHz, where a band is a single bin and harmonics come and go, there is another one per bin. It sees levels
+relative to the voice's running level. Shared weights and relative levels keep it from memorising the training noises.
 
-After the first convolution its layers work on rows `[N·B·F, C]`, a band's channels side by side: neighbouring bands
-merge (and part) by reading the same numbers as half (twice) as many rows, as patches do in a Swin Transformer (Liu et
-al. 2021, §3.1). A sum is the addend of the product before it, which then has no bias. So a frame costs a few products
-and hardly any moving of memory.
+After the first convolution, its layers work on rows `[N·B·F, C]` with the channels of a band side by side: neighbouring
+bands are merged (and split) by viewing the same numbers as half (twice) as many rows, like patches in a Swin
+Transformer (Liu et al. 2021, §3.1). An addition is fused into the matrix product before it, which then has no bias. So
+a frame costs a few matrix products and hardly any memory traffic.
 
-Three frames are in play: the one that is restored, of noisy and of degraded, and noisy two frames later, which the
-suppressor has already heard when it hands over the first. So a stream takes the newest noisy frame beside a degraded
-frame two older, and its states hold the noisy ones in between. Behind the suppressor, before its synthesis, nothing is
-waited for. Behind a black box the degraded frame ends one hop after the hop that it restores: one hop of latency.
+Three frames are involved: the noisy and the degraded frame to be restored, and the noisy frame two frames later, which
+the suppressor has already heard when it outputs the first. So a stream takes the newest noisy frame together with a
+degraded frame that is two frames older, and its state holds the noisy frames in between. Between the suppressor and its
+synthesis, this adds no latency. Behind a black box, the degraded frame ends one hop after the hop that it restores: one
+hop of latency.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ from timbre_restore.models.streaming import (
     added,
 )
 
-SINGLE_BINS, GROUPED_BINS = 80, 5  # harmonics are told apart below 4 kHz; above it, 250 Hz a band
+SINGLE_BINS, GROUPED_BINS = 80, 5  # harmonics are resolved below 4 kHz; above it, a band is 250 Hz wide
 BANDS = SINGLE_BINS + (BINS - 1 - SINGLE_BINS) // GROUPED_BINS
 LOOKAHEAD_FRAMES = 2
-LEVEL_FLOOR = 5e-12  # power that white noise of -80 dBFS has in a bin of this scaling
-FEATURE_FLOOR = 1e-7  # of the voice's running power per bin: -70 dB counts as nothing
+LEVEL_FLOOR = 5e-12  # power of white noise at -80 dBFS in a bin with this scaling
+FEATURE_FLOOR = 1e-7  # relative to the voice's running power per bin: below -70 dB, a band counts as silent
 FEATURE_SCALE = 0.15
-PHASE_FLOOR = 1e-5  # of the voice's running power per bin
-HEAD_SCALE = 10.0  # as in `unet`: so that a gate can move within some dozen steps of Adam
-CORRECTION = 0.3  # of the voice's running level, along and across the noisy bin each, times what a band has learned
-DEGRADED_BOOST = 3.0  # without noisy, what may come back is so many times what is left: 12 dB
+PHASE_FLOOR = 1e-5  # relative to the voice's running power per bin
+HEAD_SCALE = 10.0  # as in `unet`: so that a gate can move within a few dozen steps of Adam
+CORRECTION = 0.3  # bound relative to the running level, along and across the noisy bin, times a learned band factor
+DEGRADED_BOOST = 3.0  # without the noisy signal, up to 3 times the degraded signal is added: 12 dB in total
 CORRECTED_HZ = 8_000.0
 HEADS = 3  # gate, real and imaginary part of the correction
 
@@ -65,7 +66,7 @@ class _Widths:
     """At 160, 80, 40 and 20 bands."""
     band_hidden: int
     narrow: int
-    """Channels per band that the recurrence over all sees."""
+    """Channels per band that the recurrence over all bands sees."""
     all_hidden: int
 
 
@@ -77,15 +78,16 @@ SIZES = {
 
 
 class Spectral(nn.Module):
-    """Generator `spectral`. Waves: degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T whole hops.
+    """Generator `spectral`.
 
-    Spectra are `[B, 2, N, 481]`, real and imaginary parts, scaled as `audio.frames` has them.
+    Waveforms: degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T is a multiple of the hop.
+    Spectra are `[B, 2, N, 481]`, real and imaginary parts, scaled as in `audio.frames`.
     """
 
     sample_rate_hz = 48_000
     hop_samples = HOP_SAMPLES
     latency_samples = HOP_SAMPLES
-    """Behind a black box; in one process with the suppressor it is 0."""
+    """Latency behind a black-box suppressor; in one process with the suppressor it is 0."""
     domain = "spectrum"
     takes_hints = True
     corrected: Tensor
@@ -118,31 +120,31 @@ class Spectral(nn.Module):
         self.register_buffer("corrected", _corrected(self.uses_noisy), persistent=False)
         self.register_buffer("hint_rows", _hint_rows(self.frames.band_of_bin), persistent=False)
         self.register_buffer("band_of_bin", _band_of_bin(), persistent=False)
-        # i · (a + ib) = −b + ia: the imaginary part of the correction meets the parts of noisy in turn.
+        # i · (a + ib) = −b + ia: the imaginary part of the correction multiplies the swapped parts of the noisy bin.
         self.register_buffer("head_rows", torch.tensor([0, 1, 2, 2]), persistent=False)
         self.register_buffer("head_signs", torch.tensor([1.0, -1.0, 1.0]).reshape(3, 1, 1), persistent=False)
         self.register_buffer("other_part", torch.tensor([1, 0]), persistent=False)
         self._start()
 
     def _start(self) -> None:
-        """A gate that is nearly shut and no correction: training starts from the suppressor."""
+        """Start with a nearly closed gate and no correction, so that training begins at the suppressor's output."""
         with torch.no_grad():
             self.heads.weight.mul_(0.1 / HEAD_SCALE)
             self.heads.bias.copy_(torch.tensor([-2.0, 0.0, 0.0]) / HEAD_SCALE)
             self.over_all.spread.weight.mul_(0.5)
 
     def _remembering(self) -> dict[str, Remembering]:
-        """The parts that remember, by the names of their states."""
+        """The layers that have a state, by the name of that state."""
         parts: dict[str, Any] = {"level": self.level, "enter": self.enter, "by_band": self.by_band}
         parts |= {"over_all": self.over_all, "fine": self.fine}
         return parts | ({"noisy": self.late} if self.uses_noisy else {})
 
     def initial_state(self, like: Tensor) -> State:
-        """The state before any sound, for the batch, device and type of `like` `[B, …]`."""
+        """The state before any sound, for the batch size, device and dtype of `like` `[B, …]`."""
         return {name: part.initial_state(like) for name, part in self._remembering().items()}
 
     def inputs(self, hops: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of what `stream` takes for so many hops of one signal."""
+        """Shapes of the inputs of `stream` for `hops` hops of one signal, by name."""
         shapes: dict[str, tuple[int, ...]] = {"degraded": (1, 2, hops, BINS)}
         if self.uses_noisy:
             shapes["noisy"] = (1, 2, hops, BINS)
@@ -159,10 +161,11 @@ class Spectral(nn.Module):
         span: Span | None = None,
         memory: State | None = None,
     ) -> Any:
-        """Restored waves `[B, 1, T]` of a segment, from a zero state; or of a span, and what the next one needs.
+        """Restored waveforms `[B, 1, T]` of a segment from a zero state, or of a span with the state for the next one.
 
-        `hints` `[B, T / 480, 225]` are what a corpus keeps of the suppressor: with them the spectrum is its own.
-        Without them, or where they are NaN, it is the analysis of the degraded wave, as behind a black box.
+        `degraded` is `[B, 1, T]`, `noisy` `[B, 1, T + 1440]`. `hints` `[B, T / 480, 225]` are what a corpus stores
+        about the suppressor: with them, the degraded spectrum is the suppressor's own. Without them, or where they are
+        NaN, it is the analysis of the degraded waveform, as behind a black box.
         """
         first, stop = span or (0, degraded.shape[-1] // HOP_SAMPLES)
         begin, end = first * HOP_SAMPLES, stop * HOP_SAMPLES
@@ -171,7 +174,9 @@ class Spectral(nn.Module):
         hints = None if hints is None else hints[:, first:stop]
         if self.uses_noisy:
             if noisy is None:
-                raise ValueError(f"this generator is conditioned on {self.settings.conditioning}: noisy is missing")
+                raise ValueError(
+                    f"this generator is conditioned on {self.settings.conditioning}: the noisy signal is missing"
+                )
             given = self.frames.analyse(noisy[..., begin : end + LOOKAHEAD_SAMPLES])
             if hints is not None:
                 spectra = self.frames.suppressed(given[:, :, :-LOOKAHEAD_FRAMES], hints, spectra)
@@ -186,10 +191,10 @@ class Spectral(nn.Module):
     def residual(
         self, degraded: Tensor, noisy: Tensor | None = None, hints: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Residual `[B, 2, N, 481]` and gate `[B, 1, N, 481]` of whole signals, from a zero state.
+        """Residual `[B, 2, N, 481]` and gate `[B, 1, N, 481]` of complete signals, from a zero state.
 
-        `noisy` `[B, 2, N + 2, 481]` begins with the frame of the first degraded one. A stream hears its first two
-        frames before there is any degraded one; so does this.
+        `degraded` is `[B, 2, N, 481]`, `hints` `[B, N, 33]`. `noisy` `[B, 2, N + 2, 481]` starts at the same frame as
+        `degraded`. Like a stream, this processes the first two noisy frames before the first degraded frame arrives.
         """
         out, _ = self._from(None, degraded, noisy, hints)
         return out["residual"], out["gate"]
@@ -197,7 +202,7 @@ class Spectral(nn.Module):
     def _from(
         self, memory: State | None, degraded: Tensor, noisy: Tensor | None, hints: Tensor | None
     ) -> tuple[dict[str, Tensor], State]:
-        """Named outputs of these frames, `residual`'s, from what an earlier span left, or from the beginning."""
+        """Outputs by name for frames as in `residual`, from the state of an earlier span or from a zero state."""
         ahead = LOOKAHEAD_FRAMES if self.uses_noisy and memory is None else 0
         chunk = {"degraded": F.pad(degraded, (0, 0, ahead, 0))}
         if noisy is not None:
@@ -210,10 +215,11 @@ class Spectral(nn.Module):
         return {name: frames[:, :, ahead:] for name, frames in out.items()}, state
 
     def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
-        """`residual` and `gate` of the next frames, and the state that those after them need.
+        """`residual` `[B, 2, N, 481]` and `gate` `[B, 1, N, 481]` of the next frames, and the state for later ones.
 
-        Of a chunk, `degraded` `[B, 2, N, 481]`; `noisy`, as many frames, each two later than its degraded one; `hints`
-        `[B, N, 33]`, ERB gains and local SNR in dB of the degraded ones. Which of them, `settings.conditioning` says.
+        A chunk has `degraded` `[B, 2, N, 481]` and, depending on `settings.conditioning`, `noisy` of the same shape,
+        each frame two frames later than its degraded one, and `hints` `[B, N, 33]`, ERB gains and local SNR in dB of
+        the degraded frames.
         """
         state = dict(state)
         degraded = own = chunk["degraded"]
@@ -233,14 +239,15 @@ class Spectral(nn.Module):
         along, across = torch.split(reach * torch.tanh(amounts), [1, 2], dim=1)
         correction = along * own + across * own[:, self.other_part]
         taken = own - degraded if self.uses_noisy else DEGRADED_BOOST * degraded
-        # A bin with next to nothing in it has no phase to speak of, only rounding.
+        # A nearly empty bin has no meaningful phase, only rounding errors.
         residual = gate * taken + correction * torch.rsqrt(own_power / level + PHASE_FLOOR)
         return {"residual": residual, "gate": gate}, state
 
     def _body(self, powers: Tensor, level: Tensor, hints: Tensor | None, state: State) -> Tensor:
-        """Logits `[B, 4, N, 481]`: the gate's, the correction's real part's and, twice, its imaginary part's.
+        """Powers `[B, views, N, 481]`, taken relative to the voice's running level, to logits `[B, 4, N, 481]`.
 
-        Writes the new states. From powers `[B, views, N, 481]`, seen relative to the voice's running level.
+        The logits are those of the gate, of the real part of the correction and, twice, of its imaginary part. Writes
+        the new states to `state`.
         """
         bands = torch.cat([powers[..., :SINGLE_BINS], _group_means(powers)], dim=-1)
         x = FEATURE_SCALE * torch.log(bands / level + FEATURE_FLOOR)
@@ -248,8 +255,8 @@ class Spectral(nn.Module):
             assert hints is not None
             x = torch.cat([x, hints.unsqueeze(1) @ self.hint_rows], dim=1)
         x, state["enter"] = self.enter(x, state["enter"])
-        batch = int(x.shape[0])  # a plain number, as in the recurrences: a traced graph keeps it
-        x = F.relu(x).permute(0, 2, 3, 1)  # one axis moves, which costs a graph a third of moving two
+        batch = int(x.shape[0])  # a plain number, as in the recurrences: a traced graph keeps it constant
+        x = F.relu(x).permute(0, 2, 3, 1)  # moving one axis costs an exported graph a third of moving two
         x = (x if batch == 1 else x.transpose(0, 1)).reshape(-1, self.channels[0])
         skips = []
         for width, down in zip(self.channels, self.down, strict=False):
@@ -263,7 +270,7 @@ class Spectral(nn.Module):
         low, high = torch.split(x, [SINGLE_BINS, BANDS - SINGLE_BINS], dim=1)
         low, state["fine"] = self.fine(low.reshape(-1, self.channels[0]), state["fine"])
         x = torch.cat([low.reshape(-1, SINGLE_BINS, self.channels[0]), high], dim=1)
-        # From bands to bins while a band's channels lie side by side, then a product that puts them one after another.
+        # From bands to bins while the channels of a band are contiguous, then a product that makes the bins contiguous.
         x = x[:, self.band_of_bin].reshape(-1, self.channels[0])
         weight, bias = self.heads.weight[self.head_rows], self.heads.bias[self.head_rows].unsqueeze(1)
         heads = torch.addmm(bias, weight, x.T, beta=HEAD_SCALE, alpha=HEAD_SCALE)
@@ -273,18 +280,18 @@ class Spectral(nn.Module):
 
 
 def _group_means(powers: Tensor) -> Tensor:
-    """`[…, 481]` to means over the bands of several bins `[…, 80]`; 24 kHz is in none."""
+    """`[…, 481]` to means over the bands that have several bins `[…, 80]`; the bin at 24 kHz is in none of them."""
     return F.avg_pool2d(powers[..., SINGLE_BINS : BINS - 1], (1, GROUPED_BINS))
 
 
 def _band_of_bin() -> Tensor:
-    """`[481]`: the band that a bin lies in; 24 kHz has that of the last band."""
+    """`[481]`: the band of each bin; the bin at 24 kHz is assigned to the last band."""
     grouped = torch.arange(SINGLE_BINS, BANDS).repeat_interleave(GROUPED_BINS)
     return torch.cat([torch.arange(SINGLE_BINS), grouped, torch.tensor([BANDS - 1])])
 
 
 def _hint_rows(erb_of_bin: Tensor) -> Tensor:
-    """`[2, 33, 160]`: products with them put hints on the bands, gains first, then local SNR, in 35 dB."""
+    """`[2, 33, 160]`: matrices that map hints to bands, first the gains, then the local SNR in units of 35 dB."""
     gains = F.one_hot(erb_of_bin, ERB_BANDS).float().T
     rows = torch.zeros(2, ERB_BANDS + 1, BANDS)
     rows[0, :ERB_BANDS] = torch.cat([gains[:, :SINGLE_BINS], _group_means(gains[None])[0]], dim=-1)
@@ -293,7 +300,7 @@ def _hint_rows(erb_of_bin: Tensor) -> Tensor:
 
 
 def _neutral_hints(like: Tensor) -> Tensor:
-    """`[B, N, 33]` for `like` `[B, 2, N, …]`: what says the least, gains of 1 and a local SNR of 10 dB."""
+    """`[B, N, 33]` for `like` `[B, 2, N, …]`: uninformative hints, with gains of 1 and a local SNR of 10 dB."""
     neutral = like.new_ones(like.shape[0], like.shape[2], ERB_BANDS + 1)
     neutral[..., ERB_BANDS] = NEUTRAL_SNR_DB
     return neutral
@@ -307,7 +314,7 @@ def _centres() -> Tensor:
 
 
 def _reach() -> Tensor:
-    """`[160]`: log of how far a band's correction may reach at first: a voice falls by some 40 dB up to 20 kHz."""
+    """`[160]`: log of the initial bound of a band's correction: a voice falls by about 40 dB up to 20 kHz."""
     return torch.log(0.01 + 1.0 / (1.0 + (_centres() / 20.0) ** 2))
 
 

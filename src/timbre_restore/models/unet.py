@@ -1,13 +1,13 @@
 """The time-domain generator: a causal U-Net that decides, per band and step, how much of the voice comes back.
 
-What the suppressor took is known: `taken = noisy - degraded`. A learned analysis of 16-sample steps splits it into
+What the suppressor removed is known: `taken = noisy - degraded`. A learned analysis with 16-sample steps splits it into
 bands; the U-Net gives each band and step a gate in [0, 1] and a small bounded correction for what noise covers; the
-learned synthesis turns the gated bands into the residual that is added to the degraded voice. With the gate shut the
-suppressor's output passes untouched; with it open, and no correction, the noisy input comes back: the worst case is
+learned synthesis turns the gated bands into the residual that is added to the degraded voice. With the gate closed, the
+suppressor's output passes unchanged; with it open and no correction, the noisy input comes back: the worst case is
 what the user already had.
 
 The analysis starts as an orthonormal cosine transform (DCT-II) over the last `bands` samples and the synthesis as its
-inverse on the newest 16, so that an open gate is exact before the first step of training. Nothing wide runs at 48 kHz.
+inverse on the newest 16, so that an open gate reconstructs exactly even before training. No wide layer runs at 48 kHz.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from timbre_restore.models.streaming import (
 
 STRIDE = 16
 DOWN = (5, 6)  # 3000 steps per second, then 600, then 100: one per hop
-HEAD_SCALE = 10.0  # Adam moves a weight by its rate, whatever the gradient: at 1 a gate needs hundreds of steps
-FEATURE_FLOOR = 0.01  # of the voice's running level: below it a band counts as silent
+HEAD_SCALE = 10.0  # Adam steps are as large as the learning rate for any gradient: at 1 a gate needs hundreds of steps
+FEATURE_FLOOR = 0.01  # relative to the voice's running level: below it, a band counts as silent
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def cosine_basis(size: int) -> Tensor:
 
 
 class _Block(nn.Module):
-    """x + conv(act(conv(norm(x)))): one step of thought at one rate."""
+    """x + conv(act(conv(norm(x)))): one residual block at one step rate, over `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -79,12 +79,16 @@ class _Block(nn.Module):
         self.mix = nn.Conv1d(channels, channels, 1)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B, C, T]` to `[B, C, T]`, and the new state of the convolution `[B, C, context]`."""
         y, state = self.look(self.norm(x), state)
         return x + self.mix(self.act(y)), state
 
 
 class UNet(nn.Module):
-    """Generator `unet`. Shapes: degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T whole hops."""
+    """Generator `unet`.
+
+    Degraded `[B, 1, T]`, noisy `[B, 1, T + 1440]`, restored `[B, 1, T]`; T is a multiple of the hop.
+    """
 
     sample_rate_hz = 48_000
     hop_samples = HOP_SAMPLES
@@ -127,7 +131,7 @@ class UNet(nn.Module):
         self._start()
 
     def _start(self) -> None:
-        """Exact reconstruction, a gate that is nearly shut, no correction: training starts from the suppressor."""
+        """Exact reconstruction, a nearly closed gate and no correction: training starts at the suppressor's output."""
         bands = self.bands
         basis = cosine_basis(bands)
         with torch.no_grad():
@@ -140,7 +144,7 @@ class UNet(nn.Module):
             head.bias[:bands] = -2.0 / HEAD_SCALE
 
     def _remembering(self) -> dict[str, Remembering]:
-        """The parts that remember, by the names of their states."""
+        """The layers that have a state, by the name of that state."""
         parts: dict[str, Any] = {"level": self.level}
         for view in ("degraded", "noisy", "ahead") if self.uses_noisy else ("degraded",):
             parts[f"analysis_{view}"] = self.analysis
@@ -156,11 +160,11 @@ class UNet(nn.Module):
         return parts
 
     def initial_state(self, like: Tensor) -> State:
-        """The state before any sound, for the batch, device and type of `like` `[B, 1, T]`."""
+        """The state before any sound, for the batch size, device and dtype of `like` `[B, 1, T]`."""
         return {name: part.initial_state(like) for name, part in self._remembering().items()}
 
     def inputs(self, hops: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of what `stream` takes for so many hops of one signal."""
+        """Shapes of the inputs of `stream` for `hops` hops of one signal, by name."""
         return wave_inputs(self.settings, hops)
 
     def forward(
@@ -172,14 +176,14 @@ class UNet(nn.Module):
         span: Span | None = None,
         memory: State | None = None,
     ) -> Any:
-        """Restored `[B, 1, T]` of one long chunk from a zero state, or of a span; hints are not looked at."""
+        """Restored `[B, 1, T]` of one long chunk from a zero state, or of a span with its state; hints are ignored."""
         return forward_in_waves(self, degraded, noisy, span, memory)
 
     def stream(self, chunk: dict[str, Tensor], state: State) -> tuple[dict[str, Tensor], State]:
-        """One chunk of whole hops, and the state that the next chunk needs.
+        """Process one chunk of whole hops; return its outputs and the state that the next chunk needs.
 
-        `noisy` holds the chunk's own instants and 1440 samples beyond. Out come `restored` `[B, 1, T]` and the gate
-        `[B, bands, T / 16]` in [0, 1].
+        `degraded` is `[B, 1, T]`; `noisy` `[B, 1, T + 1440]` covers the chunk and the 1440 samples after it. The
+        outputs are `restored` `[B, 1, T]` and `gate` `[B, bands, T / 16]` in [0, 1].
         """
         state = dict(state)
         degraded = chunk["degraded"]
@@ -202,7 +206,7 @@ class UNet(nn.Module):
         return {"restored": degraded + self.synthesis(gate * bands), "gate": gate}, state
 
     def _body(self, x: Tensor, state: State) -> Tensor:
-        """Features `[B, views·bands, S]` to gate logits and correction `[B, 2·bands, S]`; writes new states."""
+        """Features `[B, views·bands, S]` to gate logits and correction `[B, 2·bands, S]`; writes the new states."""
         x = self.enter(x)
         wide, state["encode_wide"] = self.encode["wide"](x, state["encode_wide"])
         x, state["down_middle"] = self.down["middle"](wide, state["down_middle"])

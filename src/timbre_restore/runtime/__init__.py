@@ -1,4 +1,4 @@
-"""Audio in, audio out: the exported model on whole signals, streams, files, folders and pipes. Free of torch."""
+"""Runs an exported model on whole signals, streams, files, folders and pipes. Does not import torch."""
 
 from timbre_restore.runtime.chain import Chain, ChainStream
 from timbre_restore.runtime.files import (

@@ -1,8 +1,8 @@
-"""One stream's way through a model, hop by hop: what is remembered, and what is done with a hop.
+"""One stream's path through a model, hop by hop: its state, and the processing of a hop.
 
-A core takes hops of degraded beside hops of noisy that are `ahead` hops later, and gives the hop that came `late` hops
-before. Strength mixes from the suppressor's output, 0, to everything, 1; when it changes, the change is spread over a
-hop.
+A core takes hops of degraded together with hops of noisy that are `ahead` hops later, and returns the hop from `late`
+hops before. Strength mixes from 0 (the suppressor's output) to 1 (everything the model gives back); a change is spread
+over a hop.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from typing import Protocol
 
 import numpy as np
 
-from timbre_restore.audio import HOP_SAMPLES
+from timbre_restore.audio import HOP_SAMPLES, FloatArray
 from timbre_restore.audio.frames import ERB_BANDS, NEUTRAL_SNR_DB, ComplexArray, analyse, synthesise
-from timbre_restore.runtime.model import SPECTRUM, FloatArray, Model, normal
+from timbre_restore.runtime.model import SPECTRUM, Model, normal
 
 _NEUTRAL_HINTS = np.array([[1.0] * ERB_BANDS + [NEUTRAL_SNR_DB]], np.float32)
-"""What says the least where a suppressor tells nothing."""
+"""Neutral values for a suppressor that reports no hints."""
 _NOTHING = np.zeros(HOP_SAMPLES, np.float32)
 
 
 class Core(Protocol):
-    """What a stream needs of a model."""
+    """What a stream needs from a model."""
 
     ahead: int
     late: int
 
     def prime(self, noisy: FloatArray) -> None:
-        """Hear the first `ahead` hops `[ahead, 480]` of noisy, before there is anything to restore."""
+        """Take the first `ahead` hops `[ahead, 480]` of noisy, before there is anything to restore."""
         ...
 
     def step(self, degraded: FloatArray, noisy: FloatArray | None, strength: float) -> FloatArray:
-        """Hops `[N, 480]` of both to as many restored ones."""
+        """Turn hops `[N, 480]` of both into as many restored ones."""
         ...
 
 
 class WaveCore:
-    """A model on waves: nothing is late, and noisy is as far ahead as the model looks."""
+    """A waveform model: output is not late, and noisy is as far ahead as the model looks."""
 
     late = 0
 
@@ -47,7 +47,7 @@ class WaveCore:
         self._heard = np.zeros((self.ahead, HOP_SAMPLES), np.float32)
 
     def prime(self, noisy: FloatArray) -> None:
-        """Keep them: the model looks at them with the first hop."""
+        """Keep the hops: the model sees them together with the first one."""
         self._heard = normal(noisy)
 
     def step(self, degraded: FloatArray, noisy: FloatArray | None, strength: float) -> FloatArray:
@@ -67,17 +67,17 @@ class WaveCore:
 
 
 class Spectra:
-    """A model on the suppressor's frames: spectra in, a residual out, whose overlap spreads a change of strength."""
+    """A model on the suppressor's frames: spectra in, a residual out; its overlap spreads a change of strength."""
 
     def __init__(self, model: Model) -> None:
         self._model, self._state = model, model.initial_state()
         self._overlap = _NOTHING
 
     def step(self, sounds: ComplexArray, hints: FloatArray | None, strength: float) -> FloatArray:
-        """The residual's hops `[N, 480]`, each of the hop before the frame's last.
+        """The residual's hops `[N, 480]`, each one hop before the last hop of its frame.
 
-        From frames of degraded and, where the model looks at it, of noisy two frames later, `[1 or 2, N, 481]`; and
-        hints `[N, 33]` of the degraded ones.
+        `sounds` `[1 or 2, N, 481]` are frames of degraded and, if the model uses it, of noisy two frames later; `hints`
+        `[N, 33]` are those of the degraded frames.
         """
         parts = _as_parts(sounds)
         chunk = {"degraded": parts[:1]}
@@ -91,7 +91,7 @@ class Spectra:
 
 
 class SpectrumCore:
-    """A model on frames behind a black box: the frame that a hop ends in is whole one hop later; so late is all."""
+    """A spectrum model behind a black box: a hop can be synthesised only one hop later, so all output is that late."""
 
     late = 1
 
@@ -101,11 +101,11 @@ class SpectrumCore:
         self._last = np.zeros((2 if model.needs_noisy else 1, HOP_SAMPLES), np.float32)
 
     def prime(self, noisy: FloatArray) -> None:
-        """Hear them beside silence."""
+        """Run the hops through the model next to silence."""
         self._spectra.step(self._analysed([np.zeros_like(noisy), noisy]), None, 0.0)
 
     def step(self, degraded: FloatArray, noisy: FloatArray | None, strength: float) -> FloatArray:
-        """Restored hops `[N, 480]`, of one hop earlier."""
+        """Restored hops `[N, 480]`, one hop late."""
         before = np.concatenate([self._last[:1], degraded[:-1]])
         spectra = self._analysed([degraded] if noisy is None else [degraded, noisy])
         return before + self._spectra.step(spectra, None, strength)

@@ -1,4 +1,4 @@
-"""An exported file, opened: its session, its facts, its states."""
+"""An opened exported file: its session, metadata and states."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, LEAD_SAMPLES, SAMPLE_RATE_HZ
+from timbre_restore.audio import HOP_SAMPLES, LEAD_SAMPLES, SAMPLE_RATE_HZ, FloatArray
 from timbre_restore.audio.frames import BINS, ERB_BANDS
 from timbre_restore.errors import ModelError
-
-FloatArray = NDArray[np.float32]
 
 METADATA_PREFIX = "timbre_restore."
 FORMATS = ("3",)
@@ -26,13 +23,13 @@ FAINTEST = np.float32(1e-20)
 WAVEFORM, SPECTRUM = "waveform", "spectrum"
 RESULT = {WAVEFORM: "restored", SPECTRUM: "residual"}
 LATENCY_SAMPLES = {WAVEFORM: 0, SPECTRUM: HOP_SAMPLES}
-"""What a model waits for behind a black box: on spectra, the hop that its frame ends in."""
+"""A model's latency behind a black box: for spectra, the hop that completes the frame."""
 LARGEST_STATE = 2**24
-"""Numbers in all states together, 64 MB; the packaged voices have up to 8,338."""
+"""Maximum number of values in all states together, 64 MB; the packaged voices have up to 8,338."""
 
 
 class Model:
-    """A session that many streams may share: it holds no state, each stream holds its own."""
+    """A session that many streams may share: it holds no state, since each stream holds its own."""
 
     def __init__(self, session: Any, name: str) -> None:
         self.session, self.name = session, name
@@ -42,13 +39,13 @@ class Model:
         missing = [key for key in REQUIRED if key not in self.metadata]
         if "format" in self.metadata and self.metadata["format"] not in FORMATS:
             raise ModelError(
-                f"{name}: has format {self.metadata['format']}, this version reads {', '.join(FORMATS)}; export it "
+                f"{name}: has format {self.metadata['format']}, but this version reads {', '.join(FORMATS)}; export it "
                 "again, or use the version that wrote it."
             )
         if missing:
             raise ModelError(
-                f"{name}: is an ONNX file but not one of this project's (it lacks {', '.join(missing)}); make one with "
-                "'timbre-restore export'."
+                f"{name}: is an ONNX file but not one of this project's (it lacks {', '.join(missing)}); create "
+                "one with 'timbre-restore export'."
             )
         self.domain = self._fact("domain", (WAVEFORM, SPECTRUM))
         self.sample_rate_hz = int(self._fact("sample_rate_hz", (str(SAMPLE_RATE_HZ),)))
@@ -66,7 +63,7 @@ class Model:
 
     @classmethod
     def open(cls, path: Path, threads: int) -> Model:
-        """Read and open a file. Raises `ModelError` when it is absent, damaged, or not this project's."""
+        """Read and open a file. Raises `ModelError` when it is missing, damaged, or not this project's."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -74,14 +71,14 @@ class Model:
         try:
             content = path.read_bytes()
         except OSError as exc:
-            raise ModelError(f"{path}: can't be read ({exc.strerror}); give an exported model's path.") from exc
-        # A stranger's graph may fail in as many ways as there are operators, and when it runs as well as when it opens.
+            raise ModelError(f"{path}: can't be read ({exc.strerror}); give the path of an exported model.") from exc
+        # An unknown graph may fail in as many ways as there are operators, when it is opened or when it runs.
         try:
             session = onnxruntime.InferenceSession(
                 content,
                 options,
                 providers=["CPUExecutionProvider"],
-                enable_fallback=0,  # or the package prints to stdout, where the sound may go
+                enable_fallback=0,  # otherwise the package prints to stdout, where the audio may go
             )
             model = cls(session, str(path))
             model._try_out()
@@ -90,7 +87,7 @@ class Model:
         except Exception as exc:
             raise ModelError(
                 f"{path}: is not a model that ONNX Runtime can open and run "
-                f"({' '.join(str(exc).split())[:200] or type(exc).__name__}); export it again or copy it again."
+                f"({' '.join(str(exc).split())[:200] or type(exc).__name__}); export or copy it again."
             ) from exc
         return model
 
@@ -98,12 +95,12 @@ class Model:
         value: str = self.metadata[key]
         if value not in known:
             raise ModelError(
-                f"{self.name}: says {key} is '{value[:40]}', this version runs {' or '.join(known)}; export it again."
+                f"{self.name}: says {key} is '{value[:40]}', but this version runs {' or '.join(known)}; re-export it."
             )
         return value
 
     def _refuse_another_graph(self) -> None:
-        """Raise `ModelError` where what the graph takes and gives is not what its own facts promise."""
+        """Raise `ModelError` if the graph's inputs and outputs are not what its own metadata promises."""
         inputs = {i.name for i in self.session.get_inputs()}
         outputs = {o.name for o in self.session.get_outputs()}
         wanted = {"degraded"} | ({"noisy"} if self.needs_noisy else set()) | ({"hints"} if self.takes_hints else set())
@@ -121,12 +118,12 @@ class Model:
 
     def _refuse(self, wrong: list[str]) -> NoReturn:
         raise ModelError(
-            f"{self.name}: its graph does not have the inputs, outputs and states that its facts promise (see "
+            f"{self.name}: its graph does not have the inputs, outputs and states that its metadata promises (see "
             f"{', '.join(wrong)}); export it again."
         )
 
     def _try_out(self) -> None:
-        """Two calls on silence, of one hop and of two. Raises `ModelError` where a shape is not what it should be."""
+        """Run silence through it, one hop and then two. Raises `ModelError` if a shape is not what it should be."""
         state, before = self.initial_state(), self.initial_state()
         for hops in (1, 2):
             shapes: dict[str, tuple[int, ...]] = {"degraded": (1, 2, hops, BINS), "noisy": (1, 2, hops, BINS)}
@@ -142,30 +139,30 @@ class Model:
                 self._refuse(wrong)
 
     def initial_state(self) -> dict[str, FloatArray]:
-        """The states before any sound, by the names of the graph's inputs."""
+        """The initial states, by the names of the graph's inputs."""
         return {name: np.zeros(shape, dtype=np.float32) for name, shape in self._states.items()}
 
     def run(
         self, chunk: dict[str, FloatArray], state: dict[str, FloatArray]
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """Named outputs of one call, and the states after it. Sound in `chunk` is best `normal`.
+        """Named outputs of one call, and the states after it. Audio in `chunk` should have passed through `normal`.
 
-        Raises `ModelError` where the model gives NaN or infinity: from sound, a sound one never does.
+        Raises `ModelError` if the model returns NaN or infinity; for valid audio an intact model never does.
         """
         values = self.session.run(self._wanted, chunk | state)
         if not np.isfinite(values[self._result]).all():
             raise ModelError(
-                f"{self.name}: gave NaN or infinity instead of sound; its weights are spoiled: export it again from a "
-                "healthy checkpoint."
+                f"{self.name}: returned NaN or infinity instead of sound, so its weights are damaged; export it again "
+                "from a healthy checkpoint."
             )
         count = len(self._outputs)
         return dict(zip(self._outputs, values, strict=False)), dict(zip(self._states, values[count:], strict=True))
 
 
 def normal(samples: FloatArray) -> FloatArray:
-    """A copy, in C order, without what is far below any sound: numbers near the smallest are up to 20 times slower.
+    """A copy in C order without values far below any sound: denormal numbers are up to 20 times slower.
 
-    A sum with a number so much larger rounds them away, and hardly anything else.
+    Adding and subtracting a much larger number rounds them away, and hardly anything else.
     """
     kept = np.empty(samples.shape, np.float32)
     np.add(samples, FAINTEST, out=kept)

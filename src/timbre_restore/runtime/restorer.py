@@ -1,7 +1,7 @@
-"""The exported model over whole signals and streams, behind any suppressor.
+"""The exported model on whole signals and streams, behind any suppressor.
 
-Offline is the stream's own code over one long chunk, worked through in stretches, so memory does not grow with the
-length beyond the signal itself and the result does not depend on the stretch.
+Offline use is the stream's own code on one long chunk, processed in stretches: beyond the signal itself, memory does
+not grow with the length, and the result does not depend on the stretch.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_restore.audio import HOP_SAMPLES
+from timbre_restore.audio import HOP_SAMPLES, FloatArray
 from timbre_restore.errors import ModelError
 from timbre_restore.runtime.core import make_core
-from timbre_restore.runtime.model import FloatArray, Model
+from timbre_restore.runtime.model import Model
 from timbre_restore.runtime.stream import STRETCH_HOPS, Stream, checked_strength, whole_signal
 
 DEFAULT_VOICE = "small"
-"""The packaged voice that is taken when none is named; it is called `default`, too."""
+"""The packaged voice used when none is named; it is also called `default`."""
 SUPPRESSED_VOICE = "suppressed"
-"""The one for recordings of which only what the suppressor left is there."""
+"""The packaged voice for recordings of which only the suppressor's output exists."""
 
 
 class Restorer:
     """Gives a suppressed voice back what was taken. Signals are float32 `[T]`, 48 kHz, full scale ±1.
 
-    `latency_samples` is what the model waits for behind a black box (in a `Chain` nothing is added);
-    `lookahead_samples` is how much later noisy it looks at than the sample that it restores: the suppressor's own
-    delay, so it costs nothing behind it.
+    `latency_samples` is the model's latency behind a black box (in a `Chain` it adds none); `lookahead_samples` is how
+    far beyond the sample it restores it looks at noisy: the suppressor's own delay, so behind the suppressor it costs
+    nothing.
     """
 
     def __init__(self, model: Model) -> None:
@@ -43,7 +43,7 @@ class Restorer:
 
     @classmethod
     def load(cls, path_or_name: Path | str | None = None, *, threads: int = 1) -> Restorer:
-        """Open an exported file, or a packaged voice by name; the default one when None. One inference thread."""
+        """Open an exported file, or a packaged voice by name; None opens the default voice. `threads` for inference."""
         return cls(Model.open(_find(path_or_name), threads))
 
     def __call__(
@@ -51,23 +51,23 @@ class Restorer:
     ) -> FloatArray:
         """The restored signal, as long as `audio` and aligned with it.
 
-        Sample n of `noisy` is the same instant as sample n of `audio`; it may be longer (what comes later is used as
-        far as the model looks ahead), and zeros follow where it ends. `strength` mixes from 0, the suppressor's output
-        unchanged, to 1; None takes the model's own default. Raises `ModelError` on a missing or unfit signal.
+        Sample n of `noisy` is the same instant as sample n of `audio`. `noisy` may be longer (the rest is used as far
+        as the model looks ahead); zeros are assumed after its end. `strength` mixes from 0, the suppressor's output
+        unchanged, to 1; None uses the model's own default. Raises `ModelError` on a missing or unsuitable signal.
         """
         amount = self.default_strength if strength is None else checked_strength(strength)
         audio = whole_signal(audio, "audio")
         if self.needs_noisy:
             if noisy is None:
                 raise ModelError(
-                    f"{self.name}: is conditioned on the noisy signal too, and none was given; pass noisy, or use a "
+                    f"{self.name}: is conditioned on the noisy signal too, but none was given; pass noisy, or use a "
                     "model exported with model.conditioning=degraded."
                 )
             noisy = whole_signal(noisy, "noisy")
             if len(noisy) < len(audio):
                 raise ModelError(
-                    f"noisy has {len(noisy)} samples and audio {len(audio)}; expected at least as many, from the same "
-                    "instant."
+                    f"noisy has {len(noisy)} samples and audio {len(audio)}; noisy needs at least as many, from the "
+                    "same instant on."
                 )
         if amount == 0.0 or len(audio) == 0:
             return audio.copy()
@@ -86,12 +86,12 @@ class Restorer:
         return np.concatenate(parts).reshape(-1)[late : late + len(audio)]
 
     def suits(self, suppressor: str) -> bool:
-        """Whether it was trained behind the suppressor of this name, or does not say behind which ones."""
+        """Whether the model was trained behind the named suppressor, or does not say which it was trained behind."""
         named = [name.strip() for name in self.metadata.get("suppressor", "").split(",")]
         return suppressor in named or named == [""]
 
     def stream(self, noisy_lead_samples: int = 0, strength: float | None = None) -> Stream:
-        """A stream of its own: chunks in, samples out. Sample n of noisy is that much later than sample n of audio."""
+        """A new stream: chunks in, samples out. Sample n of noisy is `noisy_lead_samples` later than that of audio."""
         return Stream(self.model, noisy_lead_samples, self.default_strength if strength is None else strength)
 
 
@@ -101,7 +101,7 @@ def packaged_voices() -> dict[str, Path]:
 
 
 def packaged_weights() -> dict[str, Path]:
-    """Checkpoints that hold the weights of packaged voices, by name: where fine-tuning begins."""
+    """Checkpoints with the weights of packaged voices, by name: the starting points for fine-tuning."""
     return {path.parent.name: path.parent for path in sorted(_voices().glob("*/checkpoint.json"))}
 
 
@@ -115,7 +115,7 @@ def _default_strength(model: Model) -> float:
         return checked_strength(float(value))
     except (ValueError, ModelError) as exc:
         raise ModelError(
-            f"{model.name}: says strength is '{value}', expected a number from 0 to 1; export it again."
+            f"{model.name}: says strength is '{value}', but a number from 0 to 1 was expected; export it again."
         ) from exc
 
 
@@ -123,7 +123,7 @@ def _find(path_or_name: Path | str | None) -> Path:
     voices = packaged_voices()
     if path_or_name is None or (str(path_or_name) == "default" and not Path("default").is_file()):
         if DEFAULT_VOICE not in voices:
-            raise ModelError("this installation holds no packaged voice; name a file (--model), or install it again.")
+            raise ModelError("this installation has no packaged voice; name a file (--model), or reinstall it.")
         return voices[DEFAULT_VOICE]
     path = Path(path_or_name)
     if path.is_file() or path.name != str(path_or_name):
@@ -131,13 +131,13 @@ def _find(path_or_name: Path | str | None) -> Path:
     if path.name not in voices:
         raise ModelError(
             f"{path}: no such file, and no packaged voice has that name ({', '.join(voices)}); give one of these, or "
-            "an exported model's path."
+            "the path of an exported model."
         )
     return voices[path.name]
 
 
 def fitted(samples: FloatArray, hops: int) -> FloatArray:
-    """The first hops `[hops, 480]`, zeros where there are fewer."""
+    """The first hops `[hops, 480]`, padded with zeros if there are fewer."""
     length = hops * HOP_SAMPLES
     whole = samples[:length] if len(samples) >= length else np.pad(samples, (0, length - len(samples)))
     return whole.reshape(hops, HOP_SAMPLES)

@@ -1,4 +1,4 @@
-"""What took the timbre: noise suppressors behind one Protocol, free of torch."""
+"""Noise suppressors behind one protocol. Does not import torch."""
 
 from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, Suppressor, SuppressorSettings
 from timbre_restore.suppressors.dfn3 import DFN3_ARCHIVE_SHA256, DFN3_LATENCY_SAMPLES

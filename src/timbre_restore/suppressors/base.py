@@ -1,4 +1,4 @@
-"""What every suppressor promises, whatever runs inside."""
+"""The interface that all suppressors share."""
 
 from __future__ import annotations
 
@@ -9,38 +9,35 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, NO_SOUND, SAMPLE_RATE_HZ, is_sound
+from timbre_restore.audio import HOP_SAMPLES, INVALID_SAMPLES, SAMPLE_RATE_HZ, FloatArray, is_valid
 from timbre_restore.errors import SuppressorError
-
-FloatArray = NDArray[np.float32]
-
 
 NO_LIMIT_DB = 100.0
 SILENCE_MEAN_SQUARE = 1e-7  # libDF: tract.rs, DfTract::process
 FLUSH = np.array([4e-4, -4e-4], dtype=np.float32)
-"""Repeated, sound to libDF (a mean square of 1.6e-7) and none to people: 24 kHz at -68 dBFS."""
+"""Repeated, this counts as sound for libDF (mean square 1.6e-7) but is inaudible: 24 kHz at -68 dBFS."""
 
 
 @dataclass(frozen=True)
 class SuppressorSettings:
-    """Which suppressor, and how: everything that its output follows from. What a name does not know stays at rest."""
+    """Which suppressor, and all that determines its output. Fields it does not support stay at their defaults."""
 
     name: str = "dfn3"
     runtime: str = "graphs"
-    """Of DeepFilterNet3: `graphs`, `official` (the first build that is installed), or a build's package name."""
+    """DeepFilterNet3 only: `graphs`, `official` (the first build that is installed), or a build's package name."""
     attenuation_limit_db: float = NO_LIMIT_DB
-    """Of DeepFilterNet3, in (0, 100]; 100 is none."""
+    """DeepFilterNet3 only, in (0, 100]; 100 means no limit."""
     post_filter_beta: float = 0.0
-    """Of DeepFilterNet3, in [0, 0.1]; 0 is off."""
+    """DeepFilterNet3 only, in [0, 0.1]; 0 is off."""
 
 
 @dataclass(frozen=True)
 class Suppressed:
-    """A stretch of N hops after a suppressor, and what it knew; silent hops hold zeros and -15 dB.
+    """The suppressor's output for N hops, with its internal estimates; silent hops hold zeros and -15 dB.
 
-    `audio` `[N, 480]`, delayed by 1440 samples; `spectra` `[N, 481]` before synthesis and `noisy_spectra` beside them,
-    both of two frames earlier than the hop; `newest_spectra` `[N, 481]`, noisy of the hop itself; `gains` `[N, 32]`
-    applied per ERB band; `local_snr_db` `[N]`; `heard` `[N]`, false for the silent hops.
+    `audio` `[N, 480]`, delayed by 1440 samples; `spectra` `[N, 481]` before synthesis and the matching `noisy_spectra`,
+    both two frames earlier than the hop; `newest_spectra` `[N, 481]`, the noisy spectrum of the hop itself; `gains`
+    `[N, 32]` applied per ERB band; `local_snr_db` `[N]`; `heard` `[N]`, false for silent hops.
     """
 
     audio: FloatArray
@@ -54,10 +51,10 @@ class Suppressed:
 
 @dataclass(frozen=True)
 class Hints:
-    """What a suppressor knew while it worked, a row per hop of 480 samples of its output, its delay removed.
+    """A suppressor's internal estimates, one row per hop of 480 output samples, with the delay removed.
 
     `gains` `[N, 32]`, applied to ERB bands, in [0, 1]; `local_snr_db` `[N]`, from -15 to 35; `low` complex `[N, 96]`,
-    the lowest bins of its spectrum before synthesis. With the noisy spectrum, gains and low bins make the whole of it.
+    the lowest bins of its spectrum before synthesis. Gains, low bins and the noisy spectrum give that whole spectrum.
     """
 
     gains: FloatArray
@@ -66,11 +63,11 @@ class Hints:
 
 
 class Suppressor(Protocol):
-    """Takes noise out of a whole signal. Calls don't share state: equal input, equal output."""
+    """Removes noise from a whole signal. Calls don't share state: equal input, equal output."""
 
     @property
     def name(self) -> str:
-        """Short name, as the configuration knows it."""
+        """Short name, as used in the configuration."""
         ...
 
     @property
@@ -80,7 +77,7 @@ class Suppressor(Protocol):
 
     @property
     def latency_samples(self) -> int:
-        """Its algorithmic delay while streaming; `__call__` has removed it."""
+        """Its algorithmic delay when streaming; `__call__` removes it."""
         ...
 
     @property
@@ -90,7 +87,7 @@ class Suppressor(Protocol):
 
     @property
     def build(self) -> str:
-        """Runtime, its version and the weights' release: builds of one suppressor may differ in their numbers."""
+        """Runtime, its version and the release of the weights: builds of one suppressor may differ numerically."""
         ...
 
     def __call__(self, noisy: FloatArray) -> FloatArray:
@@ -98,19 +95,19 @@ class Suppressor(Protocol):
         ...
 
     def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, Hints | None]:
-        """The same, and what it knew (None when it does not say): ⌈T / 480⌉ rows."""
+        """The same plus hints (None when the suppressor gives none): ⌈T / 480⌉ rows."""
         ...
 
     def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
-        """Each signal's number in the order given, its suppressed signal and hints, in the order they are done.
+        """Each signal's index, suppressed signal and hints, in the order in which they finish.
 
-        Signals are taken as they are needed. A result depends on its signal alone, to the last bit: not on the others.
+        Signals are consumed as needed. A result depends only on its own signal, to the last bit.
         """
         ...
 
 
 def is_heard(hops: FloatArray) -> NDArray[np.bool_]:
-    """Which of the hops `[N, 480]` DeepFilterNet3's release processes at all."""
+    """Which of the hops `[N, 480]` DeepFilterNet3's release processes; it skips silent ones."""
     return np.asarray(np.mean(np.square(hops), axis=1) >= SILENCE_MEAN_SQUARE)
 
 
@@ -123,10 +120,10 @@ def one_by_one(
 
 
 class FrameSource(Protocol):
-    """A suppressor hop by hop, which shows its spectra before synthesis."""
+    """A hop-by-hop suppressor that exposes its spectra before synthesis."""
 
     def begin(self) -> Any:
-        """The state before any sound."""
+        """The initial state."""
         ...
 
     def stream(self, hops: FloatArray, state: Any) -> tuple[Suppressed, Any]:
@@ -135,18 +132,18 @@ class FrameSource(Protocol):
 
 
 RunHops = Callable[[FloatArray], tuple[FloatArray, Hints | None]]
-"""A whole number of hops `[T]` in, the same number out, delayed by the latency, from a fresh state; hints as late."""
+"""A whole number of hops `[T]` in, as many out, delayed by the latency, from a fresh state; hints are equally late."""
 RunMany = Callable[[Iterable[FloatArray]], Iterator[tuple[int, FloatArray, Hints | None]]]
-"""The same of many signals, each with its number."""
+"""The same for many signals, each with its index."""
 
 
 @dataclass(frozen=True)
 class HopSuppressor:
-    """A suppressor that works hop by hop and late, made to give signals of any length, aligned.
+    """Adapts a hop-by-hop suppressor with a delay to signals of any length, with aligned output.
 
-    The delay is a constant of the algorithm and removed as such. The signal is followed by as many samples, or its end
-    would stay inside. They are a tone at 24 kHz that lies just above what DeepFilterNet3's release takes for silence:
-    hops of zeros would not be processed there, and push nothing out.
+    The delay is a constant of the algorithm and is removed as such. As many samples are appended to the signal, or its
+    end would stay inside. They are a tone at 24 kHz just above what DeepFilterNet3's release takes for silence: it
+    would not process hops of zeros, and they would push nothing out.
     """
 
     name: str
@@ -155,9 +152,9 @@ class HopSuppressor:
     latency_samples: int
     run_hops: RunHops
     run_many: RunMany | None = None
-    """For many signals, where that is quicker."""
+    """For many signals, if that is faster."""
     frames: FrameSource | None = None
-    """Hop by hop and with its spectra, where it can."""
+    """Hop by hop and with spectra, if the suppressor supports it."""
     sample_rate_hz: int = SAMPLE_RATE_HZ
 
     def __call__(self, noisy: FloatArray) -> FloatArray:
@@ -165,11 +162,11 @@ class HopSuppressor:
         return self.with_hints(noisy)[0]
 
     def with_hints(self, noisy: FloatArray) -> tuple[FloatArray, Hints | None]:
-        """The same, and what it knew of each hop."""
+        """The same, plus the hints for each hop."""
         return self._trimmed(len(noisy), *self.run_hops(self.padded(noisy)))
 
     def many(self, signals: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints | None]]:
-        """Number, suppressed signal and hints of each; a result depends on its signal alone."""
+        """Index, suppressed signal and hints of each; a result depends only on its own signal."""
         if self.run_many is None:
             yield from one_by_one(self.with_hints, signals)
             return
@@ -184,17 +181,17 @@ class HopSuppressor:
             yield number, *self._trimmed(lengths[number], delayed, known)
 
     def padded(self, noisy: FloatArray) -> FloatArray:
-        """`noisy` to whole hops, and on until its last sample has come out."""
+        """`noisy` padded to whole hops, with enough extra for its last sample to come out."""
         _check(noisy)
         hops = -(-(len(noisy) + self.latency_samples) // HOP_SAMPLES)
         return np.concatenate([noisy, np.resize(FLUSH, hops * HOP_SAMPLES - len(noisy))])
 
     def _trimmed(self, length: int, delayed: FloatArray, known: Hints | None) -> tuple[FloatArray, Hints | None]:
-        """What the runtime gave without its delay."""
+        """The runtime's output without its delay."""
         late, hops = self.latency_samples, -(-(length + self.latency_samples) // HOP_SAMPLES)
         if len(delayed) != hops * HOP_SAMPLES or not np.isfinite(delayed).all():
             raise SuppressorError(
-                f"{self.build}: gave {len(delayed)} samples for {hops} hops, or NaN among them; reinstall it."
+                f"{self.build}: returned {len(delayed)} samples for {hops} hops, or NaN among them; reinstall it."
             )
         if known is not None:
             first = late // HOP_SAMPLES
@@ -206,13 +203,13 @@ def refuse_settings_of_dfn3(settings: SuppressorSettings) -> None:
     """Raise `SuppressorError` when settings that only DeepFilterNet3 has are given to another suppressor."""
     if settings != SuppressorSettings(name=settings.name):
         raise SuppressorError(
-            f"'{settings.name}' has no runtime, attenuation limit or post-filter to choose, as DeepFilterNet3 has; "
-            "leave them at their defaults."
+            f"'{settings.name}' does not support the settings runtime, attenuation limit and post-filter, which only "
+            "DeepFilterNet3 has; leave them at their defaults."
         )
 
 
 def _check(noisy: FloatArray) -> None:
     if noisy.ndim != 1 or noisy.dtype != np.float32:
         raise SuppressorError(f"noisy is {noisy.dtype} of shape {noisy.shape}; expected a float32 array [T] at 48 kHz.")
-    if not is_sound(noisy).all():
-        raise SuppressorError(f"noisy holds {NO_SOUND}; clean it first.")
+    if not is_valid(noisy).all():
+        raise SuppressorError(f"noisy holds {INVALID_SAMPLES}; clean it first.")

@@ -1,4 +1,4 @@
-"""libDF through its C interface, for interpreters that the Python binding has no wheel for.
+"""libDF through its C interface, for Python versions that the Python binding has no wheel for.
 
 Signatures as in libDF's `capi.rs`: `df_create(path, limit_db, log_level) → state`, `df_get_frame_length(state)`,
 `df_process_frame(state, in, out) → local SNR in dB`, `df_set_post_filter_beta(state, beta)`, `df_free(state)`.
@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from timbre_restore.audio import FloatArray
 from timbre_restore.errors import SuppressorError
-
-FloatArray = NDArray[np.float32]
 
 _FRAME_BYTES = 4
 _Samples = ctypes.c_void_p
@@ -26,7 +24,7 @@ _Samples = ctypes.c_void_p
 def make_capi_runner(
     library: Path, archive: Path, attenuation_limit_db: float, post_filter_beta: float
 ) -> Callable[[FloatArray], tuple[FloatArray, None]]:
-    """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in; it knows no hints."""
+    """A function that runs whole hops `[T]` from a fresh state, with the delay left in and without hints."""
     api = _open(library)
 
     def run(padded: FloatArray) -> tuple[FloatArray, None]:

@@ -1,14 +1,14 @@
-"""DeepFilterNet3's three networks as one graph over any number of frames, every state an input and an output.
+"""DeepFilterNet3's three networks as one graph over any number of frames, with every state as an input and an output.
 
-The archive's graphs start each call from nothing: the recurrences from zero, the convolutions from zeros padded in
-time. Here the graphs are edited while they are loaded (the archive stays as it is): the paddings go, so that a caller
-passes the frames before, and the recurrences take and give their state. One form serves whole recordings, stretches
-of them and single frames.
+The archive's graphs start each call from scratch: the recurrences from zero, the convolutions from zero padding in
+time. Here the graphs are edited while they are loaded (the archive stays unchanged): the padding is removed, so that
+the caller passes the preceding frames, and the recurrences take and return their state. The same graph then serves
+whole recordings, stretches of them and single frames.
 
-They also take several signals side by side, in lanes. A recurrence reads its 790 kB of weights once per frame however
-many lanes there are, so four lanes cost two thirds of four calls. The grouped linear layers become products of
-matrices, which ONNX Runtime is quicker at than at `Einsum`. And the three become one, so that what one hands to the
-next is neither copied out nor brought into another order and back.
+It also takes several signals side by side, in lanes. A recurrence reads its 790 kB of weights once per frame however
+many lanes there are, so four lanes cost two thirds of four calls. The grouped linear layers become matrix products,
+which are faster than `Einsum` in ONNX Runtime. And the three networks become one graph, so that intermediate results
+are neither copied out nor reordered and back.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.audio import FloatArray
 from timbre_restore.audio.frames import ERB_BANDS, FILTERED_BINS
 from timbre_restore.suppressors.df_spectrum import FILTER_TAPS
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-FloatArray = NDArray[np.float32]
 
-ENCODER_FRAMES = 2  # earlier frames of features that the first convolutions (3 frames) look at
-PATHWAY_FRAMES = 4  # earlier frames of `c0` that the filter decoder's convolution (5 frames) looks at
+ENCODER_FRAMES = 2  # earlier feature frames that the first convolutions (3 frames) need
+PATHWAY_FRAMES = 4  # earlier frames of `c0` that the filter decoder's convolution (5 frames) needs
 RECURRENCES = 5  # one in the encoder, two in each decoder
 _WIDTH, _HIDDEN = 64, 256
 _NETWORKS = ("enc", "erb_dec", "df_dec")
 _LINKS = {"erb_dec/emb": "enc/emb", "df_dec/emb": "enc/emb", "df_dec/c0": "pathway"} | {
     f"erb_dec/e{i}": f"enc/e{i}" for i in range(4)
 }
-"""Input of one network → what it is in the whole."""
+"""Input of one network → its name in the joined graph."""
 _RESULTS = ("enc/lsnr", "erb_dec/m", "df_dec/coefs")
 
 
 @dataclass
 class GraphState:
-    """What the networks remember from frame to frame, for each lane."""
+    """The state of the networks between frames, for each lane."""
 
     erb: FloatArray
     unit: FloatArray
@@ -53,7 +53,7 @@ class GraphState:
 
     @classmethod
     def zeros(cls, lanes: int = 1) -> GraphState:
-        """The state before any sound."""
+        """The initial state."""
         return cls(
             np.zeros((lanes, 1, ENCODER_FRAMES, ERB_BANDS), np.float32),
             np.zeros((lanes, 2, ENCODER_FRAMES, FILTERED_BINS), np.float32),
@@ -62,7 +62,7 @@ class GraphState:
         )
 
     def clear(self, lane: int) -> None:
-        """Let a lane begin with another signal."""
+        """Reset a lane for another signal."""
         self.erb[lane] = self.unit[lane] = self.pathway[lane] = 0.0
         for value in self.hidden:
             value[:, lane] = 0.0
@@ -81,7 +81,7 @@ class Graphs:
     ) -> tuple[FloatArray, FloatArray, NDArray[np.complex64], GraphState]:
         """Local SNR in dB `[B, N]`, ERB gains `[B, N, 32]`, filter taps `[B, N, 96, 5]` and the new state.
 
-        From features `erb` `[B, N, 32]` and `unit` `[B, 2, N, 96]`, B the number of lanes; N at least 1.
+        From features `erb` `[B, N, 32]` and `unit` `[B, 2, N, 96]`; B is the number of lanes, N at least 1.
         """
         erb_seen = np.concatenate([state.erb, erb[:, None]], axis=2)
         unit_seen = np.concatenate([state.unit, unit], axis=2)
@@ -101,12 +101,12 @@ class Graphs:
 
 @lru_cache(maxsize=4)
 def open_graphs(archive: Path, lanes: int) -> Graphs:
-    """The networks, opened once per process: they hold no state, so suppressors with other settings share them."""
+    """The networks, opened once per process: they hold no state, so suppressors with different settings share them."""
     return Graphs(archive, lanes)
 
 
 def _read(archive: Path) -> dict[str, bytes]:
-    """The files of the archive by base name; only read, nothing is unpacked to disk."""
+    """The files of the archive by base name; nothing is unpacked to disk."""
     files = {}
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
@@ -126,7 +126,7 @@ def _open(model: bytes) -> ort.InferenceSession:
 
 
 def _joined(files: dict[str, bytes], lanes: int) -> bytes:
-    """The three networks as one graph for `lanes` signals, its states as inputs and outputs."""
+    """The three networks as one graph for `lanes` signals, with its states as inputs and outputs."""
     from onnx import TensorProto, compose, helper, load_model_from_string
 
     models = [compose.add_prefix(load_model_from_string(files[f"{name}.onnx"]), f"{name}/") for name in _NETWORKS]
@@ -149,7 +149,7 @@ def _joined(files: dict[str, bytes], lanes: int) -> bytes:
         helper.make_node("Concat", ["pathway_before", "enc/c0"], ["pathway"], axis=2),
         helper.make_node("Slice", ["pathway", "pathway_from", "pathway_to", "pathway_axis"], ["pathway_after"]),
     ]
-    for value in outputs:  # what was declared for one signal would be wrong for several
+    for value in outputs:  # shapes declared for one signal would be wrong for several
         value.type.tensor_type.ClearField("shape")
     graph = helper.make_graph(nodes, "DeepFilterNet3", inputs, outputs, weights)
     first = models[0]
@@ -159,12 +159,12 @@ def _joined(files: dict[str, bytes], lanes: int) -> bytes:
 
 
 def _without_padding(graph: Any) -> list[Any]:
-    """The nodes of a network: paddings left out, inputs by their names in the whole, `Einsum` as products."""
+    """The nodes of a network without padding, with inputs renamed for the joined graph and `Einsum` as products."""
     renamed = _LINKS | {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Pad"}
     nodes = []
     for node in graph.node:
         for i, name in enumerate(node.input):
-            while name in renamed:  # a padding of a linked input is both
+            while name in renamed:  # padding of a linked input is renamed twice
                 name = renamed[name]
             node.input[i] = name
         if node.op_type != "Pad":
@@ -173,7 +173,7 @@ def _without_padding(graph: Any) -> list[Any]:
 
 
 def _for_lanes(value: Any, lanes: int) -> Any:
-    """An input for that many signals, whose number of frames is its own."""
+    """An input for `lanes` signals, with a separate name for its number of frames."""
     dims = value.type.tensor_type.shape.dim
     dims[0].dim_value = lanes
     for dim in dims:
@@ -183,12 +183,12 @@ def _for_lanes(value: Any, lanes: int) -> Any:
 
 
 def _as_product(node: Any) -> list[Any]:
-    """A grouped linear layer, btgi,gih->btgh, as one product of matrices `[g, t, i] · [g, i, h]` per signal."""
+    """A grouped linear layer, btgi,gih->btgh, as one matrix product `[g, t, i] · [g, i, h]` per signal."""
     from onnx import helper
 
     equation = helper.get_attribute_value(node.attribute[0]).decode().replace(" ", "")
     if equation != "btgi,gih->btgh":
-        raise ValueError(f"{node.name}: an Einsum of '{equation}' is not known here")
+        raise ValueError(f"{node.name}: unsupported Einsum equation '{equation}'")
     values, weights = node.input
     by_group, product = f"{values}_by_group", f"{node.output[0]}_by_group"
     return [

@@ -1,8 +1,8 @@
-"""DeepFilterNet3 over many signals at once: each goes through one of a few lanes, in stretches of equal length.
+"""DeepFilterNet3 on many signals at once: each goes through one of a few lanes, in stretches of equal length.
 
-Only the networks run side by side; all else is done per signal. The networks always see the same number of lanes and
-of frames, filled up with nothing where a signal ends, so what comes out for a signal does not depend on its
-neighbours, their number or its lane: not even in the last bit.
+Only the networks run side by side; everything else is done per signal. The networks always see the same number of lanes
+and frames, padded with zeros where a signal ends, so the output for a signal does not depend on its neighbours, their
+number or its lane, not even in the last bit.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from timbre_restore.audio import FloatArray
 from timbre_restore.audio.frames import ERB_BANDS, FILTERED_BINS
 from timbre_restore.suppressors.df_graphs import Graphs, GraphState
 
-FloatArray = NDArray[np.float32]
-
 LANES = 4
 STRETCH_FRAMES = 50
-"""A signal wastes half a stretch on average; shorter ones cost more calls."""
+"""A signal wastes half a stretch on average; shorter stretches cost more calls."""
 
 
 @dataclass
 class Job:
-    """A signal's frames on their way through the networks: features in, estimates out as they come."""
+    """A signal's frames on their way through the networks: features in, estimates out as they are ready."""
 
     number: int
     erb: FloatArray
@@ -39,12 +38,12 @@ class Job:
 
     @property
     def left(self) -> int:
-        """Frames that the networks have not seen."""
+        """Number of frames that the networks have not processed yet."""
         return len(self.erb) - self.done
 
 
 def run_lanes(graphs: Graphs, jobs: Iterable[Job]) -> Iterator[Job]:
-    """Each job when it has gone through; jobs are taken as lanes become free."""
+    """Yield each job when it is finished; jobs are taken as lanes become free."""
     waiting = iter(jobs)
     lanes: list[Job | None] = [None] * graphs.lanes
     state = GraphState.zeros(graphs.lanes)
@@ -63,7 +62,7 @@ def run_lanes(graphs: Graphs, jobs: Iterable[Job]) -> Iterator[Job]:
 
 
 def _step(graphs: Graphs, lanes: list[Job | None], state: GraphState) -> GraphState:
-    """One stretch of every lane."""
+    """Process one stretch of every lane."""
     erb = np.zeros((graphs.lanes, STRETCH_FRAMES, ERB_BANDS), np.float32)
     unit = np.zeros((graphs.lanes, 2, STRETCH_FRAMES, FILTERED_BINS), np.float32)
     for lane, job in enumerate(lanes):

@@ -1,10 +1,10 @@
-"""DeepFilterNet3 over stretches of any length, from numpy and the three graphs alone.
+"""DeepFilterNet3 on stretches of any length, with only numpy and the three graphs.
 
 The rules are those of libDF v0.5.6 (`tract.rs`, `DfTract::process`). A hop whose mean square is below 1e-7 gives
-zeros and is not seen by anything: neither norms nor recurrences nor the overlap advance. Later versions wait for six
-such hops in a row; that is why the two official builds part at every pause. The stages that local SNR selects (below
--15 dB zeros, above 35 dB untouched) never differ from the regular one with the thresholds that libDF's tools and
-plug-ins use, because the network's estimate is a sigmoid between just these two values.
+zeros and is skipped entirely: neither norms nor recurrences nor the overlap advance. Later versions wait for six such
+hops in a row, which is why the two official builds diverge at every pause. The stages selected by local SNR (below
+-15 dB zeros, above 35 dB unchanged) never differ from the regular one with the thresholds that libDF's tools and
+plug-ins use, because the network's estimate is a sigmoid between exactly these two values.
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, from_db
+from timbre_restore.audio import HOP_SAMPLES, FloatArray, from_db
 from timbre_restore.audio.frames import BINS, ERB_BANDS, FILTERED_BINS, analyse, synthesise
 from timbre_restore.suppressors import df_spectrum as df
 from timbre_restore.suppressors.base import NO_LIMIT_DB, Hints, Suppressed, is_heard
 from timbre_restore.suppressors.df_graphs import GraphState, open_graphs
 from timbre_restore.suppressors.df_lanes import LANES, Job, run_lanes
 
-FloatArray = NDArray[np.float32]
 ComplexArray = NDArray[np.complex64]
 
 LOOKAHEAD_FRAMES = 2
 SILENT_SNR_DB = -15.0
-STRETCH_HOPS = 1000  # of a long recording at a time: memory stays flat
+STRETCH_HOPS = 1000  # processed at a time, so that memory stays flat for long recordings
 _EARLIER = df.FILTER_TAPS - 1
 
 
 @dataclass
 class SequenceState:
-    """Everything that a stretch leaves to the next one."""
+    """Everything that a stretch passes on to the next one."""
 
     samples: FloatArray = field(default_factory=lambda: np.zeros(HOP_SAMPLES, np.float32))
     spectra: ComplexArray = field(default_factory=lambda: np.zeros((_EARLIER, BINS), np.complex64))
@@ -46,7 +45,7 @@ class SequenceState:
 
 @dataclass(frozen=True)
 class _Whole:
-    """A signal of whole hops, of which those that are no silence are looked at."""
+    """A signal of whole hops, of which only those that are not silent are processed."""
 
     heard: NDArray[np.bool_]
     spectra: ComplexArray
@@ -63,16 +62,16 @@ class _Whole:
         return erb, unit
 
     def spread(self, values: NDArray[Any], silent: float = 0.0) -> NDArray[Any]:
-        """Values of the heard hops `[L, …]` at their places among all `[N, …]`."""
+        """Values of the heard hops `[L, …]`, put at their positions among all hops `[N, …]`."""
         out = np.full((len(self.heard), *values.shape[1:]), silent, values.dtype)
         out[self.heard] = values
         return out
 
 
 class DFN3Sequence:
-    """DeepFilterNet3 with its settings fixed; calls don't share state.
+    """DeepFilterNet3 with fixed settings; calls don't share state.
 
-    `attenuation_limit_db` 100 is none; `post_filter_beta` 0 is off.
+    `attenuation_limit_db` 100 means no limit; `post_filter_beta` 0 is off.
     """
 
     def __init__(self, archive: Path, attenuation_limit_db: float, post_filter_beta: float) -> None:
@@ -81,12 +80,12 @@ class DFN3Sequence:
         self._beta = post_filter_beta
 
     def begin(self) -> SequenceState:
-        """The state before any sound. The networks are open from here on: a first word must not wait for them."""
+        """The initial state. Opens the networks, so that the first word does not have to wait for them."""
         open_graphs(self._archive, 1)
         return SequenceState()
 
     def stream(self, hops: FloatArray, state: SequenceState) -> tuple[Suppressed, SequenceState]:
-        """The next hops `[N, 480]` of a signal, N at least 1, and the state for those after them."""
+        """Process the next hops `[N, 480]` of a signal, N at least 1; also returns the state for those after them."""
         count, heard = len(hops), is_heard(hops)
         out = Suppressed(
             np.zeros_like(hops),
@@ -116,7 +115,7 @@ class DFN3Sequence:
         return out, SequenceState(live[-1], seen[-_EARLIER:], overlap, (norms[0], norms[1]), graphs)
 
     def run_hops(self, padded: FloatArray) -> tuple[FloatArray, Hints]:
-        """A whole number of hops `[T]`, at least one, from a fresh state, the delay left in; and what it knew."""
+        """Run whole hops `[T]`, at least one, from a fresh state, with the delay left in; also returns hints."""
         hops, state, parts = padded.reshape(-1, HOP_SAMPLES), SequenceState(), []
         for start in range(0, len(hops), STRETCH_HOPS):
             part, state = self.stream(hops[start : start + STRETCH_HOPS], state)
@@ -125,7 +124,7 @@ class DFN3Sequence:
         return audio.reshape(-1), Hints(*known)
 
     def run_many(self, padded: Iterable[FloatArray]) -> Iterator[tuple[int, FloatArray, Hints]]:
-        """Number, audio and hints of each signal `[T]` as `run_hops` gives them, several of them at once."""
+        """Index, audio and hints of each signal `[T]`, as `run_hops` gives them, processing several at once."""
         open_now: dict[int, _Whole] = {}
 
         def jobs() -> Iterator[Job]:
@@ -162,7 +161,7 @@ class DFN3Sequence:
         return enhanced.astype(np.complex64, copy=False)
 
     def _applied(self, gains: FloatArray) -> FloatArray:
-        """What the band gains come to after post-filter and limit: of a spectrum of ones, what `_enhance` leaves."""
+        """The band gains after post-filter and limit: what `_enhance` would leave of a spectrum of ones."""
         if self._beta > 0.0:
             gains = df.post_filter_factor(gains, self._beta) * gains
         return self._floor + (np.float32(1.0) - np.float32(self._floor)) * gains

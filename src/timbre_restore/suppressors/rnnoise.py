@@ -1,6 +1,6 @@
-"""RNNoise (Valin 2018), the suppressor of many calls and streams: 48 kHz, frames of 10 ms, gains of 22 bands.
+"""RNNoise (Valin 2018), used in many calls and streams: 48 kHz, frames of 10 ms, gains in 22 bands.
 
-The wheel pyrnnoise carries the library of xiph/rnnoise with its network inside. Its Python part needs packages that
+The wheel pyrnnoise contains the xiph/rnnoise library with its built-in network. Its Python part needs packages that
 nothing here needs, so only the library is opened. Interface as in `rnnoise.h`: samples are floats on the 16-bit scale.
 """
 
@@ -14,22 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES
+from timbre_restore.audio import HOP_SAMPLES, FloatArray
 from timbre_restore.errors import SuppressorError
 from timbre_restore.suppressors.base import HopSuppressor, SuppressorSettings, refuse_settings_of_dfn3
 
-FloatArray = NDArray[np.float32]
-
-RNNOISE_LATENCY_SAMPLES = 2 * HOP_SAMPLES  # one of overlap, one of look-ahead; measured on speech, too
+RNNOISE_LATENCY_SAMPLES = 2 * HOP_SAMPLES  # one of overlap, one of look-ahead; also confirmed by measurement on speech
 _FULL_SCALE = np.float32(32768.0)
 _LIBRARY = {"darwin": "librnnoise.dylib", "win32": "rnnoise.dll"}
 _INSTALL = "pip install --no-deps pyrnnoise==0.4.5"
 
 
 def load_rnnoise(settings: SuppressorSettings) -> HopSuppressor:
-    """RNNoise from the installed pyrnnoise. Raises `SuppressorError` without it, or on settings that it has not."""
+    """RNNoise from the installed pyrnnoise. Raises `SuppressorError` if it is missing, or on unsupported settings."""
     build = describe_rnnoise(settings)
     spec = importlib.util.find_spec("pyrnnoise")
     assert spec is not None and spec.origin is not None

@@ -1,9 +1,9 @@
-"""A classical suppressor from two papers and no weights: what conference systems did before networks.
+"""A classical suppressor from two papers, without weights: what conference systems used before neural networks.
 
 Noise by minima-controlled recursive averaging (Cohen & Berdugo 2002, IEEE Signal Processing Letters 9(1), equations 1
 to 12, without the bias compensation), gain by Wiener's rule on the decision-directed a-priori SNR (Ephraim & Malah
-1984, equation 51), in bins of 50 Hz and hops of 10 ms. It leaves musical noise where the networks leave none, and takes
-quiet consonants as they do.
+1984, equation 51), in bins of 50 Hz and hops of 10 ms. It leaves musical noise where the networks leave none, and
+removes quiet consonants as they do.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HOP_SAMPLES, hann
+from timbre_restore.audio import HOP_SAMPLES, FloatArray, hann
 from timbre_restore.suppressors.base import HopSuppressor, SuppressorSettings, refuse_settings_of_dfn3
 
-FloatArray = NDArray[np.float32]
-
 _WINDOW = 2 * HOP_SAMPLES
-_MINIMUM_FRAMES = 100  # a minimum is looked for over one to two of these: longer than any syllable
+_MINIMUM_FRAMES = 100  # the minimum is tracked over one to two times this: longer than any syllable
 _POWER_SMOOTHING, _PRESENCE_SMOOTHING, _NOISE_SMOOTHING = 0.8, 0.2, 0.95
 _PRESENCE_RATIO = 5.0
 _PRIORI_SMOOTHING = 0.98
@@ -26,13 +24,13 @@ _TINY = 1e-12
 
 
 def load_spectral_gate(settings: SuppressorSettings) -> HopSuppressor:
-    """The suppressor; it needs no package. Raises `SuppressorError` on settings that it has not."""
+    """The suppressor; it needs no package. Raises `SuppressorError` on unsupported settings."""
     build = describe_spectral_gate(settings)
     return HopSuppressor("spectral_gate", build, "Apache-2.0", HOP_SAMPLES, lambda padded: (_run(padded), None))
 
 
 def describe_spectral_gate(settings: SuppressorSettings) -> str:
-    """What it is, for the rows of a corpus."""
+    """Its description, for the rows of a corpus."""
     refuse_settings_of_dfn3(settings)
     return "spectral gate 1 (MCRA, decision-directed Wiener)"
 
@@ -48,7 +46,7 @@ def _run(padded: FloatArray) -> FloatArray:
 
 
 def _gains(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The gain of every frame and bin `[N, F]`; a frame depends on those before it alone."""
+    """The gain of every frame and bin `[N, F]`; a frame depends only on itself and earlier frames."""
     padded = np.pad(power, ((0, 0), (1, 1)), mode="edge")
     smooth = 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
     gains = np.empty_like(power)

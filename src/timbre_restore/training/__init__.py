@@ -1,4 +1,4 @@
-"""State, steps, loop, schedule, checkpoints, monitor."""
+"""Training: state, steps, loop, schedule, checkpoints and monitors."""
 
 from timbre_restore.training.ahead.one_batch import Overfit, overfit
 from timbre_restore.training.ahead.timing import StepTimes, time_steps

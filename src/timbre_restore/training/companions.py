@@ -1,4 +1,4 @@
-"""The other processes of a run: all begin from the same, none goes on alone when one has died, all end in peace."""
+"""The other processes of a run: all start from the same state, none continues after one has died, all end cleanly."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from accelerate.utils import gather_object
 from timbre_restore.errors import CheckpointError, ProcessLostError
 
 SIGNS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
-"""Of a message: what the exchange of gradients says when there is nobody at its other end."""
+"""Parts of error messages that the gradient exchange raises when its peer is gone."""
 SHOWN_CHARACTERS = 160
 PARTING_S = 0.2
-"""Exchanges are over for gloo's threads so much later than for Python, on a machine with much else to do."""
+"""How much later than for Python an exchange ends for gloo's threads, on a busy machine."""
 
 
 def require_alike(accelerator: Any, found: Mapping[str, Any]) -> None:
-    """Raise `CheckpointError` in every process where one found another checkpoint or list than the first one.
+    """Raise `CheckpointError` in every process if one found a different checkpoint or list from the first process.
 
-    Each machine reads its own disks. Left alone, processes that begin from unlike states would train a mixture.
+    Each machine reads its own disks; without this check, processes that start from different states would train a
+    mixture of them.
     """
     if accelerator.num_processes == 1:
         return
@@ -33,14 +34,14 @@ def require_alike(accelerator: Any, found: Mapping[str, Any]) -> None:
         unlike = [f"{name} {theirs[name]} instead of {value}" for name, value in first.items() if theirs[name] != value]
         if unlike:
             raise CheckpointError(
-                f"process {number} on {host} found {', '.join(unlike)} of process 0 on {first_host}; put "
+                f"process {number} on {host} found {', '.join(unlike)}, unlike process 0 on {first_host}; put "
                 "data.output_dir and training.output_dir where every machine sees the same files."
             )
 
 
 @contextmanager
 def companions(accelerator: Any) -> Iterator[None]:
-    """Raise `ProcessLostError` for what an exchange in this block raises because another process is gone."""
+    """Turn errors that an exchange in this block raises because another process is gone into `ProcessLostError`."""
     try:
         yield
     except RuntimeError as exc:
@@ -50,16 +51,17 @@ def companions(accelerator: Any) -> Iterator[None]:
         reason = " ".join(str(exc).split())[-SHOWN_CHARACTERS:]
         raise ProcessLostError(
             f"process {accelerator.process_index}: another process of the run is gone (…{reason}); look for its own "
-            "words, and for its signal in torchrun's. The last checkpoint is whole: go on with --resume auto."
+            "error message, and for its signal in torchrun's output. The last checkpoint is intact: continue with "
+            "--resume auto."
         ) from exc
 
 
 def part(accelerator: Any) -> None:
-    """End trackers and the exchange with the other processes, in each of them.
+    """End the trackers and the communication between processes; called in each process.
 
-    Threads of gloo outlive the process group wherever gradients were exchanged, and may still hold the tensors of the
-    last exchange. One that lets go of them while the interpreter ends aborts the process (pytorch/pytorch#179291), and
-    a run that is whole would count as failed.
+    After an exchange of gradients, gloo threads outlive the process group and may still hold the tensors of the last
+    exchange. A thread that releases them while the interpreter shuts down aborts the process (pytorch/pytorch#179291),
+    and a complete run would count as failed.
     """
     accelerator.end_training()
     if accelerator.num_processes > 1:

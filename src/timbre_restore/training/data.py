@@ -1,4 +1,4 @@
-"""What a run is fed with: the training list in an order of its own, the validation list in its own."""
+"""The data of a run: the training list in the order of the run, and the validation list in a fixed order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LISTENED_ITEMS = 2
 
 
 class RunData:
-    """The two splits, as this process sees them."""
+    """The training and validation splits as this process sees them."""
 
     def __init__(self, settings: TrainSettings, accelerator: Accelerator, *, with_hints: bool) -> None:
         rank, world = accelerator.process_index, accelerator.num_processes
@@ -46,15 +46,18 @@ class RunData:
         if settings.long_epochs:
             long = order(settings.long_batch_size, run=settings.long_run, window=settings.window)
             self._long = long, self._loader(long)
-        if settings.long_alone:  # a run's length is counted in steps of its first stage, and measured on them
+        if settings.long_alone:  # the length of a run is counted and measured in steps of its first stage
             self.batches, self.train = self.stage(long=True)
         self.val: Loader | None = None
         self.val_items = len(read_list(settings.corpus / "val.txt")[: most.get("val")])
         if self.val_items:
             val_set = _first(read(settings.corpus / "val.txt"), most.get("val"))
-            count = min(settings.validation_batches * settings.batch_size or len(val_set), len(val_set))
-            # Spread over the list, which is ordered by recording: the first items would be one speaker's.
+            # Counted over all processes, like the items of a step: 2 processes with batches of 8 validate the same
+            # items as 1 with batches of 16.
+            count = min(settings.validation_batches * settings.batch_size * world or len(val_set), len(val_set))
+            # Spread over the list, which is ordered by recording: the first items would all be from one speaker.
             chosen = [i * len(val_set) // count for i in range(count)]
+            self.val_batches = -(-count // (settings.batch_size * world))
             own = FixedBatches(chosen[rank::world], settings.batch_size)
             self.val = Loader(val_set, own, device=accelerator.device)
             self.listened = [val_set[i] for i in choose(val_set, chosen, LISTENED_ITEMS)]
@@ -71,19 +74,19 @@ class RunData:
         )
 
     def stage(self, *, long: bool) -> tuple[EpochBatches, Loader]:
-        """The order of an epoch and its batches: of items, or of long segments."""
+        """The order of an epoch and the loader of its batches, for single items or for long segments."""
         if not long:
             return self.batches, self.train
         assert self._long is not None
         if not len(self._long[0]):
             raise CorpusError(
-                f"{self._settings.corpus / 'train.txt'}: lists {self.items} items and training.long_segments.seconds "
-                f"takes {self._settings.long_run} for one segment; lower it."
+                f"{self._settings.corpus / 'train.txt'}: lists {self.items} items, but training.long_segments.seconds "
+                f"needs {self._settings.long_run} for one segment; lower it or prepare more items."
             )
         return self._long
 
     def order(self, batches: EpochBatches) -> dict[str, Any]:
-        """What the order of the items follows from; `corpus` is of the list, wherever the corpus lies."""
+        """What determines the order of the items; `corpus` is a fingerprint independent of the corpus's location."""
         return {
             "corpus": self._fingerprint, "items": self.items, "joined_batch": batches.joined, "seed": batches.seed,
             "run": batches.run,
@@ -91,22 +94,24 @@ class RunData:
 
 
 def _first(dataset: TimbreRestoreDataset, items: int | None) -> TimbreRestoreDataset:
-    """The dataset without what follows its first `items`; None leaves it whole."""
+    """The dataset cut to its first `items`; None keeps all of it."""
     dataset.pairs = dataset.pairs[:items]
     if not dataset.pairs:
-        raise CorpusError(f"{dataset.list_path}: none of the first recordings is for training; prepare more of them.")
+        raise CorpusError(
+            f"{dataset.list_path}: none of the first recordings belongs to this list; prepare more recordings."
+        )
     return dataset
 
 
 def _fingerprint(corpus: Path) -> str:
-    """Of the training list, without the folders that all of it lies in, and of the table that tells what was drawn.
+    """Hash of the training list, without the common parent folder, and of the table of what was drawn for each item.
 
-    A corpus that was moved is the same; one of other noises under the same names is not.
+    A corpus that was moved has the same fingerprint; one with different noises under the same names does not.
     """
     text = (corpus / "train.txt").read_text(encoding="utf-8")
     places = [Path(place).parent for line in text.splitlines() for place in line.split("|")]
     folder = ""
-    with suppress(ValueError):  # whole and relative paths beside each other, which have nothing in common
+    with suppress(ValueError):  # absolute and relative paths mixed, which have no common folder
         folder = os.path.commonpath(places)
     digest = hashlib.sha256(text.replace(f"{folder}{os.sep}", "").encode("utf-8"))
     table = corpus / "items.tsv"

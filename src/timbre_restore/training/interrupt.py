@@ -1,6 +1,6 @@
-"""Being asked to end: SIGTERM of a cluster or a shell, SIGINT of Ctrl-C. The run then ends between two steps.
+"""Graceful shutdown on SIGTERM (from a cluster or a shell) or SIGINT (Ctrl-C): the run ends between two steps.
 
-A second signal ends it where it stands, as it would without this.
+A second signal ends it immediately, as it would without this module.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Ending:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal was received."""
         return self.signal is not None
 
     def ask(self, number: int, _frame: FrameType | None = None) -> None:
-        """Take a signal."""
+        """Signal handler: record the first signal, raise `KeyboardInterrupt` on a second one."""
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
@@ -37,7 +37,7 @@ class Ending:
 
 @contextmanager
 def listening() -> Iterator[Ending]:
-    """Take the signals in this block; those that the program was started to ignore stay ignored (`nohup`)."""
+    """Handle the signals in this block; signals that are already ignored, as under `nohup`, stay ignored."""
     ending, before = Ending(), {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
@@ -52,7 +52,7 @@ def listening() -> Iterator[Ending]:
 
 
 def agreed(accelerator: Any, *wishes: bool) -> list[bool]:
-    """For each wish, whether any process has it: signals come at different steps, and all must end at the same one."""
+    """For each wish, whether any process has it: signals arrive at different steps, but all must end at the same."""
     if accelerator.num_processes == 1:
         return list(wishes)
     joined = accelerator.reduce(torch.tensor(wishes, dtype=torch.float32, device=accelerator.device), reduction="sum")

@@ -1,4 +1,4 @@
-"""How long a run is, in epochs, as everything in it is counted; whether it was given so, in steps or in hours."""
+"""The length of a run in epochs, the unit of all its phases, whether it was given in epochs, steps or hours."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from timbre_restore.training.monitors import is_out_of_memory, out_of_memory, re
 from timbre_restore.training.settings import TrainSettings
 
 TIMED_STEPS = 8
-"""Of each kind; fewer where they take long."""
+"""Steps timed of each kind; fewer if they take long."""
 
 
 @dataclass(frozen=True)
 class Length:
-    """So many epochs; `planned` is what a checkpoint keeps of a length that was measured."""
+    """The number of epochs; `planned` is what a checkpoint stores about a length that was measured."""
 
     epochs: float
     planned: dict[str, float] | None = None
@@ -38,7 +38,7 @@ def length_of(
 ) -> Length:
     """The length of the run.
 
-    Hours become steps once, from measured speed; a run that goes on keeps what was planned.
+    Hours are converted to steps once, from measured speed; a resumed run keeps the planned length.
     """
     if settings.steps is not None:
         return Length(settings.steps / epoch_steps)
@@ -48,7 +48,7 @@ def length_of(
     if planned is not None:
         if planned["hours"] != settings.hours:
             talk(
-                f"warning: training.hours is {settings.hours:g} and was {planned['hours']:g} when the run was planned: "
+                f"warning: training.hours is {settings.hours:g} but was {planned['hours']:g} when the run was planned: "
                 f"its length stays {planned['epochs']:.3g} epochs."
             )
         return Length(planned["epochs"], planned)
@@ -61,7 +61,7 @@ def length_of(
     epochs = epochs_in(settings, times, epoch_steps=epoch_steps, validation_batches=validation_batches)
     # Each process has measured its own steps; all must end at the same one.
     (epochs,) = broadcast_object_list([epochs])
-    paces = f"{_mean(times.plain_s):.3g} s a step"
+    paces = f"{_mean(times.plain_s):.3g} s per step"
     if times.gan_s:
         paces += f" before the GAN, {_mean(times.gan_s):.3g} s with it"
     talk(
@@ -72,13 +72,13 @@ def length_of(
 
 
 def epochs_in(settings: TrainSettings, times: StepTimes, *, epoch_steps: int, validation_batches: int) -> float:
-    """Epochs that fit into `settings.hours`, each with its validation, at least one step's worth."""
+    """Epochs that fit into `settings.hours`, each including its validation; at least one step."""
     assert settings.hours is not None
     before = settings.gan_start_epoch / settings.epochs if settings.plays else 1.0
     step_s = before * _mean(times.plain_s) + (1.0 - before) * _mean(times.gan_s or times.plain_s)
     epoch_s = epoch_steps * step_s
     whole, rest = divmod(settings.hours * 3600.0, epoch_s + validation_batches * times.validation_s)
-    # The last epoch, cut short, is validated too.
+    # The last epoch is validated too, even if it is cut short.
     cut = max(0.0, rest - validation_batches * times.validation_s) / epoch_s
     steps = math.floor((whole + min(1.0, cut)) * epoch_steps)
     return max(1, steps) / epoch_steps

@@ -1,4 +1,4 @@
-"""The order of things: epochs of steps, a validation, a checkpoint. What happens in each is elsewhere."""
+"""The training loop: epochs of steps, a validation, a checkpoint. The details of each are in other modules."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TrainSummary:
 
     run: Path
     epochs: float
-    """Whole ones, and the part of one within which it ended."""
+    """Completed epochs, including the fraction of the epoch in which the run ended."""
     steps: int
     metrics: dict[str, float]
     seconds: float
@@ -56,7 +56,7 @@ class TrainSummary:
 
 
 class _EndedEarly(Exception):
-    """A signal came in the validation."""
+    """A signal arrived during the validation."""
 
 
 def train(
@@ -66,27 +66,40 @@ def train(
     on_anomaly: OnAnomaly = "stop",
     say: Callable[[str], None] = lambda _: None,
 ) -> TrainSummary:
-    """Train on `<corpus>/train.txt`, validate on `<corpus>/val.txt`, leave a run in `output_dir`.
+    """Train on `<corpus>/train.txt`, validate on `<corpus>/val.txt`, and write the run to `output_dir`.
 
-    `resume` is None (a new run; an older one in the same folder is kept under another name), `auto` (the folder's last
-    checkpoint, a new run if there is none) or the path of a run or checkpoint. On a CPU, and with as many processes and
-    workers, a run that was interrupted at whatever step and resumed gives the weights of an uninterrupted one, bit for
-    bit. `say` gets what a person should read. Raises `TrainingInterrupted`, with a checkpoint behind it, after SIGTERM
-    or Ctrl-C.
+    `resume` is None (a new run; an older one in the same folder is kept under another name), `auto` (the last
+    checkpoint in the folder, or a new run if there is none) or the path of a run or checkpoint. On a CPU, and with the
+    same number of processes and workers, a run that was interrupted at any step and resumed gives bit for bit the
+    weights of an uninterrupted one. `say` receives the messages for the user. Raises `TrainingInterrupted`, after
+    writing a checkpoint, on SIGTERM or Ctrl-C.
 
-    Where a monitor finds what no run comes back from, `on_anomaly` decides: `stop` raises `TrainingStopped`, `rollback`
-    goes on from the last healthy checkpoint at half the learning rates (and stops the fourth time), `warn` says it and
-    goes on. Without memory it always stops. The last healthy checkpoint is there in each case.
+    If a monitor finds a problem from which a run does not recover, `on_anomaly` decides: `stop` raises
+    `TrainingStopped`, `rollback` continues from the last healthy checkpoint at half the learning rates (and stops the
+    fourth time), `warn` prints a warning and continues. Running out of memory always stops the run. In every case, the
+    last healthy checkpoint is available.
     """
     require_trackers(settings.trackers)
     accelerator = open_accelerator(
         settings,
         log_with=list(settings.trackers) or None,
         project_config=ProjectConfiguration(str(settings.output_dir), str(settings.output_dir / "tensorboard")),
-        # Buffers are windows and filterbanks, the same everywhere: nothing to send at each pass.
+        # Buffers are windows and filterbanks, identical in all processes: nothing to send in each pass.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     talk = say if accelerator.is_main_process else (lambda _: None)
+    with companions(accelerator):  # from here on each waits for the others
+        return _train(settings, accelerator, resume, on_anomaly, talk)
+
+
+def _train(
+    settings: TrainSettings,
+    accelerator: Accelerator,
+    resume: str | None,
+    on_anomaly: OnAnomaly,
+    talk: Callable[[str], None],
+) -> TrainSummary:
+    """What `train` does, in each of the processes."""
     set_seed(settings.seed)
     checkpoint = checkpoint_to_resume(settings, resume, talk)
     state = create_state(settings)
@@ -104,7 +117,7 @@ def train(
     )
     plan = plan_of(settings, length.epochs)
     if not math.isinf(plan.long_start):
-        data.stage(long=True)  # refused now, where a list is too short for it, and not after all that comes before
+        data.stage(long=True)  # raises now if the list is too short, rather than late in the run
 
     def batches_of(checkpoint: Checkpoint) -> EpochBatches:
         return data.stage(long=int(checkpoint.content["epoch"]) >= plan.long_start)[0]
@@ -120,10 +133,10 @@ def train(
         warnings += changed + changed_keys(checkpoint, settings.record)
     for warning in warnings:
         talk(f"warning: {warning}")
-    # Only now, when nothing can fail any more, is an older run touched.
+    # An older run is only touched now, when nothing can fail any more.
     if accelerator.is_main_process:
         make_room(settings.output_dir, checkpoint, state, talk)
-        code_state()  # of now: what lies on the disk may change while the run goes on
+        code_state()  # cached now: the files on disk may change during the run
     accelerator.wait_for_everyone()
     journal = Journal(settings.output_dir, accelerator, step=state.step)
     guard = Guard(settings, plan, state, accelerator, journal, on_anomaly, talk, place)
@@ -139,11 +152,12 @@ def train(
     started, clock = time.monotonic(), Clock(journal.lines_before, journal.seconds)
     progress = Progress(plan, len(data.batches), state, clock, talk, visible=accelerator.is_main_process)
     local = Local(state, accelerator)
-    with keeping, listening() as ending, progress, companions(accelerator):
+    # A signal that comes while the record is written must not end that.
+    with listening() as ending, keeping, progress, companions(accelerator):
         run = _Run(state, accelerator, settings, length, plan, data, journal, guard, local, progress, ending, clock)
         try:
             if checkpoint is None or settings.output_dir.resolve() not in checkpoint.folder.resolve().parents:
-                run.save({}, best=False)  # a run that fails in its first minutes has something to go back to
+                run.save({}, best=False)  # so that a run that fails in its first minutes can go back to it
             while run.goes_on:
                 metrics = run.epoch_or_rollback(metrics)
         finally:
@@ -153,7 +167,7 @@ def train(
 
 @dataclass
 class _Run:
-    """A run's parts, as an epoch needs them."""
+    """The parts of a run that an epoch needs."""
 
     state: TrainState
     accelerator: Accelerator
@@ -171,7 +185,7 @@ class _Run:
 
     @property
     def goes_on(self) -> bool:
-        """Whether steps are left, or the validation of those that are done."""
+        """Whether steps are left, or the validation of completed steps."""
         state = self.state
         if state.epoch >= self.plan.length:
             return False
@@ -180,12 +194,12 @@ class _Run:
 
     @property
     def place(self) -> float:
-        """In epochs from the begin."""
+        """Position in the run, in epochs from the start."""
         state = self.state
         return state.epoch + state.batch / len(self._stage()[0]) if state.batch else state.epoch
 
     def epoch_or_rollback(self, metrics: dict[str, float]) -> dict[str, float]:
-        """The next epoch's metrics, or `metrics` where the run went back instead."""
+        """The next epoch's metrics, or `metrics` if the run was rolled back instead."""
         try:
             return self._epoch()
         except RolledBack:
@@ -194,19 +208,19 @@ class _Run:
             if not is_out_of_memory(exc):
                 raise
             reason = reason_of(exc)
-        # Only now is the error gone, and with it what the step held.
+        # Only now is the exception released, and with it the memory that the step held.
         return self.guard.out_of_memory(reason)
 
     def _epoch(self) -> dict[str, float]:
-        """What is left of an epoch, its validation and its checkpoint.
+        """The rest of an epoch, its validation and its checkpoint.
 
-        Where the plan's end lies within it, the checkpoint stands there as well: a longer run goes on with its rest.
+        If the plan ends within the epoch, the checkpoint is at that point: a run made longer continues with the rest.
         """
         state, settings = self.state, self.settings
         batches, loader = self._stage()
         last = self.plan.last_batch(state.epoch, len(batches))
         batches.set_epoch(state.epoch, state.batch)
-        gan = self.plan.gan(state.epoch)  # of an epoch that was ended in its validation no step is left
+        gan = self.plan.gan(state.epoch)  # no step is left if the run was interrupted in the validation
         for signals, batch in zip(self.local.timed(self._fed_by(loader)), range(state.batch, last), strict=False):
             place = state.epoch + batch / len(batches)
             gan, ramp = self.plan.gan(place), self.plan.ramp(place)
@@ -217,7 +231,7 @@ class _Run:
             self.clock.step_done()
             scalars["clipped"] = (scalars["gradient_norm"] > settings.gradient_clip).float()
             count(state.tally, scalars, batches.joined_items(batch))
-            # The first step's line is of the untrained network: what all later ones are measured by.
+            # The line of the first step shows the untrained network, the baseline for all later ones.
             if state.step % settings.log_every_steps == 0 or state.batch == last or state.step == 1:
                 self._log(rate, gan=gan)
             self._between_steps()
@@ -256,7 +270,7 @@ class _Run:
         self.guard.look(place, means, **self.local.look(tally.steps, gan=gan))
 
     def _fed_by(self, loader: Loader) -> Iterator[list[torch.Tensor]]:
-        """Its batches. Where a signal ended the processes that read as well, it ends the run as it should."""
+        """The loader's batches. If a signal also ended the reading processes, the run is interrupted as requested."""
         try:
             yield from loader
         except TimbreRestoreError:
@@ -274,21 +288,23 @@ class _Run:
             metrics = validate(state, self.accelerator, self._unless_asked(self.data.val))
         except _EndedEarly:
             self._interrupt()
-        if self.ending.asked and self.accelerator.num_processes == 1:
-            self._interrupt()  # pictures take seconds, and a cluster gives few
+        if agreed(self.accelerator, self.ending.asked)[0]:
+            self._interrupt()  # spectrograms take seconds, and a cluster allows few before it kills the process
         sounds = listen(state, self.accelerator, self.data.listened)
         self.journal.sounds(state.step, sounds, state.ema.sample_rate_hz)
         return metrics
 
     def _unless_asked(self, batches: Iterable[list[torch.Tensor]]) -> Iterator[list[torch.Tensor]]:
-        """The batches, until a signal comes. Several processes, which have to end together, go on to the end."""
-        for batch in batches:
-            if self.ending.asked and self.accelerator.num_processes == 1:
+        """The batches until any process receives a signal; all processes end at the same batch."""
+        own = iter(batches)
+        for _ in range(self.data.val_batches):
+            if agreed(self.accelerator, self.ending.asked)[0]:
                 raise _EndedEarly
-            yield batch
+            if (batch := next(own, None)) is not None:  # some processes may lack the last batch
+                yield batch
 
     def _between_steps(self) -> None:
-        """End where that was asked for; save what has been done for long enough."""
+        """Interrupt the run if that was requested; save a checkpoint if one is due."""
         longest_s = 60.0 * self.settings.checkpoint_minutes
         due = 0.0 < longest_s <= time.monotonic() - self.saved_at
         asked, due = agreed(self.accelerator, self.ending.asked, due)
@@ -301,15 +317,15 @@ class _Run:
     def _interrupt(self) -> NoReturn:
         saved = self.save({}, best=False)
         state = self.state
-        what = "a checkpoint is written" if saved else "what has diverged is not saved"
+        what = "a checkpoint was written" if saved else "the diverged state was not saved"
         raise TrainingInterrupted(
             f"interrupted after step {state.step} (batch {state.batch} of {len(self._stage()[0])} in epoch "
-            f"{state.epoch + 1} of {math.ceil(self.plan.length)}); {what}, go on with --resume auto.",
+            f"{state.epoch + 1} of {math.ceil(self.plan.length)}); {what}, continue with --resume auto.",
             self.ending.signal,
         )
 
     def save(self, metrics: dict[str, float], *, best: bool) -> bool:
-        """Write a checkpoint, unless the state holds what is no number; whether it was written."""
+        """Write a checkpoint, unless the state holds NaN or infinite values; return whether it was written."""
         state = self.state
         join(state.tally, self.accelerator)
         saved = self.guard.may_save(tally_means(state.tally))
@@ -325,7 +341,7 @@ class _Run:
 
 
 def _warnings(settings: TrainSettings, plan: Plan, data: RunData, device: torch.device) -> list[str]:
-    """What is odd but allowed, in sentences."""
+    """Sentences about settings that are unusual but allowed."""
     found: list[str] = []
     played = plan.gan_start < plan.length
     precisions = {
@@ -335,35 +351,36 @@ def _warnings(settings: TrainSettings, plan: Plan, data: RunData, device: torch.
     for key, (precision, other) in precisions.items():
         if precision == "bf16" and bf16_is_slow(device):
             found.append(
-                f"{key} is bf16, and this CPU has no instructions for it: a step takes several times as long as with "
-                f"{other}; give --set {key}={other}."
+                f"{key} is bf16, but this CPU has no instructions for it: a step takes several times as long as with "
+                f"{other}; use --set {key}={other}."
             )
     if settings.long_epochs and math.isinf(plan.long_start):
         found.append(
-            f"training.long_segments.epochs: their share of {plan.length:.2g} epochs is less than half of one, so no "
-            "segment is long; make the run longer, or a second one from this with --init and long segments alone."
+            f"training.long_segments.epochs: their share of {plan.length:.2g} epochs is less than half an epoch, so no "
+            "long segments are used; make the run longer, or start a second run from this one with --init and only "
+            "long segments."
         )
     if settings.recordings:
-        return found  # a trial is short by intent
+        return found  # a trial is short by design
     if settings.epochs < settings.warmup_epochs:
         found.append(
             f"training.epochs is {settings.epochs}, fewer than training.scheduler.warmup_epochs "
-            f"{settings.warmup_epochs}: the warm-up is cut to the run."
+            f"{settings.warmup_epochs}: the warm-up is cut to the length of the run."
         )
-    if settings.gan_start_epoch > settings.epochs:  # as many: that is how a run without a game is written
+    if settings.gan_start_epoch > settings.epochs:  # equality is the intended way to configure a run without a GAN
         found.append(
-            f"training.gan_start_epoch is {settings.gan_start_epoch} and the run has {settings.epochs} epochs: the GAN "
-            "never starts."
+            f"training.gan_start_epoch is {settings.gan_start_epoch}, but the run has {settings.epochs} epochs: "
+            "the GAN never starts."
         )
     if settings.optimizer == "muon" and settings.weight_decay < LEAST_DECAY_OF_MUON:
         found.append(
-            f"training.weight_decay is {settings.weight_decay:g} and training.optimizer muon: matrices grow until they "
-            "learn nothing any more; give --set training.weight_decay=0.2."
+            f"training.weight_decay is {settings.weight_decay:g} with training.optimizer muon: matrices grow until "
+            "they stop learning; use --set training.weight_decay=0.2."
         )
     if data.batches.length < data.batches.joined:
         found.append(
-            f"the corpus has {data.batches.length} items and a step takes {data.batches.joined}: each epoch is one "
-            "short batch."
+            f"the corpus has {data.batches.length} items, but a step takes {data.batches.joined}: each epoch is a "
+            "single short batch."
         )
     if not data.val_items:
         found.append("the validation list is empty: the best checkpoint is chosen by the training loss.")

@@ -1,4 +1,4 @@
-"""What moves the weights: AdamW, or Muon for the generator's matrices and AdamW for the rest."""
+"""Optimisers: AdamW, or Muon for the generator's matrices with AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 ADAM_RMS = 0.2
-"""Root mean square of an AdamW step per rate (Liu et al. 2025, "Muon is Scalable for LLM Training", §2.2): a step of
-Muon is made as large, so that rate and decay mean the same for both."""
+"""Root mean square of an AdamW step relative to the learning rate (Liu et al. 2025, "Muon is Scalable for LLM
+Training", §2.2): Muon steps are scaled to the same size, so that rate and decay mean the same for both."""
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """a, b, c of X ← aX + (bA + cA²)X with A = XXᵀ: five rounds bring singular values near 1 (Jordan et al. 2024, "Muon: An
 optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon)."""
 ROUNDS = 5
 FEWEST_ROWS = 4
-"""A layer of fewer outputs, such as the heads, has next to nothing to make orthogonal."""
+"""A layer with fewer outputs, such as the heads, has next to nothing to orthogonalise."""
 GATES = 3
+"""Matrices that a weight of a GRU consists of."""
 LEAST_DECAY_OF_MUON = 0.05
-"""Nothing draws an orthogonal step back but decay: with 0.01 matrices grew for thousands of steps, with 0.2 they
-learned on (docs/lab-log.md). Nothing between was tried."""
+"""Only decay limits the growth caused by orthogonal steps: with 0.01 matrices grew for thousands of steps, with 0.2
+they kept learning (docs/lab-log.md). Nothing in between was tried."""
 
 
 def make_optimizer(
     kind: str, module: nn.Module, learning_rate: float, *, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.Optimizer:
-    """`adamw`, or `muon`, of what is trainable in the module."""
+    """The optimiser `adamw` or `muon` for the trainable parameters of `module`."""
     if kind == "muon":
         return Muon(module, learning_rate, betas=betas, weight_decay=weight_decay)
     trainable = [p for p in module.parameters() if p.requires_grad]
@@ -36,14 +37,15 @@ def make_optimizer(
 
 
 class Muon(torch.optim.Optimizer):
-    """Moves a matrix by its momentum made orthogonal: in all directions alike, however little a gradient has of some.
+    """Moves a matrix by its orthogonalised momentum: equally in all directions, however small the gradient is in some.
 
         M ← 0.95 M + 0.05 G        U Σ Vᵀ = 0.95 M + 0.05 G
         W ← (1 − rate · decay) W − rate · 0.2 √max(rows, columns) U Vᵀ
 
-    A convolution is a matrix of outputs by everything else, a recurrence has one per gate (`torch.optim.Muon`, which
-    takes no convolution, has one for all gates; docs/lab-log.md has what both cost). What is no matrix moves as with
-    AdamW, at the same rate, and does not decay.
+    A convolution is treated as a matrix of outputs by everything else, a recurrence as one matrix per gate
+    (`torch.optim.Muon`, which does not accept convolutions, uses one for all gates; docs/lab-log.md compares the cost).
+    Parameters that are not matrices, or that have fewer than `FEWEST_ROWS` rows, are updated with AdamW at the same
+    rate and without decay.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step of everything that has a gradient; there is no use for a closure."""
+        """Update every parameter that has a gradient; `closure` is not used."""
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
             if not group["matrices"]:
@@ -97,7 +99,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """UVᵀ of each matrix UΣVᵀ `[N, rows, columns]`, its singular values about 1; zeros stay zeros."""
+    """UVᵀ of each matrix UΣVᵀ `[N, rows, columns]`, approximately: singular values near 1; zero matrices stay zero."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices

@@ -1,4 +1,4 @@
-"""What a run does when, as a pure function of the place in it, so that a resumed run needs no scheduler state."""
+"""The schedule of a run as a pure function of the position in it, so that a resumed run needs no scheduler state."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def learning_rate_factor(step: int, *, total_steps: int, warmup_steps: int, final_factor: float) -> float:
-    """Share of the peak learning rate at `step` (from 0).
+    """Learning rate at `step` (from 0) as a share of the peak rate.
 
     Linear from 1/warmup to 1, then a half cosine down to `final_factor` at the last step (Loshchilov & Hutter 2017,
-    eq. 5, without restarts). Warm-up is cut to the run.
+    eq. 5, without restarts). The warm-up is limited to the length of the run.
     """
     warmup_steps = min(warmup_steps, total_steps)
     if step < warmup_steps:
@@ -26,45 +26,45 @@ def learning_rate_factor(step: int, *, total_steps: int, warmup_steps: int, fina
 
 @dataclass(frozen=True)
 class Plan:
-    """When what happens in a run. Places are counted in epochs from its begin, so another batch size changes none."""
+    """When each phase of a run happens. Places are in epochs from the start, so they don't depend on the batch size."""
 
     length: float
-    """Where it ends, perhaps within an epoch."""
+    """Where the run ends, possibly within an epoch."""
     warmup: float
     gan_start: float
-    """Infinite without a game."""
+    """Infinite without a GAN."""
     gan_ramp: float
     final_factor: float
     long_start: float
-    """The epoch from which on segments are long ones; infinite without them."""
+    """The first epoch that uses long segments; infinite if there are none."""
 
     def last_batch(self, epoch: int, epoch_steps: int) -> int:
-        """How many of an epoch's batches the run goes through."""
+        """How many batches of the epoch the run uses."""
         return max(0, min(epoch_steps, round((self.length - epoch) * epoch_steps)))
 
     def steps_left(self, place: float, epoch_steps: int) -> tuple[int, int]:
-        """Steps from this place to the end, without discriminators and with them."""
+        """Steps from `place` to the end, without discriminators and with them."""
         end = round(self.length * epoch_steps)
         begin = round(min(self.length, max(place, self.gan_start)) * epoch_steps)
         return max(0, begin - round(place * epoch_steps)), max(0, end - begin)
 
     def gan(self, place: float) -> bool:
-        """Whether discriminators take part."""
+        """Whether discriminators take part at `place`."""
         return place >= self.gan_start
 
     def ramp(self, place: float) -> float:
-        """Share of their weights that the adversarial losses have, in [0, 1]."""
+        """Factor in [0, 1] for the weights of the adversarial losses at `place`."""
         if place < self.gan_start:
             return 0.0
         return min(1.0, (place - self.gan_start) / self.gan_ramp) if self.gan_ramp else 1.0
 
 
 def plan_of(settings: TrainSettings, length: float | None = None) -> Plan:
-    """The plan that the settings describe, for a run of so many epochs.
+    """The plan that the settings describe, for a run of `length` epochs (by default `settings.epochs`).
 
-    A run of another length than `settings.epochs` keeps its shape: each phase has the same share of it. Long segments
-    come by whole epochs, as many as are nearest to their share, so a short run may have none; a run of nothing else has
-    nothing else.
+    A run with a length other than `settings.epochs` keeps its proportions: each phase has the same share. Long segments
+    take up whole epochs, rounded to the nearest number, so a short run may have none; a run that consists only of long
+    segments stays that way at any length.
     """
     length = float(settings.epochs) if length is None else length
     share = length / settings.epochs
@@ -80,9 +80,9 @@ def plan_of(settings: TrainSettings, length: float | None = None) -> Plan:
 
 
 def set_learning_rates(state: TrainState, settings: TrainSettings, plan: Plan, place: float, epoch_steps: int) -> float:
-    """Set both optimisers' rates for the step at this place; the generator's is returned.
+    """Set the learning rates of both optimisers for the step at `place`; return the generator's.
 
-    The discriminators' cosine begins with the GAN, or they would start with what the generator's has left.
+    The discriminators' cosine starts with the GAN; otherwise they would start at an already decayed rate.
     """
     total, step = round(plan.length * epoch_steps), round(place * epoch_steps)
     factor = learning_rate_factor(
@@ -102,5 +102,5 @@ def set_learning_rates(state: TrainState, settings: TrainSettings, plan: Plan, p
 
 
 def ema_decay(step: int, decay: float) -> float:
-    """The decay at `step`: small at first, so that the mean forgets the untrained start ((1 + s) / (10 + s))."""
+    """The decay at `step`: small at first, (1 + s) / (10 + s), so that the average forgets the untrained start."""
     return min(decay, (1 + step) / (10 + step))

@@ -1,4 +1,4 @@
-"""Everything a run is told, as plain values."""
+"""All settings of a run, as plain values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timbre_restore.models import DiscriminatorSettings, GeneratorSettings
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """The run; the meanings and ranges are those of `config.Training`. `record` is kept beside every checkpoint."""
+    """Settings of a run, with meanings and ranges as in `config.Training`. `record` is stored with every checkpoint."""
 
     corpus: Path
     output_dir: Path
@@ -45,10 +45,10 @@ class TrainSettings:
     gan_ramp_epochs: float = 1.0
     long_epochs: int = 0
     long_run: int = 30
-    """Items that make a long segment."""
+    """Number of items in a long segment."""
     long_batch_size: int = 2
     window: int = 0
-    """Samples of a window that gradients stay in, in long segments; 0 for a whole one."""
+    """Length in samples of the windows of a long segment, within which gradients stay; 0 for the whole segment."""
     freeze: tuple[str, ...] = ()
     start_from: Path | None = None
     warmup_epochs: int = 5
@@ -71,23 +71,23 @@ class TrainSettings:
     random_gain_db: float = 0.0
     black_box_share: float = 0.0
     recordings: int = 0
-    """Only what the corpus's first so many recordings gave is trained and validated on; 0 takes everything."""
+    """Train and validate only on items from this many recordings, the first of the corpus; 0 uses everything."""
     trackers: tuple[str, ...] = ("tensorboard",)
     record: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
-    """What `record` would be without a word of the person's; none to compare with where it is empty."""
+    """What `record` would be with no setting changed by the user; empty if there is nothing to compare with."""
 
     @property
     def long_alone(self) -> bool:
-        """Whether a run goes through long segments and nothing else, however long it is."""
+        """Whether the run uses only long segments, whatever its length."""
         return self.long_epochs >= self.epochs
 
     @property
     def has_game(self) -> bool:
-        """Whether discriminators have a say at all."""
+        """Whether any loss that involves the discriminators has a weight."""
         return self.loss_weights["adversarial"] > 0 or self.loss_weights["feature_matching"] > 0
 
     @property
     def plays(self) -> bool:
-        """Whether they are ever asked: the game begins before the run ends."""
+        """Whether the discriminators are ever used: the GAN starts before the run ends."""
         return self.has_game and self.gan_start_epoch < self.epochs

@@ -1,4 +1,4 @@
-"""What a run is at one moment: networks, optimisers, counters. No behaviour."""
+"""The state of a run at one moment: networks, optimisers and counters, without behaviour."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from timbre_restore.training.tally import Tally
 
 @dataclass
 class TrainState:
-    """The networks as the devices hold them (perhaps wrapped for several processes) and the run's counters."""
+    """The networks as they are on the device (possibly wrapped for several processes) and the counters of the run."""
 
     generator: nn.Module
     discriminators: nn.Module
@@ -32,19 +32,19 @@ class TrainState:
     discriminator_optimizer: torch.optim.Optimizer
     objective: Objective
     epoch: int = 0
-    """Epochs that are done, with their validation."""
+    """Completed epochs, including their validation."""
     batch: int = 0
-    """Batches that are done of the next one."""
+    """Completed batches of the current epoch."""
     step: int = 0
     best: float = float("inf")
     rate_factor: float = 1.0
-    """Of both learning rates; each rollback halves it."""
+    """Factor of both learning rates; each rollback halves it."""
     rollbacks: int = 0
     tally: Tally = field(default_factory=Tally)
 
 
 def create_state(settings: TrainSettings) -> TrainState:
-    """Fresh networks and optimisers on the CPU; weights are a function of `settings.seed` alone."""
+    """New networks and optimisers on the CPU; the weights depend only on `settings.seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         generator: Any = make_generator(settings.generator)
@@ -65,16 +65,16 @@ def create_state(settings: TrainSettings) -> TrainState:
 
 
 def _freeze(generator: nn.Module, patterns: Sequence[str]) -> None:
-    """Keep the tensors of these names as they are. Raises `ConfigError` for a pattern that names none."""
+    """Freeze the tensors whose names match. Raises `ConfigError` for a pattern that matches none, or if all match."""
     names = [name for name, _ in generator.named_parameters()]
     idle = [pattern for pattern in patterns if not fnmatch.filter(names, pattern)]
     parts = ", ".join(dict.fromkeys(f"{name.split('.')[0]}*" for name in names))
     problems = [
-        f"training.freeze: '{pattern}' names no tensor of the generator; its parts are {parts}." for pattern in idle
+        f"training.freeze: '{pattern}' matches no tensor of the generator; its parts are {parts}." for pattern in idle
     ]
     frozen = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
     if len(frozen) == len(names):
-        problems.append("training.freeze: names every tensor of the generator, which leaves nothing to train.")
+        problems.append("training.freeze: matches every tensor of the generator, which leaves nothing to train.")
     if problems:
         raise ConfigError(problems)
     for name, tensor in generator.named_parameters():
@@ -82,9 +82,9 @@ def _freeze(generator: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def place_state(state: TrainState, accelerator: Any) -> None:
-    """Bring it to the accelerator's device, wrapped for several processes where there are."""
+    """Move the state to the accelerator's device, wrapping the networks if there are several processes."""
     with warnings.catch_warnings():
-        # accelerate 1.15 knows no other name of this option, and torch 2.13 none yet that does the same.
+        # accelerate 1.15 has no other name for this option, and torch 2.13 has no replacement yet.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         prepared = accelerator.prepare(
             state.generator, state.discriminators, state.generator_optimizer, state.discriminator_optimizer

@@ -1,12 +1,12 @@
-"""One step of the game, as plain functions that return named scalars. Nothing in it is computed twice.
+"""One training step, as plain functions that return named scalars. Nothing in it is computed twice.
 
-The generator runs once and serves both updates. So do the discriminators: their verdicts on clean and on restored give
-their own loss, from which only they learn, and then the generator's, from which only it learns; both networks move
-after both have learned. What feature matching needs of the clean voice is there already.
+The generator runs once for both updates. So do the discriminators: their verdicts on the clean and the restored voice
+give their own loss, whose gradients only they receive, and then the generator's loss, whose gradients only the
+generator receives; both networks are updated after both backward passes. Feature matching reuses the clean features.
 
-`items` is the number of items that one process holds on average in this step (all items over the number of
-processes). Losses are sums over the process's items divided by it: processes average their gradients, so together
-they make the gradient of one process with the joined batch, also when their numbers of items differ.
+`items` is the average number of items per process in this step (all items divided by the number of processes). Losses
+are sums over the items of the process divided by `items`: processes average their gradients, so together they produce
+the gradient of a single process with the joined batch, even if their numbers of items differ.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 GAME = ("adversarial", "feature_matching")
 Scalars = dict[str, Tensor]
 PerItem = dict[str, Tensor]
-"""Losses by name, a value per item `[B]`."""
+"""Losses by name, one value per item `[B]`."""
 
 
 def whole_step(
@@ -47,16 +47,17 @@ def whole_step(
     gan: bool,
     ramp: float = 1.0,
 ) -> Scalars:
-    """One batch, degraded, clean, noisy and perhaps hints; `ramp` in [0, 1] scales the weights of the game.
+    """Train on one batch; return the losses and gradient norms by name.
 
-    A segment that is longer than `batches.window` is gone through in windows: the generator goes on
-    in each from what the one before left, gradients stay within a window and add up, and the networks move once
-    (truncated backpropagation through time, Williams & Peng 1990, without overlap).
+    `signals` are degraded and clean `[B, 1, T]`, noisy `[B, 1, T + 1440]` and optionally hints; `ramp` in [0, 1] scales
+    the weights of the adversarial losses. A segment longer than `batches.window` is processed in windows: the generator
+    continues in each from the state of the previous one, gradients stay within a window and are accumulated, and the
+    networks are updated once (truncated backpropagation through time, Williams & Peng 1990, without overlap).
     """
     degraded, clean, *given = (x.to(accelerator.device, non_blocking=True) for x in signals)
     items = batches.joined_items(batch) / batches.world
     if batches.own_items(batch) == 0:
-        items = float("inf")  # a stand-in item weighs nothing
+        items = float("inf")  # a placeholder item has zero weight
     clean = clean * (gain := losses.item_gain(clean))
     learning = gan and state.step % settings.discriminator_every == 0
     state.generator_optimizer.zero_grad(set_to_none=True)
@@ -95,7 +96,7 @@ def whole_step(
 def judged(
     state: TrainState, accelerator: Any, settings: TrainSettings, ours: Sound, theirs: Sound, *, learning: bool
 ) -> tuple[list[Verdict], list[Verdict]]:
-    """Verdicts on the restored voice and on the clean one; without `learning` nothing is kept for the weights."""
+    """Verdicts on the restored and on the clean voice; without `learning`, no graph is kept for the weights."""
     precision = torch.bfloat16 if settings.discriminator_precision == "bf16" else None
     judges = state.discriminators if learning else accelerator.unwrap_model(state.discriminators)
     with _autocast(accelerator, precision):
@@ -107,7 +108,7 @@ def judged(
 
 
 def discriminator_terms(restored: list[Verdict], clean: list[Verdict], kind: str) -> PerItem:
-    """What the discriminators pay: `d_real` for the clean voice, `d_fake` for the restored one."""
+    """Losses of the discriminators: `d_real` on the clean voice, `d_fake` on the restored one."""
     return {
         "d_real": losses.discriminator_real([v.score.float() for v in clean], kind),
         "d_fake": losses.discriminator_fake([v.score.float() for v in restored], kind),
@@ -115,7 +116,7 @@ def discriminator_terms(restored: list[Verdict], clean: list[Verdict], kind: str
 
 
 def generator_terms(restored: list[Verdict], clean: list[Verdict], kind: str, names: Mapping[str, float]) -> PerItem:
-    """What the generator pays for the verdicts, of the losses that have a weight."""
+    """Losses of the generator from the verdicts, limited to `names`."""
     terms: PerItem = {}
     if "adversarial" in names:
         terms["adversarial"] = losses.generator_adversarial([v.score.float() for v in restored], kind)
@@ -133,9 +134,10 @@ def charge(
     *,
     keep: bool = False,
 ) -> tuple[Tensor, Scalars]:
-    """Add to the network's gradients, and to no other's, those of the weighted sum of `terms`.
+    """Add the gradients of the weighted sum of `terms` to `network`, and to no other network.
 
-    A weight is 1 unless given. That sum comes back, and the means of the terms. `keep` leaves the graph for another.
+    A weight is 1 unless given. Returns the sum and the means of the terms. `keep` retains the graph for another
+    backward pass.
     """
     scalars = {name: values.sum() / items for name, values in terms.items()}
     total = torch.stack([weights.get(name, 1.0) * value for name, value in scalars.items()]).sum()
@@ -144,23 +146,23 @@ def charge(
 
 
 def move(accelerator: Any, network: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
-    """One step of the network's optimiser; the gradient's norm before clipping comes back."""
+    """Clip the gradient and step the network's optimiser; return the gradient norm before clipping."""
     norm = accelerator.clip_grad_norm_(_trainable(network), clip)
     optimizer.step()
     return torch.as_tensor(norm)
 
 
 def update_ema(state: TrainState, generator: nn.Module, decay: float) -> None:
-    """Move the averaged generator towards `generator` (unwrapped)."""
+    """Update the averaged generator (EMA) with the weights of `generator` (unwrapped)."""
     keep = ema_decay(state.step, decay)
     with torch.no_grad():
         torch._foreach_lerp_(list(state.ema.parameters()), list(generator.parameters()), 1.0 - keep)
 
 
 def _windows(samples: int, longest: int) -> list[tuple[int, int]]:
-    """First sample, and the one after the last, of each window of a segment: as few as `longest` allows.
+    """First sample, and the sample after the last, of each window of a segment; as few windows as `longest` allows.
 
-    Like in length to a hop, so that they weigh alike and none is too short for what a loss looks at.
+    Their lengths differ by no more than a hop, so that they have equal weight and none is too short for a loss.
     """
     count = max(1, -(-samples // longest)) if longest > 0 else 1
     ends = [round(n * samples / count / HOP_SAMPLES) * HOP_SAMPLES for n in range(count)] + [samples]
@@ -175,7 +177,7 @@ def _restored(
     goes_on: bool,
     memory: dict[str, Tensor] | None,
 ) -> tuple[Tensor, dict[str, Tensor] | None]:
-    """The generator's output in the window, and what the next window needs, without its past."""
+    """The generator's output in the window, and the detached state for the next window."""
     with accelerator.autocast():
         if not goes_on:
             return state.generator(*signals), None
@@ -188,7 +190,7 @@ def _restored(
 def _cut(
     settings: TrainSettings, batches: EpochBatches, batch: int, window: tuple[int, int], ours: Sound, theirs: Sound
 ) -> tuple[Sound, Sound]:
-    """What the discriminators hear of a window."""
+    """The part of a window that the discriminators hear."""
     heard, length = ours.wave.shape[-1], settings.discriminator_segment
     if not 0 < length < heard:
         return ours, theirs
@@ -198,7 +200,7 @@ def _cut(
 
 @contextmanager
 def _reduced(state: TrainState, accelerator: Any, last: bool) -> Iterator[None]:
-    """Processes add up their gradients once per step: with those of the last window."""
+    """Synchronise gradients between processes only once per step, in the last window."""
     with ExitStack() as stack:
         if not last:
             for network in (state.generator, state.discriminators):
@@ -212,7 +214,7 @@ def _trainable(module: nn.Module) -> list[nn.Parameter]:
 
 @contextmanager
 def _autocast(accelerator: Any, precision: torch.dtype | None) -> Iterator[None]:
-    """The run's own precision, or another one for the discriminators."""
+    """Autocast with the precision of the run, or with `precision` if given."""
     kind = accelerator.device.type
     with accelerator.autocast() if precision is None else torch.autocast(kind, precision):
         yield
@@ -220,7 +222,7 @@ def _autocast(accelerator: Any, precision: torch.dtype | None) -> Iterator[None]
 
 @contextmanager
 def _frozen(module: nn.Module, frozen: bool) -> Iterator[None]:
-    """Gradients pass through to the input, and nothing is kept for the weights."""
+    """Freeze the weights if `frozen`: gradients still reach the input, but nothing is kept for the weights."""
     trainable = _trainable(module) if frozen else []
     for p in trainable:
         p.requires_grad_(False)

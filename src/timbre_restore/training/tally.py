@@ -1,7 +1,7 @@
-"""Means of an epoch's losses, by items, kept so that a resumed run has the very numbers of one that nobody disturbed.
+"""Means of an epoch's losses over items, stored so that a resumed run has exactly the numbers of an uninterrupted one.
 
-Each loss has a count of its own: one that enters within an epoch, or that is not taken in every step, is a mean over
-the items that it was taken of.
+Each loss has its own count: a loss that starts within an epoch, or that is not computed in every step, is a mean over
+the items for which it was computed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 @dataclass
 class Tally:
-    """Sums over the items since the last line of the log, and over those of the epoch before it."""
+    """Sums over the items since the last log line, and over the earlier items of the epoch."""
 
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
     items: dict[str, int] = field(default_factory=dict)
@@ -25,9 +25,9 @@ class Tally:
 
 
 def count(tally: Tally, scalars: Mapping[str, torch.Tensor], items: int) -> None:
-    """Take the means of a step over so many items."""
+    """Add the means of a step over `items` items."""
     for name, value in scalars.items():
-        # By items, or the one item of a short last batch would count as much as a whole batch.
+        # Weighted by items; otherwise the single item of a short last batch would count as much as a whole batch.
         weighted = value.detach().float() * items
         tally.sums[name] = tally.sums[name] + weighted if name in tally.sums else weighted
         tally.items[name] = tally.items.get(name, 0) + items
@@ -35,21 +35,22 @@ def count(tally: Tally, scalars: Mapping[str, torch.Tensor], items: int) -> None
 
 
 def join(tally: Tally, accelerator: Any) -> None:
-    """Make the sums those of all processes, the same numbers in each, so that all of them decide alike."""
+    """Combine the sums of all processes, with the same result in each, so that all make the same decisions."""
     if not tally.sums:
         return
     names = sorted(tally.sums)
-    values = torch.stack([tally.sums[name].float() for name in names])
+    # Sums of a resumed run come from the CPU.
+    values = torch.stack([tally.sums[name].float().to(accelerator.device) for name in names])
     tally.sums = dict(zip(names, accelerator.reduce(values, reduction="mean"), strict=True))
 
 
 def means(tally: Tally) -> dict[str, float]:
-    """Since the last line of the log."""
+    """Means since the last log line."""
     return {name: float(value / tally.items[name]) for name, value in tally.sums.items()}
 
 
 def logged(tally: Tally) -> Tally:
-    """The tally after a line of the log."""
+    """The tally after a log line is written."""
     sums, items = dict(tally.logged_sums), dict(tally.logged_items)
     for name, mean in means(tally).items():
         sums[name] = sums.get(name, 0.0) + mean * tally.items[name]
@@ -58,12 +59,12 @@ def logged(tally: Tally) -> Tally:
 
 
 def epoch_means(tally: Tally) -> dict[str, float]:
-    """Of what of the epoch is in the log."""
+    """Means over the part of the epoch that is in the log."""
     return {name: value / tally.logged_items[name] for name, value in tally.logged_sums.items()}
 
 
 def to_record(tally: Tally) -> dict[str, Any]:
-    """As plain numbers."""
+    """The tally as plain numbers."""
     return {
         "sums": {name: float(value) for name, value in tally.sums.items()},
         "items": dict(tally.items),

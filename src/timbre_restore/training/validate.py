@@ -1,4 +1,4 @@
-"""The validation split through the averaged generator."""
+"""Evaluation of the averaged generator on the validation split."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def validate(state: TrainState, accelerator: Any, batches: Iterable[list[torch.Tensor]]) -> dict[str, float]:
-    """Means over all items of all processes: `val_l1`, `val_multi_stft`, and the suppressor's own as `*_degraded`.
+    """Means over all items of all processes: `val_l1`, `val_multi_stft`, and those of the suppressor as `*_degraded`.
 
-    Empty when there is no item. Levels are evened per item as in training.
+    Empty if there are no items. Levels are normalised per item as in training.
     """
     names = ("val_l1", "val_multi_stft", "val_l1_degraded", "val_multi_stft_degraded")
     sums = torch.zeros(len(names) + 1, device=accelerator.device)
@@ -39,7 +39,7 @@ def validate(state: TrainState, accelerator: Any, batches: Iterable[list[torch.T
 def listen(
     state: TrainState, accelerator: Any, items: list[tuple[torch.Tensor, ...]]
 ) -> dict[str, dict[str, torch.Tensor]]:
-    """Signals `[T]` of the fixed validation items, by item and name."""
+    """Signals `[T]` of the fixed validation items, by item and by name (noisy, degraded, restored, clean)."""
     sounds: dict[str, dict[str, torch.Tensor]] = {}
     for index, (degraded, clean, noisy, *hints) in enumerate(items):
         with torch.no_grad():

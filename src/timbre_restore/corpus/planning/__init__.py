@@ -1,1 +1,1 @@
-"""What is to be made: what is there, which side it is on, what chance decides, and the table that fixes it all."""
+"""Deciding what to make: the files found, their side of the split, the random draws, and the plan that fixes it all."""

@@ -1,8 +1,8 @@
-"""What chance decides about a take, drawn before anything is applied, from the take's own name.
+"""The random parameters of a take, drawn from the take's own name before anything is applied.
 
-The generator is seeded by (seed, source, recording, pass, part) and by nothing else: neither shard nor worker nor order
-nor where the folders lie can change a draw. All numbers are drawn whether they are used or not, so that changing one
-range moves no other draw.
+The generator is seeded by (seed, source, recording, pass, part) and nothing else: shard, worker, order and the location
+of the folders can't change a draw. All numbers are drawn whether they are used or not, so that changing one range does
+not affect any other draw.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from timbre_restore.corpus.spec import CorpusSpec
 from timbre_restore.suppressors import SuppressorSettings
 
 CANDIDATES = 4
-"""Noises and rooms drawn per take; the first that can be used is, so one broken file costs no recording."""
+"""Noises and rooms drawn per take; the first usable one is taken, so one broken file does not cost a recording."""
 NOISES = 2  # at most, in one take
 PAUSE_S = (1.0, 4.0)
-BAND_LIMITS_HZ = (3400, 7000, 11_000, 15_000)  # telephone, wideband, super-wideband, a lossy codec's low rate
+BAND_LIMITS_HZ = (3400, 7000, 11_000, 15_000)  # telephone, wideband, super-wideband, a lossy codec at a low rate
 SECOND_NOISE_DB = (-12.0, 0.0)
 PEAK_HZ = (200.0, 10_000.0)
 SPEED = (0.7, 1.4)
 TILT_DB_PER_OCTAVE = (-4.0, 4.0)
 PEAK_DB = (-12.0, 12.0)
 VOICE_SPEED = (0.8, 1.25)
-"""Pitch and formants move together, as from a large person to a small one: about a third of an octave either way. In
-speaker recognition, speeds of 0.9 and 1.1 are counted as further speakers (Yamamoto et al. 2019, Interspeech)."""
+"""Pitch and formants move together, as between a large person and a small one: about a third of an octave either way.
+In speaker recognition, speeds of 0.9 and 1.1 count as additional speakers (Yamamoto et al. 2019, Interspeech)."""
 VOICE_TILT_DB_PER_OCTAVE = (-1.5, 1.5)
 VOICE_PEAK_DB = (-6.0, 6.0)
-"""Filters as microphones differ, where noises have them as whole kinds differ."""
+"""Milder filters than for noises: microphones differ less than kinds of noise do."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """How a sound is played: at another speed and pitch, backwards, through a filter. At rest by default."""
+    """How a sound is played: at another speed and pitch, reversed, through a filter. Unchanged by default."""
 
     speed: float = 1.0
     backwards: bool = False
@@ -56,11 +56,11 @@ class NoiseDraw:
     """One noise of a take."""
 
     names: tuple[str, ...]
-    """Candidates: relative paths, or the name of one made noise."""
+    """Candidates: relative paths, or the name of one synthetic noise."""
     position: float = 0.0
     """Where in the noise the stretch begins, in [0, 1)."""
     level_db: float = 0.0
-    """Against the first noise of the take."""
+    """Relative to the first noise of the take."""
     variation: Variation = field(default_factory=Variation)
 
 
@@ -71,26 +71,26 @@ class Draw:
     speech_level_dbfs: float
     """Of active speech, in the room if there is one."""
     snr_db: float
-    """Of all noises together; not used without any."""
+    """Of all noises together; unused without noise."""
     rooms: tuple[str, ...] = ()
-    """Candidates, relative paths, or the name of one made room; empty for no room."""
+    """Candidates: relative paths, or the name of one synthetic room; empty for no room."""
     noises: tuple[NoiseDraw, ...] = ()
     """Empty for clean input."""
     pause_s: float = 0.0
-    """A silence of the voice that is put in, while noise and room go on."""
+    """Length of a pause inserted into the voice, while noise and reverberation continue."""
     pause_position: float = 0.0
-    """About where, in [0, 1) of the recording; it goes to the quietest moment near."""
+    """Approximate position in [0, 1) of the recording; the pause goes to the quietest moment nearby."""
     band_limit_hz: int = 0
-    """0 for none. The target is limited as well: what never reached the suppressor can't be given back."""
+    """0 for none. The target is limited too: what never reached the suppressor can't be restored."""
     voice: Variation = field(default_factory=Variation)
-    """How the recording is played, to input and target alike: as another person before another microphone."""
+    """How the recording is played, in input and target alike: like another person at another microphone."""
     suppressor: SuppressorSettings = field(default_factory=SuppressorSettings)
 
 
 def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound], rooms: Sequence[Sound]) -> Draw:
     """The draw of the take named `key`: equal for equal spec and names, in any process.
 
-    Validation hears all sounds as they were recorded: variety is for learning, and would blur what is measured.
+    Validation uses all sounds as they were recorded: variety helps training, but would blur the measurement.
     """
     rng = _generator(spec.seed, key)
     level, snr = (float(rng.uniform(*span)) for span in (spec.speech_level_dbfs, spec.snr_db))
@@ -123,7 +123,7 @@ def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound],
 
 
 def keeps_silent_item(spec: CorpusSpec, key: str, index: int) -> bool:
-    """Whether item `index` of a take is kept although it holds next to no voice: `variety.silent_items` of them are."""
+    """Whether item `index` of a take is kept although it has almost no voice: a share of `variety.silent_items` is."""
     return bool(_generator(spec.seed, f"{key}\0silent\0{index}").random() < spec.variety.silent_items)
 
 
@@ -161,12 +161,12 @@ def _draw_variation(
 
 
 def _pick(sounds: Sequence[Sound], points: NDArray[np.float64]) -> tuple[str, ...]:
-    """The names of the sounds at `points` of [0, 1), in order, each once."""
+    """The names of the sounds at `points` in [0, 1), in order, without repeats."""
     return tuple(dict.fromkeys(sounds[int(point * len(sounds))].relative for point in points)) if sounds else ()
 
 
 def _weighted(spec: CorpusSpec, point: float) -> SuppressorSettings:
-    """The member of the spec's suppressors that `point` of [0, 1) falls on."""
+    """The suppressor of the spec that `point` in [0, 1) falls on, by weight."""
     reached, total = 0.0, sum(weight for _, weight in spec.suppressors)
     for settings, weight in spec.suppressors:
         reached += weight / total

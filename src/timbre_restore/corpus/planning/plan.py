@@ -1,7 +1,7 @@
-"""The plan: a row per take that fixes everything drawn, so that making a take needs the row and the files alone.
+"""The plan: one row per take that fixes everything drawn, so that making a take needs only the row and the files.
 
-Whoever makes a corpus computes the same plan from the same spec and files: shards, workers and machines need not talk.
-It is written as `plan.tsv`, from which any single take can be made again.
+Everyone who makes a corpus computes the same plan from the same spec and files, so shards, workers and machines need
+not communicate. It is written as `plan.tsv`, from which any single take can be made again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings
 
 LONGEST_TAKE_S = 60
-"""A longer recording is several takes: each has its own draw, and no worker needs memory for an hour of sound."""
+"""A longer recording is split into several takes, each with its own draw; no worker has to hold an hour of sound."""
 
 PLAN_COLUMNS = (
     "take", "split", "source", "recording", "speaker", "native_rate_hz", "samples", "pass", "part", "start", "length",
@@ -37,34 +37,34 @@ PLAN_COLUMNS = (
 
 @dataclass(frozen=True)
 class Take:
-    """One recording (or a minute of a long one), one draw: the unit of plan, shard and resume."""
+    """One recording (or up to a minute of a long one) with one draw: the unit of planning, sharding and resuming."""
 
     recording: Recording
     split: Split
     pass_index: int
     part: int
     start: int
-    """First sample, at the recording's own rate, as `length` is."""
+    """First sample; like `length`, at the recording's own rate."""
     length: int
     draw: Draw
 
     @property
     def key(self) -> str:
-        """Its name for hashing: the same wherever the folders lie."""
+        """Its name for hashing: independent of where the folders are."""
         return take_key(self.recording, self.pass_index, self.part)
 
     @cached_property
     def id(self) -> str:
-        """Short, unique and readable by every file system."""
+        """Short, unique, and valid as a file name on every file system."""
         return hashlib.sha256(os.fsencode(self.key)).hexdigest()[:20]
 
     @property
     def played_rate_hz(self) -> int:
-        """The rate its samples are taken to have: the recording's own, or another, at which it is another voice."""
+        """The rate its samples are treated as having: the recording's own, or another one that changes the voice."""
         return round(self.recording.rate_hz * self.draw.voice.speed)
 
     def items_at_most(self, segment: int) -> int:
-        """How many items it gives if none is left out."""
+        """Upper bound of the items it gives: none is left out."""
         if not self.recording.rate_hz:
             return 0
         samples = self.length * SAMPLE_RATE_HZ // self.played_rate_hz + round(self.draw.pause_s * SAMPLE_RATE_HZ)
@@ -73,29 +73,29 @@ class Take:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is to be made, in order."""
+    """All takes to be made, in order."""
 
     takes: tuple[Take, ...]
     warnings: tuple[str, ...]
 
     @cached_property
     def text(self) -> str:
-        """The table, as `plan.tsv` holds it."""
+        """The table, as written to `plan.tsv`."""
         return table_text(PLAN_COLUMNS, (take_row(take) for take in self.takes))
 
     @cached_property
     def digest(self) -> str:
-        """Equal for shards that belong together."""
+        """Equal for shards of the same corpus."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def take_key(recording: Recording, pass_index: int, part: int) -> str:
-    """What a take's draw and name follow from."""
+    """What a take's draw and id are derived from."""
     return f"{recording.source}\0{recording.relative}\0{pass_index}\0{part}"
 
 
 def scan_and_plan(spec: CorpusSpec, root: Path, max_files: int | None) -> Plan:
-    """What is to be made, from everything that is there."""
+    """Scan all folders and plan what to make."""
     warnings: list[str] = []
     recordings = [r for index, source in enumerate(spec.sources) for r in scan_source(index, source, root, warnings)]
     noises = [] if spec.noise_path is None else scan_sounds(spec.noise_path, root, warnings)
@@ -115,11 +115,11 @@ def make_plan(
     """The plan of the whole corpus, or of its first `max_files` recordings; a larger number only adds."""
     warnings: list[str] = []
     if spec.noise_path is not None and not noises:
-        raise CorpusError(f"{spec.noise_path}: holds no wav or flac file; check data.noise_path.")
+        raise CorpusError(f"{spec.noise_path}: contains no wav or flac file; check data.noise_path.")
     if spec.ir_path is not None and not rooms and spec.room_probability > 0:
-        warnings.append(f"{spec.ir_path}: holds no wav or flac file, so no take gets a room")
+        warnings.append(f"{spec.ir_path}: contains no wav or flac file, so no take gets a room")
     if spec.ir_path is None and not rooms and spec.room_probability > 0 and not spec.variety.made_room:
-        warnings.append("data.ir_path is null and data.variety.made_room 0, so no take gets a room")
+        warnings.append("data.ir_path is null and data.variety.made_room is 0, so no take gets a room")
     recording_sides = split_recordings(spec, recordings, warnings)
     chosen = ordered_recordings(spec, recording_sides)[:max_files]
     validated = bool(recording_sides["val"])
@@ -136,7 +136,7 @@ def make_plan(
 
 
 def take_row(take: Take) -> list[Any]:
-    """The take as `PLAN_COLUMNS` name it; what has parts is JSON."""
+    """The take's values for `PLAN_COLUMNS`; compound values are JSON."""
     recording, draw = take.recording, take.draw
     return [
         take.id, take.split, recording.source, recording.relative, recording.speaker, recording.rate_hz,
@@ -147,7 +147,7 @@ def take_row(take: Take) -> list[Any]:
 
 
 def read_plan(path: Path) -> list[Take]:
-    """The takes of a `plan.tsv`. Raises `CorpusError` when there is none, or none that can be read."""
+    """The takes of a `plan.tsv`. Raises `CorpusError` when it is missing or can't be read."""
     try:
         return [_parsed(row) for row in parse_table(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -157,7 +157,7 @@ def read_plan(path: Path) -> list[Take]:
 
 def _parsed(row: dict[str, str]) -> Take:
     if row["split"] not in SPLITS:
-        raise ValueError(f"split '{row['split']}'")
+        raise ValueError(f"unknown split '{row['split']}'")
     split: Split = "val" if row["split"] == "val" else "train"
     recording = Recording(
         int(row["source"]), row["recording"], row["speaker"], int(row["native_rate_hz"]), int(row["samples"])
@@ -175,7 +175,7 @@ def _parsed(row: dict[str, str]) -> Take:
 
 
 def _parts(recording: Recording) -> list[tuple[int, int]]:
-    """Start and length of each take of a recording, as equal as whole samples allow."""
+    """Start and length of each take of a recording, as equal in length as whole samples allow."""
     longest = LONGEST_TAKE_S * recording.rate_hz
     count = max(1, -(-recording.samples // longest)) if longest else 1
     edges = [recording.samples * part // count for part in range(count + 1)]

@@ -1,4 +1,4 @@
-"""What is there: recordings of each source, noises and rooms, in an order that no disk decides."""
+"""Finding recordings, noises and rooms, in an order that does not depend on the disk."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from timbre_restore.audio import AUDIO_SUFFIXES, read_info
 from timbre_restore.corpus.spec import SourceSpec
 from timbre_restore.errors import AudioFileError, CorpusError
 
-# Endings that tell apart channels of one measurement, or cuts of one clip: ESC-50's (with its class or without), those
-# of Freesound's clips in the DNS challenge, places in one of SLR28's rooms.
+# Name endings that distinguish channels of one measurement or cuts of one clip: ESC-50's (with or without the class),
+# those of Freesound clips in the DNS challenge, positions in one of SLR28's rooms.
 _CHANNEL = re.compile(r"(^|[._-])(ch(annel)?_?\d+|left|right|[lr])$|-[A-Z]$", re.IGNORECASE)
 _CUT = re.compile(r"-[A-Z](?:-\d+)?$|(_Freesound_validated_\d+)_\d+$|(^Room\d+)-\d+$")
 _OTHER_SOUNDS = (
     ".aac", ".aif", ".aiff", ".au", ".caf", ".m4a", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wma",
 )  # fmt: skip
-_READERS = 8  # headers are waited for, not computed
+_READERS = 8  # threads: reading headers is waiting, not computing
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Recording:
 
     source: int
     relative: str
-    """Path below its source, with '/'."""
+    """Path relative to its source, with '/'."""
     speaker: str
     rate_hz: int = 0
-    """0 when the header could not be read; whoever renders it says why."""
+    """0 when the header could not be read; rendering reports why."""
     samples: int = 0
 
     @property
@@ -48,37 +48,37 @@ class Sound:
     """One noise or room."""
 
     relative: str
-    """Path below its folder, with '/'."""
+    """Path relative to its folder, with '/'."""
 
     @property
     def group(self) -> str:
-        """What the file belongs to: channels of one measurement and cuts of one clip share it, and stay on one side."""
+        """The file's group: channels of one measurement and cuts of one clip share it, and stay on one side."""
         path = Path(self.relative)
         stem = _CUT.sub(lambda found: found[1] or found[2] or "", path.stem)
         return f"{path.parent.as_posix()}/{_CHANNEL.sub('', stem)}"
 
     def matches(self, patterns: Sequence[str]) -> bool:
-        """Whether a pattern names the file (without suffix) or a folder that it lies in."""
+        """Whether a pattern matches the file name (without suffix) or one of its folders."""
         path = Path(self.relative)
         return matches_any([path.stem, *path.parent.parts], patterns)
 
 
 def matches_any(names: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether any name fits any pattern, letter case included."""
+    """Whether any name matches any pattern, case-sensitively."""
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def scan_source(index: int, source: SourceSpec, leave_out: Path, warnings: list[str] | None = None) -> list[Recording]:
-    """Every recording of a source, sorted, with rate and length. Files in its root count as one speaker.
+    """Every recording of a source, sorted, with rate and length. Files directly in its root count as one speaker.
 
-    `warnings` gets a sentence about sounds of other formats, which are left out.
+    A warning is appended to `warnings` when files of other audio formats are left out.
     """
     others: list[str] = []
     names = _audio_files(source.path, source.pattern, leave_out, others)
     if not names:
-        what = f"file that fits '{source.pattern}'" if source.pattern else "wav or flac file"
+        what = f"file that matches '{source.pattern}'" if source.pattern else "wav or flac file"
         seen = "".join(f" {said}." for said in others)
-        raise CorpusError(f"{source.path}: holds no {what}; check data.sources.{index}.{seen}")
+        raise CorpusError(f"{source.path}: contains no {what}; check data.sources.{index}.{seen}")
     if warnings is not None:
         warnings += others
 
@@ -91,7 +91,7 @@ def scan_source(index: int, source: SourceSpec, leave_out: Path, warnings: list[
 
 
 def scan_sounds(folder: Path, leave_out: Path, warnings: list[str] | None = None) -> list[Sound]:
-    """Every noise or room below `folder`, sorted; `warnings` as those of `scan_source`."""
+    """Every noise or room below `folder`, sorted; `warnings` as in `scan_source`."""
     return [Sound(relative) for relative in _audio_files(folder, None, leave_out, [] if warnings is None else warnings)]
 
 
@@ -104,9 +104,9 @@ def _header(path: Path) -> tuple[int, int]:
 
 
 def _audio_files(root: Path, pattern: str | None, leave_out: Path, warnings: list[str]) -> list[str]:
-    """Paths below `root`, sorted by their text; hidden files and the corpus's own folder are left out.
+    """Paths relative to `root`, sorted as text; hidden files and the corpus's own folder are left out.
 
-    Sounds in a format that is not read, where no pattern says what is wanted, are worth a warning.
+    Files of unsupported audio formats give a warning, unless a pattern says what is wanted.
     """
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder; create it or name another in the configuration.")
@@ -123,12 +123,12 @@ def _audio_files(root: Path, pattern: str | None, leave_out: Path, warnings: lis
                 others[suffix] += 1
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        warnings.append(f"{root}: files of other formats are left out ({kinds}); bring them to wav or flac to use them")
+        warnings.append(f"{root}: files of other formats are left out ({kinds}); convert them to wav or flac")
     return sorted(paths)
 
 
 def _walk(folder: str, excluded: str, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
-    """Folders and their files, links followed; a folder that was seen under another name is not entered again."""
+    """Folders and their files, following links; a folder already seen under another name is not entered again."""
     real = os.path.realpath(folder)
     if real in seen or real == excluded:
         return
@@ -137,9 +137,7 @@ def _walk(folder: str, excluded: str, seen: set[str]) -> Iterator[tuple[str, lis
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
     except OSError as exc:
-        raise CorpusError(
-            f"{folder}: can't be listed ({exc.strerror}); mend its permissions, or put it back where it was."
-        ) from exc
+        raise CorpusError(f"{folder}: can't be listed ({exc.strerror}); fix its permissions, or put it back.") from exc
     yield folder, [entry.name for entry in listed if entry.is_file()]
     for entry in listed:
         if not entry.name.startswith(".") and entry.is_dir():

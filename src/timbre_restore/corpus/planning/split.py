@@ -1,8 +1,8 @@
-"""On which side of the split everything is, and in which order the recordings come.
+"""The side of the split that everything is on, and the order of the recordings.
 
-Both are pure functions of the spec and of the names that were found. The split is decided on everything that was found,
-so a small corpus and a large one agree about every speaker. The order is made so that its beginning is already a
-corpus: it goes round the speakers, takes the sources by weight, and holds both sides from its second recording on.
+Both are pure functions of the spec and of the names found. The split is decided on everything that was found, so a
+small corpus and a large one agree about every speaker. The order is chosen so that any beginning of it is already a
+corpus: it alternates between speakers, takes sources by weight, and contains both sides from the second recording on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPLITS: tuple[Split, Split] = ("train", "val")
 
 
 def rank(seed: int, *names: object) -> int:
-    """A number that orders names at random, the same on every machine."""
+    """A number that orders names pseudo-randomly, the same on every machine."""
     text = "\0".join([str(seed), *(str(name) for name in names)])
     return int.from_bytes(hashlib.sha256(os.fsencode(text)).digest()[:8], "big")
 
@@ -38,16 +38,16 @@ def split_recordings(
         val = {speaker for speaker in speakers if matches_any([speaker], named)}
     else:
         if len(speakers) == 1 and len(recordings) > 1 and spec.val_fraction > 0:
-            warnings.append(f"there is one speaker only ('{speakers[0]}'), so the split is by recording")
+            warnings.append(f"there is only one speaker ('{speakers[0]}'), so the split is by recording")
             unit = {recording: f"{recording.source}/{recording.relative}" for recording in recordings}
         val = _val_share(spec, "speaker", set(unit.values()))
     sides: dict[Split, list[Recording]] = {"train": [], "val": []}
     for recording in recordings:
         sides["val" if unit[recording] in val else "train"].append(recording)
     if not sides["train"]:
-        raise CorpusError("data.val_speakers names every speaker, so none is left to train on; name fewer.")
+        raise CorpusError("data.val_speakers names every speaker, so none is left for training; name fewer.")
     if not sides["val"]:
-        warnings.append("no speaker is kept for validation, so val.txt is empty")
+        warnings.append("no speaker is held out for validation, so val.txt is empty")
     return sides
 
 
@@ -60,9 +60,9 @@ def split_sounds(
     *,
     validated: bool = True,
 ) -> dict[Split, tuple[Sound, ...]]:
-    """Noises or rooms by side, channels of one measurement together.
+    """Noises or rooms by side, keeping channels of one measurement together.
 
-    A side without any falls back to all; that of validation only where there is something to validate on.
+    A side without any falls back to all of them; the validation side only if it has recordings.
     """
     if named is None:
         val = _val_share(spec, kind, {sound.group for sound in sounds})
@@ -72,20 +72,20 @@ def split_sounds(
         val = {sound.group for sound in sounds if sound.matches(named)}
         apart = [sound.relative for sound in sounds if sound.group in val and not sound.matches(named)]
         if apart:
-            warnings.append(f"{kind} {', '.join(apart)}: goes to validation with the rest of its measurement")
+            warnings.append(f"{kind} {', '.join(apart)}: goes to validation with the rest of its group")
     sides: dict[Split, tuple[Sound, ...]] = {
         "train": tuple(sound for sound in sounds if sound.group not in val),
         "val": tuple(sound for sound in sounds if sound.group in val),
     }
     for split in SPLITS:
         if sounds and not sides[split] and (split == "train" or validated):
-            warnings.append(f"no {kind} is left for '{split}', so it shares all of them with the other side")
+            warnings.append(f"no {kind} is left for '{split}', so both sides share all of them")
             sides[split] = tuple(sounds)
     return sides
 
 
 def _val_share(spec: CorpusSpec, kind: str, names: set[str]) -> set[str]:
-    """`val_fraction` of the names, at least one where there are two, and never all."""
+    """`val_fraction` of the names, at least one if there are two or more, and never all."""
     if len(names) < 2 or spec.val_fraction <= 0:
         return set()
     ordered = sorted(names, key=lambda name: (rank(spec.seed, "split", kind, name), name))
@@ -93,21 +93,21 @@ def _val_share(spec: CorpusSpec, kind: str, names: set[str]) -> set[str]:
 
 
 def _refuse_unknown(key: str, patterns: Sequence[str], found: Sequence[str], fits: Callable[[str], bool]) -> None:
-    """A pattern that names nothing is a slip that would leave in training what it meant to keep out."""
+    """Raise for a pattern that matches nothing: a typo would leave in training what was meant to be held out."""
     for pattern in patterns if found else ():
         if not fits(pattern):
             raise CorpusError(
-                f"data.{key}: '{pattern}' names nothing that was found (there is, for example, {', '.join(found[:5])})."
+                f"data.{key}: '{pattern}' matches nothing that was found (found, for example: {', '.join(found[:5])})."
             )
 
 
 def ordered_recordings(spec: CorpusSpec, sides: dict[Split, list[Recording]]) -> list[tuple[Recording, Split]]:
-    """All recordings in the order in which a corpus grows; `--max_files N` is the first N of it."""
+    """All recordings in the order in which a corpus grows; `--max_files N` takes the first N."""
     return _merge_sides(*(_order(spec, sides[split]) for split in SPLITS))
 
 
 def _order(spec: CorpusSpec, recordings: Sequence[Recording]) -> list[Recording]:
-    """One side's recordings: sources by weight, within a source round the speakers, within a speaker at random."""
+    """One side's recordings: sources by weight, alternating speakers within a source, random order within a speaker."""
     queues = [
         _round_speakers(spec, [recording for recording in recordings if recording.source == index])
         for index in range(len(spec.sources))
@@ -116,7 +116,7 @@ def _order(spec: CorpusSpec, recordings: Sequence[Recording]) -> list[Recording]
     ordered: list[Recording] = []
     while len(ordered) < len(recordings):
         open_sources = [index for index, queue in enumerate(queues) if taken[index] < len(queue)]
-        # The source that is furthest behind its share is next.
+        # The source furthest behind its share comes next.
         index = min(open_sources, key=lambda i: ((taken[i] + 1) / spec.sources[i].weight, i))
         ordered.append(queues[index][taken[index]])
         taken[index] += 1
@@ -134,7 +134,7 @@ def _round_speakers(spec: CorpusSpec, recordings: Sequence[Recording]) -> list[R
 
 
 def _merge_sides(train: Sequence[Recording], val: Sequence[Recording]) -> list[tuple[Recording, Split]]:
-    """Both sides in proportion to their sizes, validation's first in the second place."""
+    """Interleave both sides in proportion to their sizes, with the first validation recording in second place."""
     merged: list[tuple[Recording, Split]] = []
     total, used = len(train) + len(val), 0
     for place in range(total):

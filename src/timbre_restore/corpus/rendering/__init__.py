@@ -1,1 +1,1 @@
-"""From a row of the plan to sound: noises, rooms, mixtures, items."""
+"""From a plan row to sound: noises, rooms, mixtures, items."""

@@ -1,22 +1,19 @@
-"""Filters without delay over whole signals: what a varied sound and a limited band are made with."""
+"""Zero-delay filters over whole signals, for varied sounds and band limits."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, fast_length
 from timbre_restore.corpus.planning.draw import Variation
 
-FloatArray = NDArray[np.float32]
-
 _OCTAVE = np.log(2.0)
-_LOWEST_HZ, _HIGHEST_HZ = 50.0, 20_000.0  # a tilt goes on between these and is flat beyond
+_LOWEST_HZ, _HIGHEST_HZ = 50.0, 20_000.0  # a tilt applies between these and is flat beyond
 
 
 def low_passed(signal: FloatArray, limit_hz: int) -> FloatArray:
-    """The signal `[T]` without what lies above `limit_hz`: no delay, a raised cosine over the last tenth."""
-    size = fast_length(len(signal) + SAMPLE_RATE_HZ // 10)  # room to ring in
+    """Low-pass `[T]` at `limit_hz` without delay; a raised cosine over the last tenth of the band."""
+    size = fast_length(len(signal) + SAMPLE_RATE_HZ // 10)  # room for ringing
     spectrum = np.fft.rfft(signal, size)
     share = np.clip((np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ) / limit_hz - 0.9) / 0.1, 0.0, 1.0)
     gain = (0.5 + 0.5 * np.cos(np.pi * share)).astype(np.float32)
@@ -24,7 +21,7 @@ def low_passed(signal: FloatArray, limit_hz: int) -> FloatArray:
 
 
 def filtered(stretch: FloatArray, variation: Variation) -> FloatArray:
-    """A tilt about 1 kHz and one peak an octave wide, as gains on the spectrum of the whole stretch."""
+    """Apply a tilt around 1 kHz and one peak an octave wide, as gains on the spectrum of the whole stretch."""
     if not variation.tilt_db_per_octave and not variation.peak_db:
         return stretch
     size = fast_length(len(stretch))

@@ -1,6 +1,6 @@
-"""Noises that no one recorded: coloured, modulated, tonal, impulsive and musical. A name says all: `made:KIND:SEED`.
+"""Synthetic noise: coloured, modulated, tonal, impulsive and musical. Each is defined by its name, `made:KIND:SEED`.
 
-How well a restorer does on noises that it never met depends on how many kinds it met; a folder of recordings has few.
+How well a restorer handles unseen noises depends on how many kinds it was trained on; a folder of recordings has few.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, fast_length
 
-FloatArray = NDArray[np.float32]
 Array = NDArray[np.float64]
 
 MADE_KINDS = ("coloured", "modulated", "tonal", "impulsive", "musical")
@@ -18,17 +17,17 @@ _PREFIX = "made:"
 
 
 def made_name(kind: str, seed: int) -> str:
-    """The name of a made noise."""
+    """The name of a synthetic noise."""
     return f"{_PREFIX}{kind}:{seed}"
 
 
 def is_made(name: str) -> bool:
-    """Whether a noise's name is that of a made one; a file's ends with its suffix, which no kind does."""
+    """Whether a noise's name is that of a synthetic one; file names end with a suffix, which no kind does."""
     return name.startswith(_PREFIX) and name.split(":")[1] in MADE_KINDS
 
 
 def make_noise(name: str, samples: int) -> FloatArray:
-    """The noise `[samples]` at 48 kHz and RMS 0.1: a function of name and length alone."""
+    """The noise `[samples]` at 48 kHz and RMS 0.1; a pure function of name and length."""
     _, kind, seed = name.split(":")
     rng = np.random.default_rng([int(seed), 31])
     made = _MAKERS[kind](rng, samples)
@@ -36,7 +35,7 @@ def make_noise(name: str, samples: int) -> FloatArray:
 
 
 def coloured(rng: np.random.Generator, samples: int, slope: float) -> Array:
-    """Noise whose amplitude goes with frequency to the power of `slope` (white 0, pink -0.5, brown -1), RMS 1."""
+    """Noise of RMS 1, amplitude proportional to frequency to the power of `slope` (white 0, pink -0.5, brown -1)."""
     size = fast_length(samples)
     spectrum = np.fft.rfft(rng.standard_normal(size))
     spectrum *= np.maximum(np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ), 40.0) ** slope
@@ -52,13 +51,13 @@ def wandering(rng: np.random.Generator, samples: int, seconds: float) -> Array:
 
 
 def hum(rng: np.random.Generator, samples: int, pitch_hz: float, wobble: float) -> Array:
-    """A tone and its overtones with random weights and phases; the pitch moves by the share `wobble`, slowly."""
+    """A tone and its overtones with random weights and phases; the pitch varies slowly by the fraction `wobble`."""
     t = np.arange(samples) / SAMPLE_RATE_HZ
     moving = pitch_hz * (1.0 + wobble * np.sin(2 * np.pi * rng.uniform(0.1, 2.0) * t + rng.uniform(0, 6.28)))
     turns = np.cumsum(moving) / SAMPLE_RATE_HZ % 1.0
     overtones = int(min(16, 0.4 * SAMPLE_RATE_HZ / (pitch_hz * (1.0 + wobble))))
     weights = rng.uniform(0.1, 1.0, overtones) / np.arange(1, overtones + 1)
-    phase = (2 * np.pi * turns).astype(np.float32)  # in single precision a sine costs a fifth
+    phase = (2 * np.pi * turns).astype(np.float32)  # a sine in single precision costs a fifth
     tones = (np.float32(w) * np.sin(k * phase + np.float32(rng.uniform(0, 6.28))) for k, w in enumerate(weights, 1))
     return np.asarray(sum(tones), dtype=np.float64)
 
@@ -78,13 +77,13 @@ def _coloured(rng: np.random.Generator, samples: int) -> Array:
 
 
 def _modulated(rng: np.random.Generator, samples: int) -> Array:
-    """Coloured noise that swells, slowly like wind or quickly like an engine."""
+    """Coloured noise of varying level, slow like wind or fast like an engine."""
     slope, seconds = rng.uniform(-1.2, 0.2), float(np.exp(rng.uniform(np.log(0.05), np.log(2.0))))
     return coloured(rng, samples, slope) * wandering(rng, samples, seconds) ** rng.uniform(1.0, 3.0)
 
 
 def _tonal(rng: np.random.Generator, samples: int) -> Array:
-    """A machine: hum over some coloured noise."""
+    """Machine-like: hum over some coloured noise."""
     pitch, wobble = float(np.exp(rng.uniform(np.log(40.0), np.log(3000.0)))), rng.uniform(0.0, 0.03)
     tone = hum(rng, samples, pitch, wobble)
     tone /= np.sqrt(np.mean(tone**2) + 1e-20)
@@ -92,13 +91,13 @@ def _tonal(rng: np.random.Generator, samples: int) -> Array:
 
 
 def _impulsive(rng: np.random.Generator, samples: int) -> Array:
-    """Keys, drops, crackle: bursts over a soft bed."""
+    """Keystrokes, drops, crackle: bursts over soft noise."""
     rate, decay = (float(np.exp(rng.uniform(np.log(low), np.log(high)))) for low, high in ((2, 80), (0.001, 0.05)))
     return clicks(rng, samples, rate, decay) + rng.uniform(0.02, 0.2) * coloured(rng, samples, -0.5)
 
 
 def _musical(rng: np.random.Generator, samples: int) -> Array:
-    """Some instruments, each with notes of its own length: harmonic as a voice is, and nothing to be brought back."""
+    """Several instruments with notes of different lengths: harmonic like a voice, but not to be restored."""
     out = np.zeros(samples)
     for _ in range(int(rng.integers(1, 5))):
         seconds, fade_s = (float(np.exp(rng.uniform(np.log(low), np.log(high)))) for low, high in ((0.2, 4), (0.1, 5)))

@@ -1,9 +1,9 @@
-"""From a row of the plan to what the suppressor will hear, and to the target beside it: a pure function of both.
+"""From a plan row to the suppressor's input and the matching target: a pure function of the row and the files it names.
 
-Order of things: the recording to 48 kHz, perhaps as another voice; a pause, if one was drawn; the room, cut at its
-direct path; the speech in it to its level, because rooms differ by twenty decibels in what they add to a peak of 1; the
-noises at their SNR; a band limit. Room and noises go on for as long as the suppressor looks ahead, as they would in a
-call.
+In order: resample the recording to 48 kHz, possibly as another voice; insert a pause, if one was drawn; apply the room,
+cut at its direct path; set the level of the reverberant speech, because rooms differ by twenty decibels in what they
+add to a peak of 1; add the noises at their SNR; apply a band limit. Room and noises continue for the suppressor's
+look-ahead, as they would in a call.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from timbre_restore.audio import (
     SAMPLE_RATE_HZ,
+    FloatArray,
     active_rms,
     bandwidth_hz,
     from_db,
@@ -32,16 +32,14 @@ from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped, reason
 from timbre_restore.corpus.rendering.rooms import LOWEST_RATE_HZ, first_room, in_room
 from timbre_restore.errors import AudioFileError
 
-FloatArray = NDArray[np.float32]
-
 SILENCE_DBFS = -80.0
-PAUSE_SEARCH_S = 1.0  # how far from the drawn place the quietest moment is looked for
+PAUSE_SEARCH_S = 1.0  # search range for the quietest moment around the drawn position
 PAUSE_FADE_SAMPLES = 480
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What was done to a take, for its row: candidates resolved, gains computed."""
+    """What was applied to a take, for its row in `items.tsv`: resolved candidates and computed gains."""
 
     bandwidth_hz: int
     speech_gain_db: float
@@ -57,7 +55,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Mixture:
-    """`clean` `[T]` and `noisy` `[T + lead]`, not yet turned down where they pass full scale."""
+    """`clean` `[T]` and `noisy` `[T + lead]`, before any gain against clipping."""
 
     clean: FloatArray
     noisy: FloatArray
@@ -68,7 +66,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the files that a plan names lie."""
+    """Where to find the files that a plan names."""
 
     sources: tuple[Path, ...]
     noises: Path | None
@@ -78,7 +76,7 @@ class Folders:
 def mix(take: Take, folders: Folders, segment: int, lead: int) -> Mixture:
     """The mixture of one take, `lead` samples longer than its speech.
 
-    Raises `TakeSkipped` with the reason when the recording gives none.
+    Raises `TakeSkipped` with the reason when the recording can't be used.
     """
     draw = take.draw
     rejects: Rejects = []
@@ -112,7 +110,7 @@ def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int
         if info.sample_rate_hz < LOWEST_RATE_HZ:
             raise TakeSkipped(f"sampled at {info.sample_rate_hz} Hz; expected {LOWEST_RATE_HZ} Hz or more")
         if (info.sample_rate_hz, info.samples) != (take.recording.rate_hz, take.recording.samples):
-            raise TakeSkipped("not the file that was planned with: its rate or length has changed since")
+            raise TakeSkipped("not the file in the plan: its rate or length has changed since")
         rate = take.played_rate_hz
         if take.length * SAMPLE_RATE_HZ < segment * rate:
             raise TakeSkipped(f"too short: {take.length / rate:.2f} s do not fill one item")
@@ -129,7 +127,7 @@ def load_speech(folder: Path, take: Take, segment: int) -> tuple[FloatArray, int
 
 
 def quiet_moment(speech: FloatArray, position: float) -> int:
-    """The sample near `position` of `[0, 1)` around which 20 ms hold the least energy: where a pause does no harm."""
+    """The sample near `position` in [0, 1) with the least energy in the surrounding 20 ms: a safe place to pause."""
     span, hop = int(PAUSE_SEARCH_S * SAMPLE_RATE_HZ), PAUSE_FADE_SAMPLES
     middle = int(position * len(speech))
     low = max(0, min(middle - span, len(speech) - 2 * hop))
@@ -139,7 +137,7 @@ def quiet_moment(speech: FloatArray, position: float) -> int:
 
 
 def with_pause(speech: FloatArray, start: int, samples: int) -> FloatArray:
-    """`speech` with `samples` zeros before sample `start`, and 10 ms of fade on both sides."""
+    """`speech` with `samples` zeros inserted before sample `start`, and 10 ms fades on both sides."""
     before, after = speech[:start].copy(), speech[start:].copy()
     for outwards in (before[::-1], after):
         count = min(PAUSE_FADE_SAMPLES, len(outwards))

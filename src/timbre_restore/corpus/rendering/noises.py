@@ -1,4 +1,4 @@
-"""The noise of a take: recorded or made, varied by rule, one or two at once."""
+"""The noise of a take: recorded or synthetic, optionally varied, one or two at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from timbre_restore.audio import (
     SAMPLE_RATE_HZ,
+    FloatArray,
     from_db,
     read_channel,
     read_info,
@@ -24,18 +24,16 @@ from timbre_restore.corpus.rendering.made_noise import is_made, make_noise
 from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped, reason_without
 from timbre_restore.errors import AudioFileError
 
-FloatArray = NDArray[np.float32]
-
-SILENCE_DBFS = -70.0  # a stretch below it would be raised by tens of dB, and its dither with it
+SILENCE_DBFS = -70.0  # a quieter stretch would be amplified by tens of dB, and its dither with it
 
 
 def mixed_noises(
     draws: Sequence[NoiseDraw], root: Path | None, length: int, weighed: int, rejects: Rejects
 ) -> tuple[tuple[str, ...], int, FloatArray]:
-    """Names, first sample of the first noise's stretch, and the sum `[length]`, in which the first has RMS 0.1.
+    """Names, first sample of the first noise's stretch, and the sum `[length]`, in which the first noise has RMS 0.1.
 
-    Each is to sound within the first `weighed` samples, by which the sum gets its level against the voice. A second
-    noise of which no candidate can be used is left out; without the first, `TakeSkipped`.
+    Each noise must be audible within the first `weighed` samples, which set the level of the sum relative to the voice.
+    A second noise without a usable candidate is left out. Raises `TakeSkipped` when the first noise has none.
     """
     names: list[str] = []
     total, first_offset = np.zeros(length, np.float32), 0
@@ -43,7 +41,7 @@ def mixed_noises(
         found = _first_usable(draw, root, length, weighed, rejects)
         if found is None:
             if not names:
-                reason = f"none of its {len(draw.names)} drawn noises could be used (first: {draw.names[0]})"
+                reason = f"none of its {len(draw.names)} drawn noises could be used (the first was {draw.names[0]})"
                 raise TakeSkipped(reason, rejects)
             continue
         name, offset, stretch = found
@@ -54,11 +52,11 @@ def mixed_noises(
 
 
 def load_stretch(path: Path, position: float, length: int) -> tuple[int, FloatArray]:
-    """A stretch of a noise, beginning at `position` in [0, 1) of what is possible; a shorter noise goes in a circle."""
+    """A stretch of a noise, starting at `position` in [0, 1) of the possible starts; a shorter noise is looped."""
     info = read_info(path)
     whole = info.samples * SAMPLE_RATE_HZ // info.sample_rate_hz
     if whole <= 0:
-        raise AudioFileError("holds no samples")
+        raise AudioFileError("contains no samples")
     if whole > length:
         offset = int(position * (whole - length))
         first = offset * info.sample_rate_hz // SAMPLE_RATE_HZ
@@ -72,7 +70,7 @@ def load_stretch(path: Path, position: float, length: int) -> tuple[int, FloatAr
 
 
 def vary(stretch: FloatArray, variation: Variation, length: int) -> FloatArray:
-    """The stretch `[length]` as the variation says; it needs `length · speed` samples to be played at another speed."""
+    """The stretch `[length]` with the variation applied; another speed needs `length · speed` input samples."""
     if variation.speed != 1.0:
         stretch = resample(stretch, round(SAMPLE_RATE_HZ * variation.speed), SAMPLE_RATE_HZ)
         stretch = np.pad(stretch, (0, max(0, length - len(stretch))), mode="wrap")[:length]
@@ -100,5 +98,5 @@ def _first_usable(
             level = to_db(rms(varied[:weighed]))
             if level >= SILENCE_DBFS:
                 return name, offset, varied
-        rejects.append(("noise", name, f"silent where it was drawn: {level:.0f} dBFS"))
+        rejects.append(("noise", name, f"silent in the drawn stretch: {level:.0f} dBFS"))
     return None

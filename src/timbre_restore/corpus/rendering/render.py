@@ -1,7 +1,7 @@
-"""From mixtures to items: 16 bit, one gain against clipping, the suppressor, seconds.
+"""From mixtures to items: conversion to 16 bit, one gain against clipping, the suppressor, segments.
 
-The suppressor hears exactly the 16-bit samples that are stored as noisy, so what is stored as noisy, put through the
-suppressor, is what is stored as degraded. It takes many takes at once where that is quicker; what comes out of a take
+The suppressor hears exactly the 16-bit samples that are stored as noisy, so running the stored noisy signal through the
+suppressor gives the stored degraded one. It processes many takes at once where that is faster; the result for a take
 does not depend on its neighbours.
 """
 
@@ -14,17 +14,16 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio import HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, Int16Array, from_pcm, to_db, to_pcm
+from timbre_restore.audio import HINT_VALUES, HOP_SAMPLES, LEAD_SAMPLES, FloatArray, Int16Array, from_pcm, to_db, to_pcm
 from timbre_restore.corpus.planning.plan import Take
 from timbre_restore.corpus.rendering.mix import Applied, Mixture
 from timbre_restore.corpus.rendering.rejects import Rejects, TakeSkipped
 from timbre_restore.suppressors import Hints, Suppressor
 
-FloatArray = NDArray[np.float32]
 HintArray = NDArray[np.float16]
 
 CEILING = 0.99
-TRIES = 4  # of a gain under which the suppressor's output stays below the ceiling
+TRIES = 4  # at finding a gain that keeps the suppressor's output below the ceiling
 ACTIVE_RANGE_DB = 40.0
 
 
@@ -36,9 +35,9 @@ class Rendered:
     clean: Int16Array
     noisy: Int16Array
     hints: HintArray | None
-    """`[N, hops, HINT_VALUES]`, a row per hop of degraded; None when the suppressor does not tell."""
+    """`[N, hops, HINT_VALUES]`, one row per hop of degraded; None when the suppressor provides none."""
     activity: NDArray[np.float64]
-    """`[N]`: the share of an item's frames of 10 ms in which the target lies within 40 dB of the take's loudest."""
+    """`[N]`: the share of an item's 10 ms frames in which the target is within 40 dB of the take's loudest frame."""
     applied: Applied
     gain_db: float
     """The common gain against clipping."""
@@ -47,7 +46,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class _Try:
-    """A mixture at one gain, as 16 bit."""
+    """A mixture at one gain, in 16 bit."""
 
     mixture: Mixture
     gain: float
@@ -57,9 +56,9 @@ class _Try:
 def render(
     takes: Sequence[Take], mix: Callable[[Take], Mixture], suppressor: Suppressor, segment: int
 ) -> Iterator[tuple[Take, Rendered | TakeSkipped]]:
-    """Each take with its items, or with the reason why it gives none, in the order in which they are done.
+    """Each take with its items, or with the reason why it gives none, in order of completion.
 
-    All takes are for this one suppressor. `mix` is called when the suppressor has room for another take.
+    All takes use this one suppressor. `mix` is called when the suppressor has room for another take.
     """
     skipped: list[tuple[Take, TakeSkipped]] = []
     waiting: dict[int, tuple[Take, _Try]] = {}
@@ -85,9 +84,9 @@ def render(
 
 
 def activity(clean: FloatArray, segment: int) -> NDArray[np.float64]:
-    """`[N]`: per whole segment of `[T]`, the share of 10 ms frames within 40 dB of the loudest frame of all.
+    """`[N]`: per whole segment of `[T]`, the share of 10 ms frames within 40 dB of the loudest frame overall.
 
-    The loudest may lie behind the last segment; in silence no frame is one.
+    The loudest frame may come after the last segment; in silence no frame counts.
     """
     hops, items = len(clean) // HOP_SAMPLES, len(clean) // segment
     power = np.mean(clean[: hops * HOP_SAMPLES].reshape(hops, HOP_SAMPLES).astype(np.float64) ** 2, axis=1)
@@ -101,7 +100,7 @@ def _at_gain(mixture: Mixture, gain: float) -> _Try:
 
 
 def _heard(attempt: _Try, segment: int) -> FloatArray:
-    """What follows the last item reaches it only as far as the suppressor looks ahead."""
+    """The suppressor's input: whole items, followed only by as much as the suppressor looks ahead."""
     items = len(attempt.mixture.clean) // segment
     return from_pcm(attempt.noisy[: items * segment + LEAD_SAMPLES])
 
@@ -117,7 +116,7 @@ def _finished(
         attempt = _at_gain(mixture, attempt.gain * 0.98 * CEILING / peak)
         _, degraded, hints = next(iter(suppressor.many([_heard(attempt, segment)])))
     else:
-        reason = "its suppressed side passes full scale however far the take is turned down"
+        reason = "the suppressor's output passes full scale at any gain that was tried"
         return TakeSkipped(reason, mixture.rejects)
     windows = np.lib.stride_tricks.sliding_window_view(attempt.noisy, segment + LEAD_SAMPLES)[::segment][:items]
     clean = mixture.clean[: items * segment] * np.float32(attempt.gain)

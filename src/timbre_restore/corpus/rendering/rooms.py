@@ -1,4 +1,4 @@
-"""Rooms: responses, measured or made, cut at their direct path, and speech in them."""
+"""Room responses, measured or synthetic, cut at their direct path, and their convolution with speech."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from timbre_restore.audio import SAMPLE_RATE_HZ, fast_length, read_channel, resample
+from timbre_restore.audio import SAMPLE_RATE_HZ, FloatArray, fast_length, read_channel, resample
 from timbre_restore.corpus.rendering.made_room import is_made_room, make_room
 from timbre_restore.corpus.rendering.rejects import Rejects, reason_without
 from timbre_restore.errors import AudioFileError
 
-FloatArray = NDArray[np.float32]
-
-EARLY_SAMPLES = 2400  # 50 ms of a room stay in the target
-LOWEST_RATE_HZ = 32_000  # of speech; a room that is sampled lower lacks octaves that the voice has
-_LOBES = 64  # samples at the room's rate, to both sides of an impulse that is brought to another
+EARLY_SAMPLES = 2400  # the target keeps 50 ms of the room
+LOWEST_RATE_HZ = 32_000  # of speech; a room sampled at a lower rate lacks octaves that the voice has
+_LOBES = 64  # samples at the room's rate, on both sides of an impulse that is resampled
 
 
 def first_room(names: Sequence[str], root: Path | None, rejects: Rejects) -> tuple[str, FloatArray | None]:
-    """Name and response `[R]` of the first candidate that can be used; without one, no room."""
+    """Name and response `[R]` of the first usable candidate; ('', None) if there is none."""
     for name in names:
         if is_made_room(name):
             return name, direct_path_first(make_room(name))
@@ -35,35 +32,35 @@ def first_room(names: Sequence[str], root: Path | None, rejects: Rejects) -> tup
 
 
 def in_room(speech: FloatArray, response: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Speech in the whole room, and in its first 50 ms; both `[T]`, both starting with the direct sound."""
+    """Speech in the full room response, and in its first 50 ms; both `[T]`, both starting with the direct sound."""
     return convolve(speech, response), convolve(speech, response[:EARLY_SAMPLES])
 
 
 def direct_path_first(response: FloatArray) -> FloatArray:
-    """A room response `[R]` cut at its largest peak, which becomes 1 and positive."""
+    """A room response `[R]` cut at its largest peak and scaled so that this peak is 1."""
     peak = int(np.argmax(np.abs(response)))
     return np.asarray(response[peak:] / response[peak], dtype=np.float32)
 
 
 def with_whole_direct_path(response: FloatArray, rate_hz: int) -> FloatArray:
-    """A response `[R]` that was sampled at `rate_hz` and cut at its direct path, of which it holds the lower octaves.
+    """Replace the band-limited direct path of a response `[R]`, sampled at the low rate `rate_hz`, by a full-band one.
 
-    That of the voice's whole band takes their place: reflections end where the response does, the voice does not.
+    The response is cut at its direct path. Reflections stay band-limited, but the direct voice keeps its whole band.
     """
     unit = np.zeros(2 * _LOBES + 1, np.float32)
     unit[_LOBES] = 1.0
     lobe = direct_path_first(resample(unit, rate_hz, SAMPLE_RATE_HZ))[: len(response)]
     whole = response.copy()
     whole[: len(lobe)] -= lobe
-    whole *= np.float32(rate_hz / SAMPLE_RATE_HZ)  # a peak as high is that much louder in the octaves of a lower rate
+    whole *= np.float32(rate_hz / SAMPLE_RATE_HZ)  # equal peaks are that much louder in the band of a lower rate
     whole[0] = 1.0
     return whole
 
 
 def convolve(signal: FloatArray, response: FloatArray) -> FloatArray:
-    """The first `len(signal)` samples of the convolution, in single precision, which is that of the signals.
+    """The first `len(signal)` samples of the convolution, in single precision, like the signals.
 
-    In one transform where the response is long against the signal, else by overlapping blocks of eight responses.
+    Uses one transform when the response is long relative to the signal, else overlap-add in blocks of eight responses.
     """
     length, taps = len(signal), len(response)
     size = fast_length(length + taps - 1 if 8 * taps > length else 8 * taps)

@@ -1,1 +1,1 @@
-"""From items to a folder: files, packed parts, markers, lists, locks, and the room that they need."""
+"""From items to a folder: files, packed parts, markers, lists, locks, and the disk space they need."""

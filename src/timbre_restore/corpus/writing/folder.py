@@ -1,7 +1,7 @@
-"""The state of a corpus folder: its settings, its locks, and markers of what is done.
+"""The state of a corpus folder: its settings, locks, and markers of finished work.
 
-All of it lies in `.state/`, so that everything else in the folder depends on the settings alone. A take's marker is
-written after its files, a shard's after its takes: whatever a marker promises is there, however the process ended.
+All of it is in `.state/`, so that everything else in the folder depends only on the settings. A take's marker is
+written after its files, a shard's after its takes: whatever a marker promises exists, however the process ended.
 """
 
 from __future__ import annotations
@@ -25,54 +25,54 @@ FOLDER_WAIT_S = 600.0
 
 
 class CorpusFolder:
-    """Where a corpus lies, and what is known about its making."""
+    """The layout of a corpus folder and its state."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.state = root / ".state"
 
     def item(self, split: str, role: str, name: str, suffix: str) -> Path:
-        """Where an item lies."""
+        """The path of one signal of an item."""
         return self.root / split / role / f"{name}.{suffix}"
 
     def take_marker(self, identity: str) -> Path:
-        """Where a take says that it is done. (Two levels, because a corpus may hold a hundred thousand.)"""
+        """The marker of a finished take. (Two folder levels, because a corpus may hold a hundred thousand takes.)"""
         return self.state / "takes" / identity[:2] / f"{identity}.json"
 
     def piece(self, identity: str) -> Path:
-        """Where a take lies until it is joined with others to a part of a packed corpus."""
+        """The packed items of one take, until they are joined with others into a part."""
         return self.state / "pieces" / identity[:2] / f"{identity}{PACKED_SUFFIX}"
 
     def part(self, name: str) -> Path:
-        """Where a part of a packed corpus lies."""
+        """The path of a part of a packed corpus."""
         return self.root / "packed" / f"{name}{PACKED_SUFFIX}"
 
     def part_marker(self, name: str) -> Path:
-        """Where a part says which takes it holds."""
+        """The marker that says which takes a part contains."""
         return self.state / "parts" / f"{name}.json"
 
     def shard_marker(self, index: int, count: int) -> Path:
-        """Where shard `index` of `count` says that it is done."""
+        """The marker of finished shard `index` of `count`."""
         return self.state / "shards" / f"{index}-of-{count}.json"
 
     @contextmanager
     def folder_lock(self) -> Iterator[None]:
-        """Held for moments, by whoever looks at locks or writes what all shards share."""
+        """Held briefly by whoever inspects locks or writes what all shards share."""
         lock = self._lock("folder")
         try:
             lock.acquire(timeout=FOLDER_WAIT_S)
         except Timeout as exc:
-            raise LockedError(f"{self.root}: stays locked by another process; wait for it, or end it.") from exc
+            raise LockedError(f"{self.root}: is still locked by another process; wait for it, or end it.") from exc
         with lock, ExitStack() as stack:
             stack.callback(lock.release)
             yield
 
     @contextmanager
     def shard_lock(self, index: int, count: int) -> Iterator[None]:
-        """Held while shard `index` of `count` works. Refused to a second one, and while another count is at work."""
+        """Held while shard `index` of `count` works. Raises `LockedError` if it, or another count, is running."""
         own = self._lock(f"{index}-of-{count}")
         with self.folder_lock():
-            _take(own, f"{self.root}: shard {index} of {count} is being prepared already; wait for it, or end it.")
+            _take(own, f"{self.root}: shard {index} of {count} is already being prepared; wait for it, or end it.")
             try:
                 alone = self._look_around(own, count)
             except LockedError:
@@ -82,16 +82,17 @@ class CorpusFolder:
                 self._remove_torn_files()
         try:
             yield
-            with self.folder_lock():  # a machine of a cluster may have been lost on the way
+            with self.folder_lock():  # a machine of a cluster may have been lost meanwhile
                 if self._look_around(own, count):
                     self._remove_torn_files()
         finally:
             own.release()
 
     def check_settings(self, settings: dict[str, Any], passes: int, *, force: bool) -> None:
-        """Remember the settings, or refuse others than the folder was begun with, saying which differ.
+        """Store the settings. Raises `CorpusError` that names the differences when the folder was started with others.
 
-        More passes only add; fewer are refused, because they would unlist what is there. `force` takes the new ones.
+        More passes only add; fewer are refused, because existing items would drop out of the lists. `force` accepts the
+        new settings.
         """
         path = self.state / "settings.json"
         with self.folder_lock():
@@ -102,7 +103,7 @@ class CorpusFolder:
                 if differing:
                     raise CorpusError(
                         f"{self.root}: was prepared with other settings ({'; '.join(differing)}); set them back, "
-                        "choose another data.output_dir, or make it anew with --force."
+                        "choose another data.output_dir, or remake it with --force."
                     )
             if known != given:
                 write_json(path, given)
@@ -112,11 +113,11 @@ class CorpusFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise CorpusError(f"{folder}: can't be made ({exc.strerror}); check data.output_dir.") from exc
+            raise CorpusError(f"{folder}: can't be created ({exc.strerror}); check data.output_dir.") from exc
         return FileLock(folder / f"{name}.lock")
 
     def _look_around(self, own: FileLock, count: int) -> bool:
-        """Whether nobody else works here; `LockedError` when somebody works on another number of shards."""
+        """Whether no other process works here. Raises `LockedError` when one works on another number of shards."""
         alone = True
         for path in sorted((self.state / "locks").glob("*-of-*.lock")):
             if path == Path(own.lock_file):
@@ -129,13 +130,13 @@ class CorpusFolder:
                 alone = False
                 if not path.stem.endswith(f"-of-{count}"):
                     raise LockedError(
-                        f"{self.root}: shard {path.stem.replace('-of-', ' of ')} is being prepared, and shards of "
-                        f"another number can't run beside it; wait for it, or end it."
+                        f"{self.root}: shard {path.stem.replace('-of-', ' of ')} is being prepared, and another "
+                        f"number of shards can't run at the same time; wait for it, or end it."
                     ) from exc
         return alone
 
     def _remove_torn_files(self) -> None:
-        """Temporary files of a run that was killed. Only when nobody else is at work, whose they could be."""
+        """Remove temporary files of a killed run. Only safe while no other process works here."""
         below = [self.root / split / role for split in SPLITS for role in ROLES]
         folders = [self.root, self.part("x").parent, *below]
         for folder in folders:
@@ -146,7 +147,7 @@ class CorpusFolder:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a marker; None when there is none, or none that can be read."""
+    """The content of a marker; None when it is missing or invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -155,7 +156,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _differences(known: dict[str, Any], given: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Key, what is known and what is given, by name of the key; a section's own keys where only some differ."""
+    """(key, stored, given), sorted by key; the keys inside a section where only some of them differ."""
     found = []
     for key in sorted(known.keys() | given.keys()):
         old, new = known.get(key), given.get(key)

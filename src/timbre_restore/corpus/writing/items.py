@@ -1,4 +1,4 @@
-"""Takes on disk: their files, and the markers that hold their rows. This is what a worker runs."""
+"""Takes on disk: their files, and the markers that hold their rows. This runs in the workers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Marker = dict[str, Any]
 
 @dataclass
 class Maker:
-    """Makes takes of one corpus; picklable, so that every worker process has its own."""
+    """Makes takes of one corpus; picklable, so that every worker process can have its own."""
 
     spec: CorpusSpec
     """With absolute folders."""
@@ -57,13 +57,13 @@ class Maker:
         return Folders(sources, self.spec.noise_path, self.spec.ir_path)
 
     def make(self, takes: Sequence[Take]) -> Iterator[tuple[Take, Marker]]:
-        """Render takes, write the files of each, then its marker, in the order in which they are done.
+        """Render takes; write the files of each and then its marker, in order of completion.
 
-        Raises `CorpusError` when the disk does not take it; a recording that gives no item is no error.
+        Raises `CorpusError` when the disk can't be written; a recording that gives no item is not an error.
         """
         for settings in dict.fromkeys(take.draw.suppressor for take in takes):
             own = [take for take in takes if take.draw.suppressor == settings]
-            own.sort(key=lambda take: -take.items_at_most(1))  # a suppressor with lanes keeps them full to the end
+            own.sort(key=lambda take: -take.items_at_most(1))  # longest first: keeps a suppressor's lanes full
             rendered = render(own, self._mix, self._suppressor(settings), self.spec.segment)
             while True:
                 before, started = self.spent_s["mix"], time.perf_counter()
@@ -77,15 +77,15 @@ class Maker:
                 yield take, marker
 
     def digest(self, take: Take) -> str:
-        """What a take's content follows from, as far as names and settings go: a marker with another one is stale."""
+        """Digest of the settings and names that determine a take's content: a marker with another one is stale."""
         row = table_text((), [take_row(take)])
         return hashlib.sha256(f"{self.settings_digest}{row}".encode()).hexdigest()[:32]
 
     def finished(self, take: Take, packed: frozenset[tuple[str, str]]) -> Marker | None:
-        """The marker of a take that needs no work: it is of this draw, and every file it names is whole.
+        """The marker of a take that needs no work (same draw, and every file it names is complete), or None.
 
-        `packed` holds (id, digest) of what lies in packed files. A take that was skipped is tried again: somebody may
-        have mended its recording.
+        `packed` holds (id, digest) of the takes in packed files. A skipped take is tried again: its recording may have
+        been fixed.
         """
         marker, digest = read_json(self.folder.take_marker(take.id)), self.digest(take)
         if marker is None or marker.get("digest") != digest or marker["skipped"] is not None:
@@ -129,7 +129,7 @@ class Maker:
                 ]
                 marker["hints"] = made.hints is not None
                 marker["files"] = self._write_items(take, made, kept)
-            for relative in before.get("files", {}).keys() - marker["files"].keys():  # e.g. when it has changed sides
+            for relative in before.get("files", {}).keys() - marker["files"].keys():  # e.g. it changed sides
                 (self.root / relative).unlink(missing_ok=True)
             write_text(target, json.dumps(marker))
         except OSError as exc:
@@ -140,7 +140,7 @@ class Maker:
         return made.activity[index] >= SILENT_BELOW_ACTIVITY or keeps_silent_item(self.spec, take.key, index)
 
     def _write_items(self, take: Take, made: Rendered, kept: list[int]) -> dict[str, int]:
-        """Write what is kept; relative path and size of every file."""
+        """Write the kept items; returns relative path and size of every file."""
         if self.spec.format == "packed":
             none = np.full((self.spec.segment // HOP_SAMPLES, HINT_VALUES), np.nan, np.float16)
             hints = [none if made.hints is None else made.hints[i] for i in kept]
@@ -194,15 +194,15 @@ class Maker:
 
 
 def unwritable(root: Path, exc: OSError) -> CorpusError:
-    """The sentence for a disk that is full, or a folder that is not ours."""
+    """The error for a full disk, or a folder without write permission."""
     return CorpusError(
-        f"{root}: can't be written ({exc.strerror or exc}); free the disk or mend the permissions, then run the same "
+        f"{root}: can't be written ({exc.strerror or exc}); free disk space or fix the permissions, then run the same "
         "command with --skip_existing."
     )
 
 
 def item_name(take: Take, index: int) -> str:
-    """A file name of `A-Z a-z 0-9 . _ -` that no other item has: the hash tells apart what cleaning made equal."""
+    """A unique file name of `A-Z a-z 0-9 . _ -`; the hash distinguishes names that became equal by cleaning."""
     recording = take.recording
     speaker, stem = (_UNSAFE.sub("-", part)[:_NAME_PART] for part in (recording.speaker, recording.stem))
     key = f"{recording.source}\0{recording.relative}"

@@ -1,4 +1,4 @@
-"""What the folder lists: pairs for training, a row per item, and what was left out. All in plan order."""
+"""The lists of a corpus: training pairs, a row per item, and what was left out. All in plan order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SKIPPED_COLUMNS = ("kind", "source", "path", "pass", "part", "reason")
 def write_lists(
     folder: CorpusFolder, suffix: str, segment: int, takes: Sequence[Take], markers: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write `train.txt`, `val.txt`, `items.tsv` and `skipped.tsv`, the same bytes for the same plan and markers."""
+    """Write `train.txt`, `val.txt`, `items.tsv` and `skipped.tsv`; equal plan and markers give equal bytes."""
     places = join_pieces(folder, takes, markers) if suffix == "packed" else {}
     pairs: dict[str, list[str]] = {split: [] for split in SPLITS}
     rows: list[Sequence[Any]] = []
@@ -57,13 +57,13 @@ def write_lists(
 
 
 def _own_paths(folder: CorpusFolder, take: Take, name: str, suffix: str) -> list[Path]:
-    """Degraded, clean, noisy and hints, each a file of its own."""
+    """Paths of degraded, clean, noisy and hints, each in its own file."""
     suffixes = {role: "npy" if role == "hints" else suffix for role in ROLES}
     return [folder.item(take.split, role, name, suffixes[role]) for role in ROLES]
 
 
 def _packed_paths(place: Place, number: int, segment: int) -> list[Path]:
-    """The same of item `number` of what a take gave, inside a part."""
+    """The same for item `number` of a take, as places inside a part."""
     first = place.start // 2 + number * packed_stride(segment, HOP_SAMPLES)
     starts = (0, segment, 2 * segment, 3 * segment + LEAD_SAMPLES)
     return [packed_name(place.path, first + start) for start in starts]

@@ -1,9 +1,9 @@
 """Packed output: few large files instead of several per item, for large corpora and slow disks.
 
-A worker writes one piece per take; when all takes are there, pieces are joined in plan order into parts of about a
-gigabyte. A part is named after the takes in it, so a part that is there is whole and right, until a take of it is made
-anew: then there is a piece, and the part is put together again. A part's marker is written after the part and before
-its pieces go: whatever was reached, the next run goes on from it.
+A worker writes one piece per take; when all takes are done, pieces are joined in plan order into parts of about a
+gigabyte. A part is named after the takes in it, so an existing part is complete and correct until one of its takes is
+made again: then there is a new piece, and the part is rebuilt. A part's marker is written after the part and before its
+pieces are removed, so the next run can continue from any point.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ PART_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Place:
-    """Where a take's items lie: a file, and the first byte in it."""
+    """Where a take's items are: a file, and the offset of the first byte."""
 
     path: Path
     start: int
 
 
 def write_piece(folder: CorpusFolder, take_id: str, arrays: Sequence[NDArray[Any]]) -> dict[str, int]:
-    """Write what a take gives as one piece; its relative path and size."""
+    """Write a take's items as one piece; returns its relative path and size."""
     content = b"".join(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes() for array in arrays)
     if not content:
         return {}
@@ -47,14 +47,14 @@ def write_piece(folder: CorpusFolder, take_id: str, arrays: Sequence[NDArray[Any
 
 
 def packed_takes(folder: CorpusFolder) -> frozenset[tuple[str, str]]:
-    """(id, digest) of every take that lies in a whole part."""
+    """(id, digest) of every take in a complete part."""
     return frozenset((take, entry["digest"]) for _, part in _parts(folder) for take, entry in part["takes"].items())
 
 
 def join_pieces(folder: CorpusFolder, takes: Sequence[Take], markers: Sequence[Mapping[str, Any]]) -> dict[str, Place]:
-    """Join the pieces of all takes into parts. Returns where each take lies.
+    """Join the pieces of all takes into parts. Returns where each take is.
 
-    Raises `CorpusError` when a piece is gone, `OSError` when the disk does not take it.
+    Raises `CorpusError` when a piece is missing, `OSError` when the disk can't be written.
     """
     by_id = {take.id: marker for take, marker in zip(takes, markers, strict=True) if marker["items"]}
     places: dict[str, Place] = {}
@@ -71,7 +71,7 @@ def join_pieces(folder: CorpusFolder, takes: Sequence[Take], markers: Sequence[M
 
 
 def remove_parts(folder: CorpusFolder) -> None:
-    """Take all parts away, from a folder whose items are files of their own by now."""
+    """Remove all parts from a folder whose items are now individual files."""
     for path in (*folder.part("x").parent.glob("*"), *folder.part_marker("x").parent.glob("*.json")):
         path.unlink(missing_ok=True)
     with suppress(OSError):
@@ -99,7 +99,7 @@ def _join(
     markers: Mapping[str, Mapping[str, Any]],
     sources: Mapping[tuple[str, str], Place],
 ) -> str:
-    """Make one part, unless it is there and no take of it is newer, and remove its pieces; its name comes back."""
+    """Make one part, unless it exists and none of its takes is newer, and remove its pieces. Returns its name."""
     listed = "\n".join(f"{take} {markers[take]['digest']}" for take in group)
     name = f"{split}-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
     elsewhere = [sources.get((take, markers[take]["digest"])) for take in group]
@@ -120,7 +120,7 @@ def _join(
 
 
 def _copy(piece: Path, elsewhere: Place | None, size: int, out: IO[bytes]) -> None:
-    """Append a piece, from its own file or from a part of an earlier run."""
+    """Append a take, from its piece or from a part of an earlier run."""
     place = Place(piece, 0) if piece.is_file() else elsewhere
     if place is None:
         raise CorpusError(f"{piece}: is missing; run the same command again with --skip_existing.")
@@ -136,7 +136,7 @@ def _copy(piece: Path, elsewhere: Place | None, size: int, out: IO[bytes]) -> No
 
 
 def _sources(folder: CorpusFolder) -> dict[tuple[str, str], Place]:
-    """Where parts of earlier runs hold a take, (id, digest) → place: of several the one that was made last."""
+    """Where parts of earlier runs hold a take: (id, digest) → place in the most recent part."""
     return {
         (take, entry["digest"]): Place(folder.part(name), entry["start"])
         for name, part in _parts(folder)
@@ -145,7 +145,7 @@ def _sources(folder: CorpusFolder) -> dict[tuple[str, str], Place]:
 
 
 def _parts(folder: CorpusFolder) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and markers of whole parts, as they were made."""
+    """Names and markers of complete parts, oldest first."""
     for path in sorted(folder.part_marker("x").parent.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
         part = _whole(folder, read_json(path))
         if part is not None:
@@ -153,7 +153,7 @@ def _parts(folder: CorpusFolder) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _whole(folder: CorpusFolder, part: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A part's marker, if its file is as long as it says."""
+    """A part's marker, if its file has the recorded size; else None."""
     if part is None:
         return None
     path = folder.part(part["name"])
@@ -161,14 +161,14 @@ def _whole(folder: CorpusFolder, part: dict[str, Any] | None) -> dict[str, Any] 
 
 
 def _is_wanted(folder: CorpusFolder, take: str, digest: str) -> bool:
-    """Whether a take is still what its marker says, though this plan leaves it out."""
+    """Whether a take still matches its marker, although this plan leaves it out."""
     return (read_json(folder.take_marker(take)) or {}).get("digest") == digest
 
 
 def _sweep(folder: CorpusFolder, names: set[str], listed: set[tuple[str, str]]) -> None:
-    """Remove parts whose takes all lie in the listed ones, or are no more, and pieces that a killed run had joined.
+    """Remove parts whose takes are all in listed parts or obsolete, and pieces that a killed run had already joined.
 
-    A part with takes that this plan leaves out stays: a smaller `--max_files` costs no work.
+    A part with takes that this plan leaves out stays, so that a smaller `--max_files` loses no work.
     """
     for name, part in list(_parts(folder)):
         held = {(take, entry["digest"]) for take, entry in part["takes"].items()}

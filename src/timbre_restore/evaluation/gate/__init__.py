@@ -1,4 +1,4 @@
-"""A gate for builds: rules over the scores that `evaluate --json` writes, and two systems beside each other."""
+"""A gate for builds: rules over the scores that `evaluate --json` writes, and comparisons of two systems."""
 
 from timbre_restore.evaluation.gate.judge import Change, Verdict, compare, judge
 from timbre_restore.evaluation.gate.margins import Margin

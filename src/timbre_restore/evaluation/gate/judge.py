@@ -1,9 +1,9 @@
-"""Rules over scores: which hold, by how much, and how sure that is.
+"""Rules over scores: which hold, by how much, and how certain that is.
 
-A rule is judged over the items that every system it names has scored, in both files if it names both, and of these over
-the ones with every value that it names: else a system would be judged on items that the other never saw. What that
-leaves out is counted and said. A value that does not exist closes the gate: a metric that could not be computed is
-no proof of anything.
+A rule is judged over the items that every system it names has scored (in both files if it names both), restricted to
+those with every value that it names; otherwise a system would be judged on items that the other never saw. The items
+left out are counted and reported. A value that does not exist closes the gate: a metric that could not be computed
+proves nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class NotAvailableError(Exception):
 
 @dataclass(frozen=True)
 class Side:
-    """One comparison of a rule with the values of both sides. `margin` is None where it has no interval."""
+    """One comparison of a rule with the values of both sides. `margin` is None if it has no interval."""
 
     words: tuple[str, str]
     operator: str
@@ -55,12 +55,12 @@ class Side:
     metric: Metric | None
     margin: Margin | None
     bounded: bool
-    """Whether it compares a bound, so that the interval already is in the value."""
+    """Whether it compares a bound, so that the value already includes the interval."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a rule. `reason` says why it could not be judged; it then fails."""
+    """The outcome of a rule. `reason` says why it could not be judged; it then fails."""
 
     rule: Rule
     holds: bool
@@ -72,7 +72,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Change:
-    """One metric of two systems over common items; values are None where none has both."""
+    """One metric of two systems over common items; values are None if no item has both."""
 
     key: str
     metric: Metric | None
@@ -82,11 +82,11 @@ class Change:
     left_out: int
     items: int = 0
     difference: float | None = None
-    """The mean of paired differences, where there are any; `margin` has it too, with an interval."""
+    """The mean of paired differences, if there are any; `margin` holds it too, with an interval."""
 
 
 def judge(rule: Rule, files: Files) -> Verdict:
-    """Whether a rule holds: that is, whether what it says must not be is not."""
+    """Judge a rule: it holds if the condition that must not occur is false."""
     ground = _Ground(rule.truth, files)
     try:
         sides: list[Side] = []
@@ -118,7 +118,7 @@ def _change(key: str, new: Scores, values: Mapping[str, tuple[float | None, floa
 
 
 class _Ground:
-    """The items that one rule stands on, and its values there."""
+    """The items that a rule is judged over, and its values there."""
 
     def __init__(self, truth: Truth, files: Files) -> None:
         self._files = files
@@ -126,7 +126,7 @@ class _Ground:
 
     @cached_property
     def _owners(self) -> dict[tuple[bool, str], Mapping[str, Mapping[str, float | None]]]:
-        """Every system that counts, `degraded` among them where 'worse' is asked for."""
+        """Every system involved, including `degraded` if the rule uses 'worse'."""
         named = [(ref.old, ref.system) for ref in self._refs]
         named += [(ref.old, DEGRADED) for ref in self._refs if ref.key == WORSE]
         return {(old, name): self._files.scores(old).systems[name] for old, name in dict.fromkeys(named)}
@@ -137,9 +137,9 @@ class _Ground:
         return [stem for stem in first if all(stem in other for other in others)]
 
     def _stems(self, worse: bool) -> list[str]:
-        """Common items with every metric that is named; those of 'worse' need what 'worse' needs, and no more.
+        """Common items with every metric that is named; for 'worse', only those that 'worse' itself needs.
 
-        An item without PESQ must not hide from 'worse', which can judge it by its over-suppression.
+        An item without PESQ must not escape 'worse', which can judge it by its over-suppression.
         """
         wanted = [ref for ref in self._refs if (ref.key == WORSE) == worse and ref.key != ITEMS]
         return [stem for stem in self._common if all(self._at(ref, stem) is not None for ref in wanted)]
@@ -162,7 +162,7 @@ class _Ground:
             if (a := before.get(key)) is not None and (b := after.get(key)) is not None
         ]
         if any(math.isnan(change) for change, _ in changes):
-            return math.nan  # which is not 'no worse'
+            return math.nan  # not the same as 'not worse'
         return float(any(change > limit for change, limit in changes)) if changes else None
 
     @property
@@ -185,7 +185,7 @@ class _Ground:
         return tuple(found)
 
     def truth(self, node: Truth, sides: list[Side]) -> bool:
-        """Every part is looked at, also where the first one decides: an n/a behind an 'or' must be seen."""
+        """Evaluate every part, even if the first one decides: an n/a behind an 'or' must not go unnoticed."""
         match node:
             case Logic(operator=operator, parts=parts):
                 found = [self.truth(part, sides) for part in parts]
@@ -238,27 +238,27 @@ class _Ground:
 
     def _bound(self, name: str, inner: Value) -> float:
         if not self._has_series(inner):
-            raise NotAvailableError("an interval over 'worse' and a metric together does not exist")
+            raise NotAvailableError("there is no interval over 'worse' and a metric together")
         margin = self._margin(inner)
         if margin is None:
-            raise NotAvailableError(f"too few items or speakers have no interval, so '{name}' has no value")
+            raise NotAvailableError(f"there are too few items or speakers for an interval, so '{name}' has no value")
         return margin.low if name == "low" else margin.high
 
     def _margin(self, node: Value) -> Margin | None:
-        """By speaker; of one share by Wilson's too: that none of 40 items is worse does not prove that none ever is."""
+        """By speaker; for a single share also Wilson's: none of 40 items worse does not prove that none ever is."""
         changes, named = self._series(node), list(refs(node))
         worse = any(ref.key == WORSE for ref in named)
         margin = margin_of(changes, self._files.scores(False).voices(self._by_worse if worse else self._by_metric))
         if margin is None or len(set(named)) > 1 or not worse:
             return margin
-        # However it is written, it is offset + slope · share.
+        # However it is written, the expression equals offset + slope · share.
         offset, reached = (float(self._series(node, np.full(1, share))[0]) for share in (0.0, 1.0))
         ends = [offset + (reached - offset) * share for share in wilson_interval(self._values(named[0]))]
         ends += [margin.low, margin.high]
         return Margin(float(changes.mean()), min(ends), max(ends), len(changes))
 
     def _series(self, node: Value, instead: Numbers | None = None) -> Numbers:
-        """A linear expression item by item `[N]`; `instead` are put in the place of what the file has."""
+        """A linear expression item by item `[N]`; `instead`, if given, replaces the values from the file."""
         match node:
             case Ref():
                 return self._values(node) if instead is None else instead
@@ -280,7 +280,7 @@ class _Ground:
         return values
 
     def _nothing(self) -> str:
-        """Why there is no item to judge by."""
+        """Why there is no item to judge."""
         if not self._common:
             names = [f"{'old.' if old else ''}{name}" for old, name in self._owners]
             return f"{' and '.join(names)} {'have no item in common' if len(names) > 1 else 'has no item'}"

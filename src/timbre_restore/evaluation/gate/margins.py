@@ -1,4 +1,4 @@
-"""How sure a number is: a mean or a share with its 95 % interval."""
+"""How certain a number is: a mean or a share with its 95 % interval."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Margin:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         return not self.low <= 0.0 <= self.high
 
 
 def margin_of(changes: Numbers, voices: Sequence[str] | None) -> Margin | None:
-    """Mean and interval of values per item, by speaker where the file says who speaks; None where too few speak."""
+    """Mean and interval of values per item, by speaker if the file names them; None if there are too few."""
     bounds = interval(changes, voices)
     return Margin(float(changes.mean()), *bounds, len(changes)) if bounds else None
 
 
 def wilson_interval(hits: Numbers) -> tuple[float, float]:
-    """The 95 % interval of a share, of hits 0 or 1 `[N]` (Wilson 1927)."""
+    """The 95 % interval of a share, from hits of 0 or 1 `[N]` (Wilson 1927)."""
     z2, n, share = NORMAL_95**2, len(hits), float(hits.mean())
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     reach = NORMAL_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))

@@ -15,7 +15,7 @@ LARGEST_BYTES = 1_000_000
 
 
 class _Loader(StrictLoader):
-    """Without aliases, which can grow without end."""
+    """A loader that refuses aliases, which can expand without limit."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -24,7 +24,7 @@ class _Loader(StrictLoader):
 
 
 def read_rules(path: Path) -> dict[str, str]:
-    """Name → rule, in the order of the file. Raises `ScoresError` for anything else, and for a file without a rule."""
+    """Name → rule, in the order of the file. Raises `ScoresError` for anything else, and for a file without rules."""
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise ScoresError(f"{path}: is too large for a file of rules.")
@@ -43,7 +43,7 @@ def read_rules(path: Path) -> dict[str, str]:
 
 def _named(path: Path, rules: Any) -> dict[str, str]:
     if not isinstance(rules, dict) or not rules:
-        raise ScoresError(f"{path}: holds no rule, and a gate without a rule lets everything pass.")
+        raise ScoresError(f"{path}: holds no rules, and a gate without rules lets everything pass; add one.")
     for name, text in rules.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise ScoresError(f"{path}: rules → {name}: expected a rule in quotes, got {text!r}.")

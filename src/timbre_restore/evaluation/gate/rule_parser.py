@@ -1,8 +1,7 @@
-"""The small language of a gate: `osr > 0.5*degraded.osr`. A rule says what must not be.
+"""The small language of a gate: `osr > 0.5*degraded.osr`. A rule states what must not happen.
 
-Python's parser reads it, since everybody knows that grammar; nothing of it is ever run. What comes out of the parser is
-translated node by node, and a node that is not expected is a sentence: a rule from a stranger can compare numbers,
-and nothing else.
+Python's parser reads it, since its grammar is well known; nothing is ever executed. The syntax tree is translated node
+by node, and an unexpected node gives an error message: an untrusted rule can compare numbers, and nothing else.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from timbre_restore.evaluation.gate.rules import (
     unit_of,
 )
 from timbre_restore.evaluation.results import DEGRADED
+from timbre_restore.metrics import Metric
 
 LONGEST_RULE = 400
 MOST_NODES = 150
@@ -48,7 +48,7 @@ _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
 
 def parse_rule(text: str, files: Files, name: str = "") -> Rule:
-    """The rule that `text` is. Raises `ScoresError` with the word that is wrong, and the nearest right one."""
+    """Parse `text` as a rule. Raises `ScoresError` with the word that is wrong and the closest valid one."""
     try:
         return Rule(text, name, _Parser(_QUOTED_OR_TYPED.sub(_plain, text), files).rule())
     except ScoresError as exc:
@@ -56,7 +56,7 @@ def parse_rule(text: str, files: Files, name: str = "") -> Rule:
 
 
 def _plain(found: re.Match[str]) -> str:
-    """What is typed for an operator as Python's; a name in quotes as it is."""
+    """Replace typographic operators by Python's; leave quoted names as they are."""
     return found[0] if found[1] else _TYPED[found[0]]
 
 
@@ -65,7 +65,7 @@ def _start(text: str) -> str:
 
 
 class _Parser:
-    """From Python's tree to ours."""
+    """Translates Python's syntax tree to ours."""
 
     def __init__(self, text: str, files: Files) -> None:
         self._text = text
@@ -73,10 +73,10 @@ class _Parser:
 
     def rule(self) -> Truth:
         if len(self._text) > LONGEST_RULE:
-            raise ScoresError(f"is longer than {LONGEST_RULE} characters; make several rules of it.")
+            raise ScoresError(f"is longer than {LONGEST_RULE} characters; split it into several.")
         tree = self._tree()
         if sum(1 for _ in ast.walk(tree)) > MOST_NODES:
-            raise ScoresError(f"has more than {MOST_NODES} parts; make several rules of it.")
+            raise ScoresError(f"has more than {MOST_NODES} parts; split it into several.")
         found = self._truth(tree.body)
         if not any(refs(found)):
             raise ScoresError("names no value, so it says nothing about these scores.")
@@ -91,9 +91,11 @@ class _Parser:
             column = min(exc.offset - 1 if exc.offset else LONGEST_RULE, len(self._text.strip()))
             hint = "; write 1 % as 0.01" if "%" in self._text else ""
             shown = " ".join(self._text.strip().split("\n"))
-            raise ScoresError(f"can't be read from the mark on{hint}.\n  {shown}\n  {' ' * column}^") from exc
+            raise ScoresError(
+                f"can't be parsed from the marked position on{hint}.\n  {shown}\n  {' ' * column}^"
+            ) from exc
         except (ValueError, RecursionError, MemoryError) as exc:
-            raise ScoresError("can't be read; expected a comparison such as 'osr > 0.3'.") from exc
+            raise ScoresError("can't be parsed; expected a comparison such as 'osr > 0.3'.") from exc
 
     def _words(self, node: ast.expr) -> str:
         return ast.get_source_segment(self._text.strip(), node) or ast.unparse(node)
@@ -108,10 +110,11 @@ class _Parser:
                 sides = self._value(left), self._value(right)
                 found = Comparison(_COMPARISONS[type(operator)], *sides, (self._words(left), self._words(right)))
                 _check_scale(found, self._files)
+                _check_open(found, self._files)
                 return found
             case ast.Compare(ops=[_, _, *_]):
                 raise ScoresError(f"'{self._words(node)}' compares twice; write 'a < b and b < c'.")
-        raise ScoresError(f"'{self._words(node)}' is no comparison; expected one such as 'osr > 0.3'.")
+        raise ScoresError(f"'{self._words(node)}' is not a comparison; expected one such as 'osr > 0.3'.")
 
     def _value(self, node: ast.expr) -> Value:
         match node:
@@ -129,7 +132,7 @@ class _Parser:
                 return self._ref(*self._owner(owner), key)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(name, arguments)
-        raise ScoresError(f"'{self._words(node)}' is nothing that a rule may hold; expected {ALLOWED}.")
+        raise ScoresError(f"'{self._words(node)}' is not allowed in a rule; expected {ALLOWED}.")
 
     def _finite(self, value: float) -> float:
         try:
@@ -140,13 +143,13 @@ class _Parser:
         raise ScoresError("holds a number that is too large.")
 
     def _owner(self, node: ast.expr) -> tuple[bool, str]:
-        """Whose value is named: `old`, `SYSTEM`, `old.SYSTEM`, or a system whose name is no word, `system("a b")`."""
+        """Whose value is named: `old`, `SYSTEM`, `old.SYSTEM`, or `system("a b")` if the name is not a word."""
         match node:
             case ast.Name(id=name) if name == OLD:
                 if OLD in self._files.scores(False).systems:
                     raise ScoresError(
                         f"'{OLD}' is a system of {self._files.scores(False).place} and also the second file; "
-                        f'write system("{OLD}").KEY for the one, and {OLD}.SYSTEM.KEY for the other.'
+                        f'write system("{OLD}").KEY for the system, and {OLD}.SYSTEM.KEY for the file.'
                     )
                 return self._old(), self._files.judged
             case ast.Name(id=name):
@@ -161,23 +164,23 @@ class _Parser:
                 keywords=[],
             ) if first == OLD:
                 return self._system(self._old(), name)
-        raise ScoresError(f"'{self._words(node)}' is no system; expected SYSTEM.KEY, old.KEY or old.SYSTEM.KEY.")
+        raise ScoresError(f"'{self._words(node)}' is not a system; expected SYSTEM.KEY, old.KEY or old.SYSTEM.KEY.")
 
     def _old(self) -> bool:
         if self._files.old is None:
-            raise ScoresError("'old' names a second file, and only one was given; give OLD.json behind NEW.json.")
+            raise ScoresError("'old' refers to a second file, but only one was given; give OLD.json after NEW.json.")
         return True
 
     def _system(self, old: bool, name: str) -> tuple[bool, str]:
         scores = self._files.scores(old)
         if name not in scores.systems:
-            raise ScoresError(f"'{name}' is no system of {scores.place}; {nearest(name, scores.systems)}")
+            raise ScoresError(f"'{name}' is not a system of {scores.place}; {nearest(name, scores.systems)}")
         return old, name
 
     def _ref(self, old: bool, system: str, key: str, *, short: bool = False) -> Ref:
         scores = self._files.scores(old)
         if system not in scores.systems:
-            raise ScoresError(f"'{system}' is no system of {scores.place}; {nearest(system, scores.systems)}")
+            raise ScoresError(f"'{system}' is not a system of {scores.place}; {nearest(system, scores.systems)}")
         known = scores.keys(system)
         if key in known or key in OWN_KEYS:
             if key == WORSE and DEGRADED not in scores.systems:
@@ -186,11 +189,11 @@ class _Parser:
         if short and (key in scores.systems or key == OLD):
             owner = f'system("{key}")' if key == OLD and OLD in scores.systems else key
             raise ScoresError(f"'{key}' is a system; name one of its values, such as {owner}.{(known or ['osr'])[0]}.")
-        raise ScoresError(f"'{key}' is no value of {system} in {scores.place}; {nearest(key, [*known, *OWN_KEYS])}")
+        raise ScoresError(f"'{key}' is not a value of {system} in {scores.place}; {nearest(key, [*known, *OWN_KEYS])}")
 
     def _call(self, name: str, arguments: Sequence[ast.expr]) -> Call:
         if name not in FUNCTIONS:
-            raise ScoresError(f"'{name}' is no function; {nearest(name, FUNCTIONS)}")
+            raise ScoresError(f"'{name}' is not a function; {nearest(name, FUNCTIONS)}")
         fewest, most = FUNCTIONS[name]
         if not fewest <= len(arguments) <= most:
             wanted = "one value" if most == 1 else f"{fewest} to {most} values"
@@ -199,7 +202,7 @@ class _Parser:
         inner = found.arguments[0]
         if name in BOUNDS and not (is_linear(inner) and any(refs(inner))):
             raise ScoresError(
-                f"'{name}' takes sums and differences of values, each times a number at most; "
+                f"'{name}' takes sums and differences of values, each multiplied by a number at most; "
                 f"got '{self._words(arguments[0])}'."
             )
         if name == "missing" and not (isinstance(inner, Ref) and inner.key not in OWN_KEYS):
@@ -208,14 +211,14 @@ class _Parser:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about a word that is not known."""
+    """The end of an error message about an unknown word."""
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1)
     return f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(names) or 'nothing'}."
 
 
 def _check_scale(found: Comparison, files: Files) -> None:
-    """Rates are fractions: a rate above 1 never happens, and a gate that can't close must not look like one."""
+    """Refuse comparisons that can never be true, such as a rate above 1: a gate must be able to close."""
     for rate, limit, above in ((found.left, found.right, ">"), (found.right, found.left, "<")):
         missing = isinstance(rate, Call) and rate.name == "missing"
         metric = unit_of(rate, files)
@@ -228,6 +231,63 @@ def _check_scale(found: Comparison, files: Files) -> None:
                 f"{f'missing({name})' if missing else name} is a fraction from 0 to {most:g}; "
                 f"write {limit.value / 100:g} for {limit.value:g} %, or compare with another value."
             )
+
+
+def _check_open(found: Comparison, files: Files) -> None:
+    """Refuse a comparison of rates whose outcome does not depend on the scores, such as 'osr > old.osr + 5'."""
+    if not any(_rate_of(ref, files) for ref in refs(found)):
+        return
+    (least, most), (lowest, highest) = _range(found.left, files), _range(found.right, files)
+    greater = {">": (least > highest, most <= lowest), ">=": (least >= highest, most < lowest)}
+    less = {"<": (most < lowest, least >= highest), "<=": (most <= lowest, least > highest)}
+    always, never = (greater | less).get(found.operator, (False, False))
+    if always or never:
+        raise ScoresError(
+            f"'{found.words[0]} {found.operator} {found.words[1]}' is {'always' if always else 'never'} true: "
+            "rates are fractions, so write 5 % or 5 points as 0.05."
+        )
+
+
+def _rate_of(ref: Ref, files: Files) -> Metric | None:
+    metric = unit_of(ref, files)
+    return metric if metric is not None and metric.unit == "%" else None
+
+
+def _range(node: Value, files: Files) -> tuple[float, float]:
+    """Between what a value lies whatever the scores are."""
+    match node:
+        case Number(value=value):
+            return value, value
+        case Ref() if rate := _rate_of(node, files):
+            return 0.0, rate.most
+        case Sum(operator=operator, left=left, right=right):
+            return _combined(operator, _range(left, files), _range(right, files))
+        case Call(name="missing"):
+            return 0.0, 1.0
+        case Call(name="abs", arguments=(inner,)):
+            least, most = _range(inner, files)
+            return (0.0 if least <= 0.0 <= most else min(abs(least), abs(most))), max(abs(least), abs(most))
+        case Call(name="min" | "max" as name, arguments=parts):
+            chosen = min if name == "min" else max
+            ranges = [_range(part, files) for part in parts]
+            return chosen(least for least, _ in ranges), chosen(most for _, most in ranges)
+        case Call(arguments=(inner,)):  # an end of an interval
+            return _range(inner, files)
+    return -math.inf, math.inf
+
+
+def _combined(operator: str, one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """The range of a sum, difference, product or quotient of two ranges (interval arithmetic)."""
+    if operator == "-":
+        other = -other[1], -other[0]
+    if operator in "+-":
+        return one[0] + other[0], one[1] + other[1]
+    if operator == "/":
+        if other[0] <= 0.0 <= other[1]:
+            return -math.inf, math.inf
+        other = 1.0 / other[1], 1.0 / other[0]
+    found = [a * b for a in one for b in other]
+    return (-math.inf, math.inf) if any(map(math.isnan, found)) else (min(found), max(found))
 
 
 def _is_scaled(node: Value) -> bool:

@@ -1,4 +1,4 @@
-"""What a rule of a gate is made of, and what can be told of it before there are numbers. `parse_rule` makes one."""
+"""What a rule of a gate consists of, and what can be known about it before there are numbers. See `parse_rule`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from timbre_restore.metrics import Metric
 
 OLD, WORSE, ITEMS = "old", "worse", "items"
 OWN_KEYS = (WORSE, ITEMS)
-"""Names that are no metric: the share of items that got worse, and how many items there are."""
+"""Names that are not metrics: the share of items that got worse, and the number of items."""
 BOUNDS = ("low", "high")
 FUNCTIONS = {"low": (1, 1), "high": (1, 1), "missing": (1, 1), "abs": (1, 1), "min": (2, 9), "max": (2, 9)}
 """Name → fewest and most arguments."""
@@ -60,7 +60,7 @@ Value = Number | Ref | Sum | Call
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two values, and what each was written as."""
+    """Two values, and the source text of each."""
 
     operator: str
     left: Value
@@ -90,14 +90,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Files:
-    """What a rule may name: the new scores, perhaps old ones, and the system that is judged."""
+    """What a rule may refer to: the new scores, optionally old ones, and the system that is judged."""
 
     new: Scores
     old: Scores | None
     judged: str
 
     def scores(self, old: bool) -> Scores:
-        """The file that is meant; only a rule that was parsed may ask for the old one."""
+        """The file that is meant; only a parsed rule may ask for the old one."""
         if old and self.old is None:
             raise ValueError("there is no old file")
         return self.old if old and self.old is not None else self.new
@@ -132,7 +132,7 @@ def calls(node: Value) -> Iterator[str]:
 
 
 def is_linear(node: Value) -> bool:
-    """Whether its mean is the same expression of the means: only then its items have an interval of their own."""
+    """Whether its mean equals the same expression of the means; only then do its items give an interval."""
     match node:
         case Ref(key=key):
             return key != ITEMS
@@ -148,7 +148,7 @@ def is_linear(node: Value) -> bool:
 
 
 def unit_of(node: Value, files: Files) -> Metric | None:
-    """The one metric that a value is of; None for plain numbers, ratios, and sums of unlike things."""
+    """The metric that a value is in units of; None for plain numbers, ratios, and sums of different metrics."""
     found = {ref for ref in refs(node) if ref.key != ITEMS}
     if not found or not _keeps_unit(node) or len(found) < len(set(refs(node))):
         return None
@@ -170,5 +170,5 @@ def _keeps_unit(node: Value) -> bool:
 
 
 def is_fixed(node: Value) -> bool:
-    """Whether it is the same whatever the scores are."""
+    """Whether it does not depend on the scores."""
     return not any(refs(node))

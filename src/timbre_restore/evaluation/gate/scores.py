@@ -1,7 +1,7 @@
-"""What `evaluate --json` wrote, read again: by somebody's build, from a file that anybody may have made.
+"""Reads what `evaluate --json` wrote, typically in a CI build, from a file that is not trusted.
 
-Nothing is believed before it was looked at: a file that is too large, torn, nested without end or of another shape is
-a sentence. Beside `systems` everything is optional, so a report of another tool needs no more than that.
+Everything is validated first: a file that is too large, truncated, nested too deeply or structured differently gives an
+error message. Everything except `systems` is optional, so a report from another tool needs no more than that.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from timbre_restore.audio import printable
 from timbre_restore.errors import ScoresError
 from timbre_restore.evaluation.summary import SPEAKER
 from timbre_restore.metrics import SETS, Metric
@@ -26,16 +27,16 @@ Values = Mapping[str, float | None]
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one file: system → item → key → value, None for n/a; `described` has what it says of its metrics."""
+    """The scores of one file: system → item → key → value, None for n/a; `described` holds its own metrics' facts."""
 
     place: str
     systems: Mapping[str, Mapping[str, Values]]
     described: Mapping[str, Metric]
     speakers: Mapping[str, str]
-    """Who speaks, by item, as far as the file says."""
+    """The speaker of each item, as far as the file says."""
 
     def voices(self, stems: Sequence[str]) -> list[str] | None:
-        """Who speaks in these items; None where that isn't known of all."""
+        """The speakers of these items; None if they are not all known."""
         known = [self.speakers[stem] for stem in stems if stem in self.speakers]
         return known if len(known) == len(stems) else None
 
@@ -44,7 +45,7 @@ class Scores:
         return list(dict.fromkeys(key for values in self.systems[system].values() for key in values))
 
     def metric(self, key: str) -> Metric | None:
-        """How a metric is called, its unit and direction; None for one that nobody describes."""
+        """A metric's name, unit and direction; None if it is not described anywhere."""
         return _KNOWN.get(key) or self.described.get(key)
 
 
@@ -52,7 +53,7 @@ _KNOWN = {metric.key: metric for metric in SETS["all"]}
 
 
 def read_scores(path: Path) -> Scores:
-    """The scores of a file. Raises `ScoresError` that says what it holds instead."""
+    """Read the scores of a file. Raises a `ScoresError` that says what the file holds instead."""
     try:
         size = path.stat().st_size
         if size > LARGEST_BYTES:
@@ -63,17 +64,17 @@ def read_scores(path: Path) -> Scores:
     except UnicodeDecodeError as exc:
         raise ScoresError(f"{path}: is not UTF-8 text; {REMEDY}.") from exc
     try:
-        # Numbers of any length become floats; 'NaN' stays one, so that a rule over it fails by name.
+        # Numbers of any length become floats; 'NaN' stays NaN, so that a rule over it fails and says so.
         content = json.loads(text, object_pairs_hook=_without_twins, parse_int=float)
     except RecursionError as exc:
         raise ScoresError(f"{path}: is nested too deeply; {REMEDY}.") from exc
     except ValueError as exc:
         raise ScoresError(f"{path}: is not valid JSON ({exc}); {REMEDY}.") from exc
-    return _scores(str(path), content)
+    return _scores(printable(str(path)), content)
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of two equal names the last would win, and nobody would know."""
+    """A JSON object without duplicate names, of which the last would silently win."""
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
@@ -115,7 +116,7 @@ def _items(place: str, name: str, system: Any) -> dict[str, Values]:
 
 
 def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
-    """A metric that this version does not know, as its file describes it."""
+    """A metric unknown to this version, as the file describes it."""
     told = entry.get("better")
     better: Literal["higher", "lower", "zero"] = told if told in ("lower", "zero") else "higher"
     name, unit, rate = (entry.get(field) for field in ("name", "unit", "rate_hz"))

@@ -1,4 +1,4 @@
-"""Verdicts and changes on a terminal, and as JSON."""
+"""Verdicts and changes as tables for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OK, FAIL = "ok", "FAIL"
 
 
 def verdict_table(verdicts: Sequence[Verdict], files: Files) -> RenderableType:
-    """A row per rule, the values of both its sides, and how sure the verdict is."""
+    """A row per rule, with the values of both sides and how certain the verdict is."""
     against = f" and {files.old.place}" if files.old else ""
-    table = Table(title=f"{files.judged} in {files.new.place}{against}", title_justify="left")
-    for heading in ("must not be", "left", "right", "", "how sure"):
+    table = Table(title=Text(f"{files.judged} in {files.new.place}{against}"), title_justify="left")
+    for heading in ("fails if", "left", "right", "", "how sure"):
         table.add_column(heading, justify="right" if heading in ("left", "right") else "left", overflow="fold")
     for verdict in verdicts:
         left, right = (
@@ -36,7 +36,7 @@ def verdict_table(verdicts: Sequence[Verdict], files: Files) -> RenderableType:
 
 
 def verdicts_as_json(verdicts: Sequence[Verdict], files: Files) -> dict[str, Any]:
-    """The same for machines: `passed`, and every rule with its numbers as they are (rates as fractions)."""
+    """The same for machines: `passed`, and every rule with its unformatted numbers (rates as fractions)."""
     return {
         "passed": all(verdict.holds for verdict in verdicts),
         "system": files.judged,
@@ -62,7 +62,7 @@ def change_table(changes: Sequence[Change], *, system: str, against: str, new: s
     after, before = (system, against) if new == old else (f"{system} in {new}", f"{against} in {old}")
     table = Table(title="Means over common items, and paired differences", title_justify="left")
     for heading in ("metric", before, after, "difference (95 %)", "", "items"):
-        table.add_column(heading, justify="left" if heading in ("metric", "") else "right", overflow="fold")
+        table.add_column(Text(heading), justify="left" if heading in ("metric", "") else "right", overflow="fold")
     for change in changes:
         values = (shown(change.metric, value) for value in (change.before, change.after))
         name = f"{title(change.metric)} {_arrow(change.metric)}" if change.metric else change.key
@@ -96,7 +96,7 @@ def changes_as_json(changes: Sequence[Change], *, system: str, against: str, new
 
 
 def shown(metric: Metric | None, value: float | None) -> str:
-    """A value with its unit; four digits where it has none."""
+    """A value with its unit; four significant digits if it has none."""
     if value is None or not math.isfinite(value):
         return NOT_AVAILABLE
     if metric is None:
@@ -133,7 +133,7 @@ def _interval(metric: Metric | None, margin: Margin | None) -> str:
 
 
 def _difference(change: Change) -> str:
-    """With its interval, where enough speak for one."""
+    """The difference, with its interval if there is one."""
     if change.margin is not None or change.difference is None:
         return _interval(change.metric, change.margin)
     return f"{_signed(change.metric, change.difference)} (no interval)"
@@ -147,7 +147,7 @@ def _direction(change: Change) -> str:
     if change.margin is None or change.metric is None:
         return ""
     if not change.margin.clear:
-        return "not told apart"
+        return "no clear difference"
     return "better" if (change.margin.mean < 0.0) == (change.metric.better != "higher") else "worse"
 
 

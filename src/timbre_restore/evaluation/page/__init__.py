@@ -1,6 +1,6 @@
-"""The evaluation as an HTML file to read and to listen to, which asks nothing of a network.
+"""The evaluation as an HTML file to read and to listen to, which works without a network.
 
-It loads nothing either, unless it would grow too large: then it loads what lies beside it.
+It is self-contained unless it would grow too large: then it loads files from a folder beside it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["files_beside", "page", "write_page"]
 
 
 def write_page(evaluation: Evaluation, path: Path) -> None:
-    """Write the page to `path` by rename, after what does not fit into it, to `files_beside(path)`.
+    """Write the page to `path` by rename, after writing whatever does not fit into it to `files_beside(path)`.
 
-    Raises `MissingExtraError` when the spectrograms can't be drawn.
+    Raises `MissingExtraError` if the spectrograms can't be drawn.
     """
     require_matplotlib()
     beside = Beside(path)
@@ -34,7 +34,7 @@ def write_page(evaluation: Evaluation, path: Path) -> None:
 
 
 def page(evaluation: Evaluation, beside: Beside) -> str:
-    """The whole page as HTML; `beside` holds what the page only refers to."""
+    """The whole page as HTML; `beside` holds the files that the page only links to."""
     lines = words.missing_sentences(evaluation)
     judged = evaluation.has_references
     articles = listen(evaluation, beside)
@@ -62,4 +62,4 @@ def _failures(evaluation: Evaluation) -> str:
     if not evaluation.failures:
         return ""
     rows = [[escape(f.stem), escape(f.system), escape(f.reason)] for f in evaluation.failures]
-    return f'<section class="alarm"><h2>Failures</h2>\n{table(["item", "system", "what"], rows)}</section>\n'
+    return f'<section class="alarm"><h2>Failures</h2>\n{table(["item", "system", "problem"], rows)}</section>\n'

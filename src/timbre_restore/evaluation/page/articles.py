@@ -1,4 +1,4 @@
-"""Items to look at and to listen to: one player each, whose systems play in step, and a blind comparison."""
+"""Items to look at and listen to: one player each, whose systems play in sync, and a blind comparison."""
 
 from __future__ import annotations
 
@@ -27,36 +27,49 @@ from timbre_restore.evaluation.systems import LIMIT, is_limit
 from timbre_restore.pages import table
 
 CLIP_BYTES = 17_000_000
-"""A page beyond 20 MB opens slowly and can't be mailed; the text and the last item need the rest."""
+"""A page over 20 MB opens slowly and can't be mailed; the text and the last item need the rest."""
+ARTICLE_LIMIT = 1_000
+"""Items with a player; the words of one take 6 kB."""
 CEILING = 0.99
 
 
 @cache
 def script() -> str:
-    """What makes the players work."""
+    """The JavaScript of the players."""
     return files(__package__).joinpath("player.js").read_text(encoding="utf-8")
 
 
 def listen(evaluation: Evaluation, beside: Beside) -> str:
-    """Articles, worst first. Within the page are the worst and the best items, in turns, until it is full."""
+    """Articles, worst first. The worst and the best items are embedded in the page, alternating, until it is full."""
     ordered = [item for item in worst_first(evaluation) if item.clip is not None]
+    shown = _from_both_ends(ordered)[:ARTICLE_LIMIT]
     articles: dict[str, str] = {}
     room, outside = CLIP_BYTES, 0
-    for item in _from_both_ends(ordered):
-        articles[item.stem] = beside.settled(_article(evaluation, item, beside), 0 if outside else room)
+    for item in shown:
+        text = _article(evaluation, item, beside)
+        if not articles:  # the words of all lie in the page, wherever their sounds lie
+            room -= len(text) * len(shown)
+        articles[item.stem] = beside.settled(text, 0 if outside else room + len(text))
         if beside.files:
             outside += 1
         else:
-            room -= len(articles[item.stem])
+            room -= len(articles[item.stem]) - len(text)
     if not articles:
         return ""
-    where = f"; for the items between the worst and the best ({outside}) beside it, in {escape(beside.folder.name)}/"
+    order = "Worst first, by the change in over-suppression. " if evaluation.has_references else ""
+    left_out = (
+        f"{len(ordered) - len(shown)} items between the worst and the best are not shown. "
+        if ordered[len(shown) :]
+        else ""
+    )
+    where = f"; those of items between the worst and the best ({outside}) lie beside it, {escape(beside.folder.name)}/"
     return (
-        f"<h2>Listen</h2>\n<p>Worst first, by the change in over-suppression. Sounds and pictures lie in this "
-        f"page{where if outside else ''}. All signals of an item play at one gain, in step, and share one scale: "
+        f"<h2>Listen</h2>\n<p>{order}{left_out}Sounds and pictures are embedded in this "
+        f"page{where if outside else ''}. All signals of an item play in sync at one gain and share one scale: "
         f'<span class="legend">−80 dB {_scale(scale_png(), beside)} 0 dB</span>; what came back: '
         f'<span class="legend">−30 dB {_scale(difference_scale_png(), beside)} +30 dB</span></p>\n'
-        f"{_blind_panel(_systems(evaluation))}{''.join(articles[item.stem] for item in ordered)}"
+        f"{_blind_panel(_systems(evaluation))}"
+        f"{''.join(articles[item.stem] for item in ordered if item.stem in articles)}"
     )
 
 
@@ -67,7 +80,7 @@ def _from_both_ends(ordered: list[ItemResult]) -> list[ItemResult]:
 
 
 def _systems(evaluation: Evaluation) -> list[str]:
-    """What can be heard and is worth its bytes: of the limits only the one that suppresses most, which people use."""
+    """The systems to play: of the limits only the one that suppresses most, which is the one that people use."""
     heard = {name for item in evaluation.items if item.clip for name in item.clip.sounds}
     limits = sorted(filter(is_limit, evaluation.systems), key=lambda name: float(name.removeprefix(LIMIT)))
     return [name for name in (*evaluation.systems, CLEAN) if name in heard and name not in limits[:-1]]
@@ -76,16 +89,16 @@ def _systems(evaluation: Evaluation) -> list[str]:
 def _blind_panel(systems: list[str]) -> str:
     choices = "".join(f"<option>{escape(name)}</option>" for name in systems)
     return (
-        '<section class="blind" id="blind" hidden><h3>Blind comparison</h3><p>Two systems, their names hidden, item by '
-        "item. Your answers stay in this browser until you save them.</p>"
+        '<section class="blind" id="blind" hidden><h3>Blind comparison</h3><p>Compare two systems item by item, with '
+        "their names hidden. Your answers stay in this browser until you save them.</p>"
         f'<p><label>One <select id="one">{choices}</select></label> <label>The other <select id="other">{choices}'
         '</select></label> <button id="start">Begin</button> <button id="save" disabled>Save answers</button></p>'
         '<div id="trial" hidden><p id="where"></p><p><button data-hear="0">1</button> <button data-hear="1">2</button> '
         '<button id="again">From the start</button></p><p>Which is closer to a natural voice? '
         '<button data-say="0">1</button> <button data-say="none">no difference</button> <button data-say="1">2</button>'
         '</p></div><p id="tally" aria-live="polite"></p></section>\n'
-        "<p><small>Keys: space plays and pauses, 1 to 9 choose a system, ← and → go a second back and on (on the "
-        "button of a system, to its neighbours), n and p go to the next and the previous item.</small></p>\n"
+        "<p><small>Keys: space plays and pauses, 1 to 9 choose a system, ← and → skip a second back and forward (on "
+        "a system's button: to its neighbours), n and p go to the next and the previous item.</small></p>\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Sounds and pictures of a page: within it as long as they fit, and then in a folder beside it."""
+"""Sounds and pictures of a page: embedded as long as they fit, otherwise in a folder beside it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _NAME = re.compile(r"[0-9a-f]{16}\.(flac|png)")
 
 
 def files_beside(page: Path) -> Path:
-    """Where what a page does not hold itself lies: move the two together."""
+    """The folder for files that a page does not embed; page and folder must be moved together."""
     return page.with_name(f"{page.stem}_files")
 
 
 class Beside:
-    """What is shown on the page that is to be written as `page`.
+    """The sounds and pictures of the page that will be written to `page`.
 
-    `shown` names a sound or picture in the page's text, `settled` decides where it lies. Names follow from content, so
-    a page that is there, and its folder, are whole until the new page takes their place.
+    `shown` gives the address of a sound or picture for the page's text, `settled` decides where it is stored. Names are
+    derived from content, so an existing page and its folder stay intact until the new page replaces them.
     """
 
     def __init__(self, page: Path) -> None:
         self.folder = files_beside(page)
         self.files: dict[str, bytes] = {}
-        """What lies in the folder, by name."""
+        """The folder's files by name."""
         self._unsettled: dict[str, bytes] = {}
 
     def shown(self, suffix: str, content: bytes) -> str:
@@ -39,7 +39,7 @@ class Beside:
         return self._address(name)
 
     def settled(self, text: str, room: int) -> str:
-        """`text` with all that is shown in it, where that has room; else what is shown in it goes into the folder."""
+        """`text` with its files embedded, if that fits into `room`; otherwise the files go into the folder."""
         whole = text
         for name, content in self._unsettled.items():
             kind = _KINDS[name.rpartition(".")[2]]
@@ -58,7 +58,7 @@ class Beside:
                 atomic.write_bytes(self.folder / name, content)
 
     def sweep(self) -> None:
-        """Remove what an earlier page of that name had there, and nothing else."""
+        """Remove files that an earlier page of that name left there, and nothing else."""
         if not self.folder.is_dir():
             return
         atomic.sweep(self.folder)

@@ -1,4 +1,4 @@
-"""A spectrogram as a small PNG, without axes: the page draws those, so that they follow its colours."""
+"""Spectrograms as small PNGs without axes; the page draws those, so that they follow its colours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from timbre_restore.errors import MissingExtraError, extra_command
 
 WINDOW_SAMPLES = 1024
 RANGE_DB = 80.0
-STEP_DB = 1.25  # as fine as the eye needs; finer steps only make larger files
+STEP_DB = 1.25  # as fine as the eye can tell; finer steps only make larger files
 COLOURS = "magma"
 DIFFERENCE_DB = 30.0
 DIFFERENCE_COLOURS = "RdBu_r"
@@ -20,7 +20,7 @@ Power = NDArray[np.float64]
 
 
 def power_of(samples: FloatArray) -> Power:
-    """What the pictures of `[T]` show: power `[256, N]` of pairs of bins, since a page has no more rows than that."""
+    """What the pictures of `[T]` show: power `[256, N]` of pairs of bins, since a page shows no more rows than that."""
     power = np.abs(stft(samples, WINDOW_SAMPLES, HOP_SAMPLES)) ** 2
     return np.asarray(power[:-1].reshape(WINDOW_SAMPLES // 4, 2, -1).max(axis=1))
 
@@ -33,7 +33,7 @@ def spectrogram_png(power: Power, peak: float) -> bytes:
 
 
 def difference_png(power: Power, against: Power, peak: float) -> bytes:
-    """PNG of how much louder `power` is than `against`, −30 dB (blue) to +30 dB (red); all below −80 dB is alike."""
+    """PNG of how much louder `power` is than `against`, −30 dB (blue) to +30 dB (red); floored at −80 dB."""
     floor = peak * 10.0 ** (-RANGE_DB / 10.0) if peak > 0.0 else 1.0
     ratio = np.maximum(power, floor) / np.maximum(against, floor)
     return _png(10.0 * np.log10(ratio)[::-1], DIFFERENCE_COLOURS, (-DIFFERENCE_DB, DIFFERENCE_DB))
@@ -51,7 +51,7 @@ def scale_png() -> bytes:
 
 
 def require_matplotlib() -> None:
-    """Raise `MissingExtraError` with the command when pictures can't be made."""
+    """Raise `MissingExtraError` with the install command if pictures can't be made."""
     try:
         import matplotlib  # noqa: F401
         import PIL  # noqa: F401
@@ -60,7 +60,7 @@ def require_matplotlib() -> None:
 
 
 def _png(level_db: NDArray[np.float64], colours: str = COLOURS, ends: tuple[float, float] = (-RANGE_DB, 0.0)) -> bytes:
-    """A picture with a palette: a third of the size of one with a colour per pixel."""
+    """A picture with a palette: a third of the size of a true-colour one."""
     from matplotlib import colormaps
     from PIL import Image
 

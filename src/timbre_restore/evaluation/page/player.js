@@ -1,5 +1,5 @@
 "use strict";
-// One player per article. All of its sounds run together and all but one are silent, so a change of system keeps the place.
+// One player per article. Its sounds all play at once with all but one muted, so switching systems keeps the position.
 const STEP_S = 1, DRIFT_S = 0.03;
 const TURNS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 const RESTORED = document.querySelector("main").dataset.restored;
@@ -20,7 +20,7 @@ function Player(article) {
     sounds.forEach((s, n) => { s.muted = n !== at; });
     buttons.forEach((b, n) => { b.setAttribute("aria-checked", String(n === at)); b.tabIndex = n === at ? 0 : -1; });
   };
-  self.turn = (step) => { // as radio buttons are
+  self.turn = (step) => { // as radio buttons behave
     self.choose((at + step + sounds.length) % sounds.length);
     buttons[at].focus();
   };
@@ -90,7 +90,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-// The blind comparison: two systems of every item on the page, in an order drawn anew, names shown only at the end.
+// The blind comparison: two systems for every item on the page, in a random order; names are shown only at the end.
 function Blind(panel) {
   if (!panel) return { hears: () => false };
   panel.hidden = false;
@@ -104,9 +104,9 @@ function Blind(panel) {
     const kept = JSON.parse(localStorage.getItem(place));
     if (kept && kept.answers.length) {
       pair = kept.systems; answers = kept.answers; save.disabled = false;
-      tally.textContent = `Answers kept from a comparison before: ${answers.length}. Save them, or begin another.`;
+      tally.textContent = `Answers from an earlier comparison: ${answers.length}. Save them, or begin a new one.`;
     }
-  } catch { /* a page may have no storage, or another's words in it */ }
+  } catch { /* storage may be unavailable, or hold another page's data */ }
 
   function shuffled(values) {
     const out = [...values];
@@ -131,7 +131,7 @@ function Blind(panel) {
     current = order[at];
     where.textContent = `Item ${at + 1} of ${order.length}`;
     order[at].seek(0);
-    order[at].choose(number(order[at], sides[0])); // what was chosen before may be neither of the two
+    order[at].choose(number(order[at], sides[0])); // the system chosen before may be neither of the two
     panel.querySelectorAll("[data-hear]").forEach((b) => b.classList.toggle("chosen", b.dataset.hear === "0"));
   }
   function start() {
@@ -147,7 +147,7 @@ function Blind(panel) {
     const stem = order[at].article.dataset.stem;
     answers.push({ item: stem, first: sides[0], second: sides[1], preferred: what === "none" ? null : sides[Number(what)] });
     save.disabled = false;
-    try { localStorage.setItem(place, JSON.stringify({ systems: pair, answers })); } catch { /* a page may have no storage */ }
+    try { localStorage.setItem(place, JSON.stringify({ systems: pair, answers })); } catch { /* storage may be unavailable */ }
     next();
   }
   function chance(wins, count) { // two-sided sign test: binomial with one half
@@ -164,7 +164,7 @@ function Blind(panel) {
     document.body.classList.remove("hiding"); trial.hidden = true; save.disabled = false; order = []; at = -1;
     const a = answers.filter((x) => x.preferred === pair[0]).length;
     const b = answers.filter((x) => x.preferred === pair[1]).length;
-    const p = a + b ? `; by chance alone so uneven a count comes with probability ${chance(a, a + b).toFixed(3)}` : "";
+    const p = a + b ? `; a count at least this uneven has probability ${chance(a, a + b).toFixed(3)} by chance alone` : "";
     tally.textContent = `${pair[0]} preferred ${a} times, ${pair[1]} ${b} times, no difference ${answers.length - a - b} times${p}.`;
   }
   function keep() {
@@ -184,7 +184,7 @@ function Blind(panel) {
       if (at < 0) return false;
       if (key === "1" || key === "2") { hear(Number(key) - 1); return true; }
       if (key === " ") { order[at].toggle(); return true; }
-      return key === "n" || key === "p" || /^[0-9]$/.test(key); // another system, another item would give names away
+      return key === "n" || key === "p" || /^[0-9]$/.test(key); // switching system or item would give names away
     },
   };
 }

@@ -26,8 +26,8 @@ def means(evaluation: Evaluation) -> str:
     bands = f"<details><summary>By band</summary>{table(columns, banded)}</details>\n" if banded else ""
     count = len(summary.common(evaluation))
     note = (
-        f"Mean of {count} items, where every system has the value; ↓ lower is better, ↑ higher is "
-        "better. Differences are paired, with a 95 % interval."
+        f"Mean over the {count} items for which every system has an output, or as many as a row says; ↓ lower is "
+        "better, ↑ higher is better. Differences are paired, with a 95 % interval."
     )
     if any(metric.better == "zero" for metric in evaluation.metrics):
         note += f" {words.TO_ZERO}"
@@ -45,7 +45,8 @@ def _row(evaluation: Evaluation, name: str, metric: Metric) -> list[str]:
     found = summary.difference(evaluation, name, metric.key)
     said = words.verdict(metric, found) if found else ""
     mark = {"better": "good", "worse": "bad"}.get(said, "even")
-    title = f"{escape(words.title(metric))} <small>{words.ARROWS[metric.better]}</small>"
+    over = words.counted(evaluation, metric, len(summary.common(evaluation)))
+    title = f"{escape(words.title(metric))} <small>{words.ARROWS[metric.better]}{over}</small>"
     return [title, *values, f'{words.change(metric, found)}</td><td class="verdict {mark}">{said}']
 
 
@@ -76,11 +77,11 @@ def operating_curve(evaluation: Evaluation) -> str:
 def _advantage(name: str, found: dict[float, float]) -> str:
     if not found:
         return (
-            f"{escape(name)}: its residual noise lies outside of what the limits leave, so the two can't be compared."
+            f"{escape(name)}: its residual noise is outside the range that the limits leave, so they can't be compared."
         )
     shown = "; ".join(f"{100 * gain:+.1f} at {amount:g}".replace("-", "−") for amount, gain in found.items() if amount)
     return (
-        f"{escape(name)}: points of over-suppression less than with a limit that leaves the same residual noise, by "
+        f"{escape(name)}: percentage points less over-suppression than a limit with the same residual noise, by "
         f"strength: {shown}."
     )
 
@@ -108,7 +109,7 @@ def broken_down(evaluation: Evaluation) -> str:
 
 
 def items(evaluation: Evaluation) -> str:
-    """The change of each item, so that none hides behind the mean; the worst first."""
+    """The change of each item, so that none is hidden by the mean; worst first."""
     name = evaluation.restored
     worse = set(summary.worse(evaluation, name).stems)
     shown = [m for m in evaluation.metrics if m.key in ("osr", "osr_hf", "resid", "lsd", "sisdr", "pesq", "estoi")]
@@ -124,7 +125,7 @@ def items(evaluation: Evaluation) -> str:
 
 
 def worst_first(evaluation: Evaluation) -> list[ItemResult]:
-    """By the change in over-suppression; items without one last."""
+    """Items ordered by their change in over-suppression, largest first; items without one come last."""
 
     def change(item: ItemResult) -> float:
         found = item.change(evaluation.restored, "osr")

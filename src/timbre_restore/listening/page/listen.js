@@ -10,8 +10,8 @@ async function send(path, content) {
     const headers = { "Content-Type": "application/json" };
     reply = await fetch(path, { method: "POST", headers, body: JSON.stringify(content) });
   } catch {
-    throw new Error("The server does not answer. What was saved is safe: start it again, open its new address, " +
-      `and go on ${test ? `with the code ${test.code}` : "there"}.`);
+    throw new Error("The server does not respond. What was saved is safe: start the server again, open its new " +
+      `address, and continue ${test ? `with the code ${test.code}` : "there"}.`);
   }
   const answer = await reply.json();
   if (!reply.ok) throw new Error(answer.error);
@@ -43,7 +43,7 @@ async function openPage() {
   $("mine").textContent = test.code;
   $("progress").max = test.pages.length;
   $("progress").value = test.answered.length;
-  $("missing").textContent = "The sounds are being loaded …";
+  $("missing").textContent = "Loading the sounds …";
   $("next").disabled = $("play").disabled = true;
   $("next").textContent = index === test.pages.length - 1 ? "Finish" : "Next";
   buildSounds();
@@ -87,7 +87,7 @@ function buildSounds() {
 
 const buttonOf = (name) => name === page.reference ? $("reference") : document.querySelector(`#box-${name} button`);
 
-// Versions of one recording are switched in mid-sound; those of a pair are heard one after the other, from the start.
+// Versions of one recording are switched in mid-sound; the two of a pair are heard one after the other, from the start.
 async function press(name) {
   if (!player.buffers?.has(name)) return;
   choose(name);
@@ -121,7 +121,7 @@ function showRating(name, value) {
   }
 }
 
-// Each rating is on the server's disk at once; while one is on its way the later ones wait, and only the last goes.
+// Each rating is saved on the server at once; while one is being sent, later ones wait, and only the last is sent.
 async function keepDraft() {
   const rated = page;
   rated.changed = true;
@@ -139,17 +139,17 @@ async function keepDraft() {
   rated.keeping = false;
 }
 
-// What was heard is no answer: a reload in this tab need not ask for it again, and that is all it is kept for.
+// What was heard is not part of the answer: it is kept only so that a reload in this tab need not ask for it again.
 function keepHeard() {
-  try { sessionStorage.setItem(place(), JSON.stringify(page.heard)); } catch { /* not kept, then */ }
+  try { sessionStorage.setItem(place(), JSON.stringify(page.heard)); } catch { /* then it is not kept */ }
 }
 
 function restoreDraft() {
-  try { page.heard = JSON.parse(sessionStorage.getItem(place()) ?? "{}"); } catch { /* heard again, then */ }
+  try { page.heard = JSON.parse(sessionStorage.getItem(place()) ?? "{}"); } catch { /* then it is heard again */ }
   for (const [name, value] of Object.entries(test.drafts[page.index] ?? {})) showRating(name, value);
 }
 
-// A pair is heard whole; of versions side by side a second each is enough.
+// A pair must be heard in full; for versions side by side, a second of each is enough.
 const isHeard = (name) => (page.heard[name] ?? 0) >= Math.min(0.95 * player.duration, pairs() ? Infinity : HEARD_S);
 
 function label(name) {
@@ -169,7 +169,7 @@ function refresh() {
   const missing = [unheard.length ? `Still to hear: ${unheard.map(label).join(", ")}.` : "",
     !unrated.length ? "" : pairs() ? "Still to rate." : `Still to rate: ${unrated.map(label).join(", ")}.`]
     .join(" ").trim();
-  // Written only when it changes: a screen reader says each change.
+  // Written only when it changes, since a screen reader announces every write.
   if ($("missing").textContent !== missing) $("missing").textContent = missing;
   $("next").disabled = Boolean(missing);
   $("play").textContent = player.playing ? "Pause" : "Play";
@@ -204,7 +204,11 @@ setInterval(() => {
   if (!page || !player?.buffers) return;
   const now = player.context.currentTime;
   if (player.playing) {
-    page.heard[player.active] = (page.heard[player.active] ?? 0) + Math.min(now - before, 0.5);
+    const heard = page.heard[player.active] ?? 0;
+    // Of a pair it counts how far from its beginning it was heard without a gap, not how long.
+    const gapless = player.position <= heard + (now - before) + 0.3;
+    page.heard[player.active] = !pairs() ? heard + Math.min(now - before, 0.5)
+      : gapless ? Math.max(heard, player.position) : heard;
     if (pairs() && player.position >= player.duration) ended();
   }
   before = now;
@@ -225,7 +229,7 @@ function ended() {
   else choose(page.stimuli[0]);
 }
 
-// ---- hands ----
+// ---- controls ----
 async function begin(code) {
   try {
     test = await send("api/begin", code ? { code } : {});
@@ -273,9 +277,9 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-// Space is play or pause everywhere, so it must not press the button that has the focus as well.
+// Space is play or pause everywhere, so it must not also press the focused button.
 document.addEventListener("keyup", (event) => { if (page && event.key === " ") event.preventDefault(); });
-// A button that the mouse pressed gives the keys back: Enter is then "next".
+// A button clicked with the mouse gives up the focus, so that Enter means "next" again.
 document.addEventListener("click", (event) => {
   if (event.detail > 0 && event.target.closest("button")) document.activeElement?.blur();
 });

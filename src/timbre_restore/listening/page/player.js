@@ -1,5 +1,5 @@
 "use strict";
-// Sounds are decoded whole and run side by side, all but one of them silent, so that switching keeps the place.
+// Sounds are fully decoded and play in parallel, all but one of them muted, so that switching keeps the position.
 const FADE_S = 0.006, SHORTEST_LOOP_S = 0.2;
 
 class Player {
@@ -50,7 +50,7 @@ class Player {
   async play(looped) {
     this.stop();
     if (this.context.state !== "running") await this.context.resume();
-    this.stop();  // while the device woke up, somebody may have begun once more
+    this.stop();  // play() may have been called again while the device was waking up
     const [from, to] = this.loop;
     if (this.at >= to - 0.01 || (looped && this.at < from)) this.at = from;
     this.looped = looped;

@@ -1,4 +1,4 @@
-"""Proofs on an exported file, through the runtime that ships: each a figure beside its limit."""
+"""Checks of an exported file with the shipped runtime: each yields a figure and its limit."""
 
 from timbre_restore.runtime.checks.every import Extent, check_model
 from timbre_restore.runtime.checks.rows import Row, sentence_of

@@ -1,4 +1,4 @@
-"""What the restorer promises of its samples: when they come, what they depend on, that two ways give the same ones."""
+"""Checks of the restorer's output: when samples come, what they depend on, and that different ways agree."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from timbre_restore.suppressors.base import HopSuppressor
 EQUAL = 1e-6
 STREAM_EQUAL = 1e-5
 CUTS = (HOP_SAMPLES * 40, HOP_SAMPLES * 61 + 137, HOP_SAMPLES * 90 - 1)
-"""Samples from which on two inputs differ."""
+"""Sample positions from which on two inputs differ."""
 CHUNKS = (0, 1, 7, HOP_SAMPLES - 1, HOP_SAMPLES, HOP_SAMPLES + 1, 2000)
 
 
 def check_chain(chain: Chain, seconds: float) -> list[Row]:
-    """The promises of `Chain`: nothing is added to the suppressor's own delay, and nothing comes before its cause."""
+    """The promises of `Chain`: no delay is added to the suppressor's own, and no output depends on later input."""
     noisy = voiced(seconds)
     delayed = suppressed_alone(chain, noisy)
     uneven, given, stream = 0, 0, chain.stream(1.0)
@@ -37,11 +37,11 @@ def check_chain(chain: Chain, seconds: float) -> list[Row]:
     chunked = _joined(chain.stream(1.0), noisy)[chain.delay_samples :]
     offline = chain(noisy, strength=1.0)
     return [
-        Row("chain_latency", uneven, 0, "samples", "after a hop, off from what the suppressor alone has given"),
-        Row("chain_strength_0", difference(shut, delayed), EQUAL, "", "off from the suppressor alone at strength 0"),
-        Row("chain_causality", _worst(early), EQUAL, "", "change of samples that were due before their input differed"),
+        Row("chain_latency", uneven, 0, "samples", "difference in count from the suppressor alone, after a hop"),
+        Row("chain_strength_0", difference(shut, delayed), EQUAL, "", "difference from the suppressor at strength 0"),
+        Row("chain_causality", _worst(early), EQUAL, "", "change in samples due before the inputs differ"),
         Row("chain_lag", abs(lag_samples(full, delayed)), 0, "samples", "behind the suppressor's own output"),
-        Row("chain_stream", difference(chunked, offline), STREAM_EQUAL, "", "chunks of any length, from the whole"),
+        Row("chain_stream", difference(chunked, offline), STREAM_EQUAL, "", "chunks of any length, against the whole"),
     ]
 
 
@@ -54,14 +54,14 @@ def check_restorer(restorer: Restorer, seconds: float) -> list[Row]:
     chunked = [_stream_error(restorer, degraded, noisy, lead) for lead in sorted({0, restorer.lookahead_samples})]
     return [
         Row("latency", _held(restorer, degraded, noisy), restorer.latency_samples, "samples", "held back by a stream"),
-        Row("causality", _early(restorer, degraded, beside, full), EQUAL, "", "change of samples before their cause"),
+        Row("causality", _early(restorer, degraded, beside, full), EQUAL, "", "change in samples before their cause"),
         Row("lag", abs(lag_samples(full, degraded)), 0, "samples", "behind the suppressed input"),
-        Row("stream", _worst(chunked), STREAM_EQUAL, "", "chunks of any length, from the whole"),
+        Row("stream", _worst(chunked), STREAM_EQUAL, "", "chunks of any length, against the whole"),
     ]
 
 
 def check_determinism(restorer: Restorer, chain: Chain | None, seconds: float) -> list[Row]:
-    """Two runs with a third between them that hears something else: no run may know of another."""
+    """Two equal runs with a different third one interleaved: no run may affect another."""
     sound, other = voiced(seconds), voiced(seconds, seed=1)
     unequal = 0
     begins: list[Callable[[], Callable[[FloatArray], FloatArray]]] = [lambda: _pusher(restorer)]
@@ -74,11 +74,11 @@ def check_determinism(restorer: Restorer, chain: Chain | None, seconds: float) -
             before = one(sound[part])
             third(other[part])
             unequal += int(np.count_nonzero(before != two(sound[part])))
-    return [Row("determinism", unequal, 0, "samples", "not bit-equal in a second run")]
+    return [Row("determinism", unequal, 0, "samples", "not bit-identical in a second run")]
 
 
 def suppressed_alone(chain: Chain, noisy: FloatArray) -> FloatArray:
-    """What the suppressor of a chain that streams gives alone for whole hops, its delay left in."""
+    """The output of a streaming chain's suppressor alone for whole hops, with its delay left in."""
     assert isinstance(chain.suppressor, HopSuppressor) and chain.suppressor.frames is not None
     frames = chain.suppressor.frames
     audio: FloatArray = frames.stream(noisy.reshape(-1, HOP_SAMPLES), frames.begin())[0].audio.reshape(-1)
@@ -86,7 +86,7 @@ def suppressed_alone(chain: Chain, noisy: FloatArray) -> FloatArray:
 
 
 def _held(restorer: Restorer, degraded: FloatArray, noisy: FloatArray) -> int:
-    """Samples that a stream, hop by hop, owes at most, where noisy is as early as the model looks."""
+    """The most samples that a stream, hop by hop, holds back when noisy is as far ahead as the model looks."""
     stream, given, held = restorer.stream(restorer.lookahead_samples, 1.0), 0, 0
     for first in range(0, len(degraded), HOP_SAMPLES):
         part = slice(first, first + HOP_SAMPLES)
@@ -96,7 +96,7 @@ def _held(restorer: Restorer, degraded: FloatArray, noisy: FloatArray) -> int:
 
 
 def _early(restorer: Restorer, degraded: FloatArray, noisy: FloatArray | None, full: FloatArray) -> float:
-    """Largest change in what was restored before the first sample that may know of it."""
+    """The largest change in restored samples before the first one that may depend on the changed input."""
     changes = []
     for cut in _cuts_within(len(degraded)):
         safe = _whole(cut) - restorer.latency_samples
@@ -108,7 +108,7 @@ def _early(restorer: Restorer, degraded: FloatArray, noisy: FloatArray | None, f
 
 
 def _stream_error(restorer: Restorer, degraded: FloatArray, noisy: FloatArray, lead: int) -> float:
-    """A stream whose noisy is earlier by `lead` has never heard the first of it; so zeros stand there for the whole."""
+    """A stream whose noisy is `lead` ahead never hears its first samples, so the whole signal gets zeros there."""
     if not restorer.needs_noisy:
         return difference(_joined(restorer.stream(lead, 1.0), degraded), restorer(degraded, strength=1.0))
     whole = restorer(degraded, np.concatenate([np.zeros(lead, np.float32), noisy]), strength=1.0)
@@ -116,7 +116,7 @@ def _stream_error(restorer: Restorer, degraded: FloatArray, noisy: FloatArray, l
 
 
 def _joined(stream: Stream | ChainStream, *signals: FloatArray) -> FloatArray:
-    """All that a stream gives for chunks of lengths drawn by chance."""
+    """All output of a stream for chunks of random lengths."""
     rng, parts, first = np.random.default_rng(2), [], 0
     while first < len(signals[0]):
         part = slice(first, first + int(rng.choice(CHUNKS)))
@@ -131,17 +131,17 @@ def _pusher(restorer: Restorer) -> Callable[[FloatArray], FloatArray]:
 
 
 def difference(one: FloatArray, other: FloatArray) -> float:
-    """Largest difference of two signals; infinite when their lengths differ."""
+    """The largest difference between two signals; infinite when their lengths differ."""
     return float(np.max(np.abs(one - other), initial=0.0)) if len(one) == len(other) else float("inf")
 
 
 def _worst(figures: list[float]) -> float:
-    """The largest; NaN where one is, which Python's own `max` may pass over."""
+    """The largest figure; NaN if any is NaN, which Python's own `max` may ignore."""
     return float(np.max(figures, initial=0.0))
 
 
 def _changed(samples: FloatArray, cut: int) -> FloatArray:
-    """The same up to `cut`, and something else from there."""
+    """The same samples up to `cut`, and different ones from there on."""
     rest = 0.3 * np.random.default_rng(3).standard_normal(len(samples) - cut)
     return np.concatenate([samples[:cut], rest.astype(np.float32)])
 

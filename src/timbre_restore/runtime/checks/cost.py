@@ -1,4 +1,4 @@
-"""What a hop costs through the streams that a product would use, one hop at a time on one thread."""
+"""The cost of a hop in the streams a product would use, one hop at a time on one thread."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from timbre_restore.runtime.restorer import Restorer
 HOP_MS = 1000.0 * HOP_SAMPLES / SAMPLE_RATE_HZ
 RESIDENT_MB = 1000.0
 UNCOUNTED = 20
-"""Hops before the first that counts: caches fill."""
+"""Hops that are not counted at the start, while caches fill."""
 
 
 def check_cost(restorer: Restorer, seconds: float) -> list[Row]:
-    """Milliseconds per hop of `Restorer.stream` in voice, how they change in what decays to nothing, and memory."""
+    """Milliseconds per hop of `Restorer.stream` for voice, how they change when the input fades out, and memory."""
     push = _pusher(restorer)
     hops = voiced(seconds).reshape(-1, HOP_SAMPLES)
     costs_ms = [_milliseconds(push, hop) for hop in hops][min(UNCOUNTED, len(hops) // 2) :]
@@ -33,9 +33,9 @@ def check_cost(restorer: Restorer, seconds: float) -> list[Row]:
         Row("cost_p50", float(p50), HOP_MS, "ms", f"per hop of {HOP_MS:g} ms, {len(costs_ms)} hops"),
         Row("cost_p99", float(p99), HOP_MS, "ms", "per hop"),
         Row(
-            "cost_fading", float(np.median(faded_ms) / p50), SLOWING, "×", "in silence and denormals, of that in voice"
+            "cost_fading", float(np.median(faded_ms) / p50), SLOWING, "×", "in silence and denormals, relative to voice"
         ),
-        Row("memory", resident_mb(), RESIDENT_MB, "MB", "held by this process, suppressor and all"),
+        Row("memory", resident_mb(), RESIDENT_MB, "MB", "held by this process, including the suppressor"),
     ]
 
 

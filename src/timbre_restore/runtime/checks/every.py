@@ -1,4 +1,4 @@
-"""All checks of a file, in the order of what is learned soonest."""
+"""All checks of a file, quickest first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from timbre_restore.runtime.checks.rows import Row
 
 @dataclass(frozen=True)
 class Extent:
-    """How much sound is spent."""
+    """How much audio the checks use."""
 
     hours: float = 1.0
     contract_s: float = 3.0
@@ -24,7 +24,7 @@ class Extent:
 
     @classmethod
     def quick(cls) -> Extent:
-        """Enough to fail on what is badly wrong, in seconds."""
+        """Enough to find what is badly wrong, within seconds."""
         return cls(hours=0.005, contract_s=1.0, cost_s=2.0)
 
 
@@ -33,7 +33,7 @@ def check_model(
 ) -> list[Row]:
     """Every check of the file at `path`, which `chain` has opened behind its suppressor.
 
-    Where that one can't be streamed, the rows of the chain are left out, and the others look at the restorer alone.
+    If the suppressor can't be streamed, the rows of the chain are left out and the others test the restorer alone.
     """
     restorer, streaming = chain.restorer, chain if chain.streams else None
     return [

@@ -1,4 +1,4 @@
-"""Whether a file says of itself what a user needs, and whether it is what it says."""
+"""Whether a file's metadata is complete and matches its weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_facts(path: Path) -> list[Row]:
     try:
         model = onnx.load(path)
     except Exception as exc:  # protobuf and onnx each raise their own
-        raise ModelError(f"{path}: can't be read as ONNX ({exc}); export it again or copy it again.") from exc
+        raise ModelError(f"{path}: can't be read as ONNX ({exc}); export or copy it again.") from exc
     properties = {entry.key: entry.value for entry in model.metadata_props}
     facts = (*REQUIRED, *PROVENANCE)
     missing = [key for key in facts if not properties.get(METADATA_PREFIX + key)]
@@ -27,5 +27,5 @@ def check_facts(path: Path) -> list[Row]:
     differs = stated != "" and stated != weights_sha256(model)
     return [
         Row("metadata", len(missing), 0, "facts", f"missing of {len(facts)}" + "".join(f" {key}" for key in missing)),
-        Row("weights_sha256", float(differs), 0, "", "1 where the weights are not those of the stated checksum"),
+        Row("weights_sha256", float(differs), 0, "", "1 if the weights do not match the stated checksum"),
     ]

@@ -1,4 +1,4 @@
-"""What a process holds in memory, as the system counts it."""
+"""The memory of a process, as the system counts it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def resident_mb() -> float:
-    """Held now, in MB; the peak where the system does not say."""
+    """Current resident memory in MB; the peak if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -17,6 +17,6 @@ def resident_mb() -> float:
 
 
 def peak_mb() -> float:
-    """The most that was held since the start, in MB."""
+    """Peak resident memory since the start, in MB."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""What a check says: a figure beside the limit that it is held to."""
+"""The result of a check: a figure and its limit."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One check. It passes when its figure is a number and not above its limit."""
+    """One check. It passes when its figure is finite and not above its limit."""
 
     name: str
     figure: float
     limit: float
     unit: str
     about: str
-    """What the figure is, for people."""
+    """Description of the figure, for people."""
 
     @property
     def passed(self) -> bool:
-        """False for NaN, too."""
+        """Whether the check passed; False for NaN, too."""
         return math.isfinite(self.figure) and self.figure <= self.limit
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON, which knows no NaN: null stands for it."""
+        """For JSON, which has no NaN: null stands for it."""
         figure = self.figure if math.isfinite(self.figure) else None
         return {
             "name": self.name, "figure": figure, "limit": self.limit, "unit": self.unit, "passed": self.passed,

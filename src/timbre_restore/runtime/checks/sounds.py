@@ -1,4 +1,4 @@
-"""Made sounds that drive a model over its range; equal in every run."""
+"""Synthetic sounds that exercise a model over its whole range; the same in every run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from timbre_restore.audio import HOP_SAMPLES, LARGEST_SAMPLE, SAMPLE_RATE_HZ, Fl
 
 DENORMAL = 1e-40
 LEFT = np.float32(0.3)
-"""What a suppressor leaves of a sound in the checks that need none of its own."""
+"""What is left of a sound in checks that imitate a suppressor instead of running one."""
 SOUNDS = ("noise", "silence", "clipping", "denormals", "dc", "spikes")
 
 
 def voiced(seconds: float, seed: int = 0) -> FloatArray:
-    """Harmonics that glide and swell under noise, `[T]`, T whole hops; never silent, or a suppressor would skip it."""
+    """Gliding, swelling harmonics in noise `[T]`, T whole hops; never silent, or a suppressor would skip it."""
     rng = np.random.default_rng(seed)
     count = round(seconds * SAMPLE_RATE_HZ) // HOP_SAMPLES * HOP_SAMPLES
     at = np.arange(count) / SAMPLE_RATE_HZ

@@ -1,4 +1,4 @@
-"""Files, folders and pipes: what is read, done and written on the way from noisy to restored."""
+"""Files, folders and pipes: reading, restoring and writing."""
 
 from timbre_restore.runtime.files.formats import CONTAINERS, PIPE, RAW_FORMATS, Raw, Wanted
 from timbre_restore.runtime.files.one import FileResult

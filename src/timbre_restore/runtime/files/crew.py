@@ -1,13 +1,13 @@
-"""A folder's files through worker processes, or through this one.
+"""Processes a folder's files in worker processes, or in this one.
 
-Workers are spawned, and each opens the models for itself, with one thread: as many workers as cores use the cores.
-When the parent is interrupted they stop after the block at hand and leave nothing behind; when it is killed they die
-with it, and what they leave is swept away by the next run.
+Workers are spawned, and each opens its own models with one thread, so one worker per core uses all cores. When the
+parent is interrupted, they stop after the current block and leave nothing behind; when it is killed, they die with it,
+and the next run removes what they leave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
@@ -22,9 +22,7 @@ from timbre_restore.runtime.files.treatment import Recipe, Treatment
 LOOK_EVERY_S = 0.5
 
 Outcome = FileResult | str
-"""A result, or the sentence that says why there is none."""
-Advance = Callable[[float], None]
-"""Takes the seconds of sound that were taken in, since it was last called."""
+"""A result, or the sentence that explains why there is none."""
 
 _recipe: Recipe | None = None  # one of each per worker process, set when it starts
 _treatment: Treatment | None = None
@@ -38,7 +36,7 @@ class _StoppedError(Exception):
 
 
 def restore_here(jobs: list[Job], treatment: Treatment, wanted: Wanted, heard: Heard) -> Iterator[tuple[int, Outcome]]:
-    """Each job's number and outcome, one after another in this process."""
+    """Yield each job's number and outcome, one after another in this process."""
     for number, job in enumerate(jobs):
         yield number, _outcome(job, treatment, wanted, heard)
 
@@ -46,10 +44,10 @@ def restore_here(jobs: list[Job], treatment: Treatment, wanted: Wanted, heard: H
 def restore_beside(
     jobs: list[Job], recipe: Recipe, wanted: Wanted, heard: Heard, workers: int
 ) -> Iterator[tuple[int, Outcome]]:
-    """The same by worker processes, in the order in which they are done."""
+    """The same in worker processes, in the order in which jobs finish."""
     heard_s, stop = SPAWN.Value("d", 0.0), SPAWN.Event()
     ended = AudioFileError(
-        "a worker process ended without a word, most often for want of memory; run the same command with "
+        "a worker process ended without an error message, most often because memory ran out; run the same command with "
         '--skip-existing and fewer --jobs. (From a script: call it under `if __name__ == "__main__":`, since '
         "each worker imports the script.)"
     )
@@ -71,7 +69,7 @@ def _start_worker(recipe: Recipe, wanted: Wanted, heard_s: Any, stop: Any) -> No
 
 
 def _restore(job: Job) -> Outcome:
-    """In a worker. What concerns this file is an outcome; a model that can't be opened concerns all, and raises."""
+    """Runs in a worker. This file's failure is an outcome; a model that can't be opened affects all, and raises."""
     global _treatment
     assert _recipe is not None
     if _treatment is None:
@@ -91,6 +89,6 @@ def _outcome(job: Job, treatment: Treatment, wanted: Wanted, heard: Heard) -> Ou
         return restore_file(job.source, job.target, treatment, wanted, heard=heard)
     except TimbreRestoreError as exc:
         return str(exc)
-    except OSError as exc:  # of this file's folder, say; the others go on
+    except OSError as exc:  # in this file's folder, for example; the other files go on
         place = exc.filename or job.target
-        return f"{job.source}: can't be restored ({reason_of(exc)}: {place}); check permissions and space there."
+        return f"{job.source}: can't be restored ({reason_of(exc)}: {place}); check permissions and free space there."

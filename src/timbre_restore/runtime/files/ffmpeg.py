@@ -1,4 +1,4 @@
-"""What libsndfile does not read, decoded by the program ffmpeg where it is installed."""
+"""Decodes what libsndfile can't read with the program ffmpeg, if it is installed."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from typing import IO
 from timbre_restore.errors import AudioFileError
 
 _PREFIX = re.compile(r"^(\[.* @ 0x[0-9a-f]+\] )?(file:.*?: )?")
-"""What stands before ffmpeg's reason: its part that speaks, and the file, which is named already."""
+"""The prefix of ffmpeg's reason: the component that reports it, and the file, which is already named."""
 _LOST = ("prematurely", "partial file", "truncat")
-"""Words of ffmpeg for an end that came too early, which it does not always take for a failure."""
+"""Words with which ffmpeg reports a premature end; it does not always treat one as a failure."""
 
 
 def ffmpeg_program() -> str | None:
-    """Where ffmpeg is, if it is."""
+    """The path of ffmpeg, or None if it is not installed."""
     return shutil.which("ffmpeg")
 
 
 class FfmpegError(AudioFileError):
-    """ffmpeg did not decode a file whole; `said` is its own reason."""
+    """ffmpeg could not decode a whole file; `said` is the reason it gave."""
 
     def __init__(self, path: Path, said: str) -> None:
         self.said = said
-        super().__init__(f"{path}: ffmpeg can't decode it whole ({said}); copy the file again.")
+        super().__init__(f"{path}: ffmpeg can't decode the whole file ({said}); copy the file again.")
 
 
 class Decoder:
-    """ffmpeg at work: the first sound track of a file as WAV with 32-bit floats, its tags in front."""
+    """A running ffmpeg: the first audio track of a file as 32-bit float WAV, preceded by its tags."""
 
     def __init__(self, path: Path, process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
         self._path, self._process, self._words = path, process, words
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes, none at the end. Raises `FfmpegError` when the end is not a good one."""
+        """Up to `size` bytes, none at the end. Raises `FfmpegError` if the file ended with an error."""
         assert self._process.stdout is not None
         content = self._process.stdout.read(size)
         if not content:
@@ -57,20 +57,20 @@ class Decoder:
 
 @contextmanager
 def decoding(path: Path, program: str) -> Iterator[Decoder]:
-    """ffmpeg on a file, ended when the block ends. Raises `AudioFileError` when it can't be run."""
+    """Run ffmpeg on a file and stop it when the block ends. Raises `AudioFileError` when it can't be run."""
     command: list[str | bytes] = [
         program, "-nostdin", "-v", "error", "-xerror", "-i", b"file:" + os.fsencode(path),
         "-map", "0:a:0", "-bitexact", "-f", "wav", "-c:a", "pcm_f32le", "-",
     ]  # fmt: skip
     with tempfile.TemporaryFile() as words:
         try:
-            # In a session of its own, or Ctrl-C would end it before this program knows why.
+            # In its own session, or Ctrl-C would end it before this program knows why.
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words, bufsize=0,
                 start_new_session=True,
             )  # fmt: skip
         except OSError as exc:
-            raise AudioFileError(f"{program}: can't be run ({exc.strerror}); install ffmpeg again.") from exc
+            raise AudioFileError(f"{program}: can't be run ({exc.strerror}); reinstall ffmpeg.") from exc
         with process:
             try:
                 yield Decoder(path, process, words)

@@ -1,20 +1,20 @@
-"""The last steps before samples are stored: nothing over full scale, and rounding that leaves no distortion.
+"""The last steps before samples are stored: limiting to full scale, and rounding without distortion.
 
-**Limiting.** Where a peak passes full scale, the gain goes down before it and up after it, within 2 h either way, h
-being `REACH_S`:
+**Limiting.** Where a peak exceeds full scale, the gain falls before it and rises after it, within 2 h on either side,
+where h is `REACH_S`:
 
-    r[n] = min(1, 1 / max_c |x_c[n]|)        what the sample needs, the same for all channels
-    m[n] = min r[n-h … n+h]                  asked for early and held
-    g[n] = mean m[n-h … n+h]                 without a step
+    r[n] = min(1, 1 / max_c |x_c[n]|)        gain that the sample needs, the same for all channels
+    m[n] = min r[n-h … n+h]                  applied early and held
+    g[n] = mean m[n-h … n+h]                 smoothed, without a step
 
-Each of the m that g[n] is the mean of has n within its reach, so g[n] ≤ r[n], and nothing passes. Elsewhere g is 1 and
-the samples are what they were.
+Every m averaged in g[n] has n within its window, so g[n] ≤ r[n], and nothing exceeds full scale. Elsewhere g is 1 and
+the samples are unchanged.
 
-**Dither.** Rounding to 16 bits makes an error that follows the voice, and is heard in its quiet ends as grit. Noise of
-triangular density, ±1 step wide, makes mean and power of the error independent of the signal (Lipshitz, Wannamaker &
+**Dither.** Rounding to 16 bits produces an error that follows the voice and is audible as grit where it fades out.
+Triangular noise, ±1 step wide, makes the mean and power of the error independent of the signal (Lipshitz, Wannamaker &
 Vanderkooy, "Quantization and Dither: A Theoretical Survey", J. Audio Eng. Soc. 40(5), 1992). A sample that lies on a
-step needs no rounding and gets none: digital silence stays silent, and a copy is a copy. At 24 bits float32 has no more
-to round.
+step needs no rounding and gets no dither: digital silence stays silent, and a copy stays exact. At 24 bits, float32 has
+nothing left to round.
 """
 
 from __future__ import annotations
@@ -26,32 +26,35 @@ from timbre_restore.audio import FloatArray
 from timbre_restore.runtime.files.formats import BITS, UNLIMITED
 
 Finished = NDArray[np.int32] | FloatArray
-"""Whole numbers that fill 32 bits from the top, or floats: `[T, C]`."""
+"""`[T, C]`: integers left-aligned in 32 bits, or floats."""
 
 REACH_S = 0.0025
+_CEILINGS = {"G721_32": 0.97, "G723_24": 0.97, "G723_40": 0.97}
+"""Limits for sample formats whose encoders wrap around on peaks closer to full scale: a click of the opposite sign."""
 DITHERED_BITS = 16
 _DITHER_SEED = 1992
 
 
 class Finish:
-    """From the restored samples of one file, block by block, to what is stored of them."""
+    """Turns the restored samples of one file, block by block, into the samples to store."""
 
     def __init__(self, subtype: str, rate_hz: int, channels: int) -> None:
         self._channels = channels
-        self._limiter = None if subtype in UNLIMITED else Limiter(rate_hz, channels)
+        ceiling = _CEILINGS.get(subtype, 1.0)
+        self._limiter = None if subtype in UNLIMITED else Limiter(rate_hz, channels, ceiling)
         self._rounding = Rounding(BITS[subtype], channels) if subtype in BITS else None
 
     @property
     def limited_samples(self) -> int:
-        """Samples that passed full scale, so far."""
+        """Samples that exceeded full scale so far."""
         return self._limiter.limited_samples if self._limiter else 0
 
     def push(self, samples: FloatArray) -> Finished:
-        """The next samples `[T, C]`; what is ready comes back."""
+        """Take the next samples `[T, C]` and return what is ready."""
         return self._stored(self._limiter.push(samples) if self._limiter else samples)
 
     def flush(self) -> Finished:
-        """The rest. Ends the file."""
+        """Return the rest and end the file."""
         return self._stored(self._limiter.flush()) if self._limiter else np.zeros((0, self._channels), np.float32)
 
     def _stored(self, samples: FloatArray) -> Finished:
@@ -59,33 +62,34 @@ class Finish:
 
 
 class Limiter:
-    """Keeps `[T, C]` within ±1, a little later."""
+    """Keeps `[T, C]` within ±`ceiling`, with a short delay."""
 
-    def __init__(self, rate_hz: int, channels: int) -> None:
-        self._half = max(1, round(REACH_S * rate_hz))
+    def __init__(self, rate_hz: int, channels: int, ceiling: float = 1.0) -> None:
+        self._half, self._ceiling = max(1, round(REACH_S * rate_hz)), ceiling
         self._held: FloatArray = np.zeros((2 * self._half, channels), np.float32)
         self.limited_samples = 0
 
     def push(self, samples: FloatArray) -> FloatArray:
-        """The next samples; those come back whose neighbourhood is known."""
-        self.limited_samples += int(np.count_nonzero(np.abs(samples) > 1.0))
+        """Take the next samples and return those whose neighbourhood is known."""
+        self.limited_samples += int(np.count_nonzero(np.abs(samples) > self._ceiling))
         seen = np.concatenate([self._held, samples])
         ready = max(0, len(seen) - 4 * self._half)
         self._held = seen[ready:]
         inner: FloatArray = seen[2 * self._half : 2 * self._half + ready]
         peaks = np.abs(seen).max(axis=1)
-        if not ready or peaks.max() <= 1.0:
+        if not ready or peaks.max() <= self._ceiling:
             return inner
-        limited: FloatArray = np.clip(inner * self._gains(peaks)[:, None], -1.0, 1.0)  # a product's last bit may pass 1
+        # The product's last bit may exceed the ceiling.
+        limited: FloatArray = np.clip(inner * self._gains(peaks)[:, None], -self._ceiling, self._ceiling)
         return limited
 
     def flush(self) -> FloatArray:
-        """The rest."""
+        """Return the rest."""
         return self.push(np.zeros((2 * self._half, self._held.shape[1]), np.float32))
 
     def _gains(self, peaks: FloatArray) -> FloatArray:
         width = 2 * self._half + 1
-        needed = 1.0 / np.maximum(peaks.astype(np.float64), 1.0)
+        needed = self._ceiling / np.maximum(peaks.astype(np.float64), self._ceiling)
         held = np.lib.stride_tricks.sliding_window_view(needed, width).min(axis=1)
         sums = np.concatenate([[0.0], np.cumsum(held)])
         gains: FloatArray = ((sums[width:] - sums[:-width]) / width).astype(np.float32)
@@ -93,9 +97,9 @@ class Limiter:
 
 
 class Rounding:
-    """Samples `[T, C]` within ±1 to whole numbers of so many bits, with dither where it is heard.
+    """Rounds samples `[T, C]` within ±1 to integers of the given number of bits, with dither where it is audible.
 
-    The noise is each channel's own, from a fixed seed, and does not depend on the blocks: equal input, equal output.
+    Each channel has its own noise, from a fixed seed and independent of the blocks: equal input, equal output.
     """
 
     def __init__(self, bits: int, channels: int) -> None:
@@ -103,7 +107,7 @@ class Rounding:
         self._draws = [np.random.default_rng([_DITHER_SEED, channel]) for channel in range(channels)]
 
     def __call__(self, samples: FloatArray) -> NDArray[np.int32]:
-        """Rounded, in the upper bits of 32."""
+        """Rounded samples, in the upper bits of 32-bit integers."""
         steps = samples.astype(np.float64) * self._full
         if self._bits <= DITHERED_BITS:
             dither = np.stack([draw.random((len(steps), 2)).sum(axis=1) - 1.0 for draw in self._draws], axis=1)

@@ -1,4 +1,4 @@
-"""What is to be done with a folder: which files, and where their results go. Decided before any work."""
+"""Plans the work on a folder: which files, and where their results go. Decided before any work starts."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ class Job:
     target: Path
 
 
-def plan_folder(source: Path, target: Path, wanted: Wanted, closed: list[str], unfollowed: list[Path]) -> list[Job]:
-    """Every recording below `source`, in order, and its place in the same tree below `target`.
+def plan_folder(
+    source: Path, target: Path, wanted: Wanted, closed: list[str], unfollowed: list[Path], *, into_folder: bool = False
+) -> list[Job]:
+    """Every recording below `source`, sorted, and its place in the same tree below `target`.
 
-    A sentence for each folder that can't be listed goes to `closed`, each link to a folder to `unfollowed`. Raises
+    Adds a sentence to `closed` for each folder that can't be listed, and each link to a folder to `unfollowed`. Raises
     `AudioFileError` when there is nothing to do, when something would be overwritten, or when two recordings would
-    become one file.
+    become the same file.
     """
     if target.is_file():
-        raise AudioFileError(f"{target}: is a file, and the input is a folder; give a folder as output.")
-    if target.suffix.lower() in SUFFIXES and not target.exists():
-        raise AudioFileError(f"{target}: is a file's name, and the input is a folder; give a folder as output.")
+        raise AudioFileError(f"{target}: is a file, but the input is a folder; give a folder as output.")
+    if target.suffix.lower() in SUFFIXES and not target.exists() and not into_folder:
+        raise AudioFileError(f"{target}: is a file name, but the input is a folder; give a folder as output.")
     if source.resolve() == target.resolve():
         raise AudioFileError(f"{target}: is the input folder itself; give another, so that nothing is overwritten.")
     jobs = [
@@ -37,14 +39,14 @@ def plan_folder(source: Path, target: Path, wanted: Wanted, closed: list[str], u
         for file in sorted(_recordings(source, target, closed, unfollowed))
     ]
     if not jobs:
-        links = f" but behind links to folders, which are not followed ({unfollowed[0]})" if unfollowed else ""
+        links = f" except behind links to folders, which are not followed ({unfollowed[0]})" if unfollowed else ""
         raise AudioFileError(next(iter(closed), f"{source}: holds no sound file{links}; check the path."))
     _refuse_collisions(jobs)
     return jobs
 
 
 def strangers_in(target: Path, source: Path, jobs: list[Job]) -> list[Path]:
-    """Recordings in an output folder that lies below the input's, as far as no job writes them."""
+    """Recordings in an output folder inside the input folder that no job writes."""
     if source.resolve() not in target.resolve().parents or not target.is_dir():
         return []
     results = {job.target.resolve() for job in jobs}
@@ -68,15 +70,15 @@ def _refuse_collisions(jobs: list[Job]) -> None:
 
 
 def _recordings(folder: Path, leaving_out: Path | None, closed: list[str], unfollowed: list[Path]) -> Iterator[Path]:
-    """Every file below `folder` that is named like a sound.
+    """Every file below `folder` with a recording's suffix.
 
-    Links to folders are not followed, so a loop can't trap the walk. What is hidden is no recording: other systems'
-    side files are named like sound, and so are the torn files of a killed run.
+    Links to folders are not followed, so a loop can't trap the walk. Hidden files are not recordings: they may be side
+    files of other systems, or partial files of a killed run, with the same suffixes.
     """
     own = leaving_out and leaving_out.resolve()
 
     def refuse(exc: OSError) -> None:
-        closed.append(f"{exc.filename}: can't be listed ({exc.strerror}); mend its permissions.")
+        closed.append(f"{exc.filename}: can't be listed ({exc.strerror}); fix its permissions.")
 
     for root, folders, names in os.walk(folder, followlinks=False, onerror=refuse):
         here = Path(root)

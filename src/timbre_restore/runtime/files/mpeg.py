@@ -1,8 +1,9 @@
-"""How long an MPEG sound is, where its own header does not say so, or only of its beginning.
+"""The length of MPEG audio whose own header does not state it, or states only that of its first part.
 
-libmpg123, by which libsndfile reads such files, believes the count of frames in a Xing header. Without one it takes all
-frames for as large as the first, tags for sound, and reads no further than that: of a variable rate that begins loud a
-fifth. Files without one come from streams and dictaphones; one that was joined from two says how long the first was.
+libmpg123, with which libsndfile reads such files, trusts the frame count in a Xing header. Without one it assumes that
+all frames are as large as the first and that tags are audio, and reads no further than the resulting length: a fifth of
+a variable-rate file that begins loud. Files without one come from streams and dictaphones; a file joined from two
+states the length of the first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,52 +24,56 @@ _KBITS = {
     (2, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
     (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""By (1 for MPEG 1, 2 for 2 and 2.5; layer) and the header's number (ISO 11172-3 §2.4.2.3, ISO 13818-3 §2.4.2.3);
-layer III of MPEG 2 has those of layer II."""
+"""By (1 for MPEG 1, 2 for 2 and 2.5; layer) and the header's index (ISO 11172-3 §2.4.2.3, ISO 13818-3 §2.4.2.3);
+layer III of MPEG 2 uses those of layer II."""
 _RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 """By the header's version: 3 is MPEG 1, 2 MPEG 2, 0 MPEG 2.5."""
 _HEAD = 4
 _ID3_HEAD, _ID3V1 = 10, 128
 _LIKE_A_HEAD = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][^\xf0-\xff]")
-"""Eleven bits, a layer, and no bit rate that there is not."""
+"""Eleven sync bits, a valid layer and a valid bit rate."""
 _SEARCHED = 1 << 16
-"""Bytes that are searched at once for the next frame."""
+"""Bytes searched at once for the next frame."""
 _MONO = 3
+_LIKE_ONE_ANOTHER = 3
+"""Consecutive frames of another kind that count as audio; fewer may be junk."""
 _VBRI_AT = 36
 _ROOMY_KBITS = 5
-"""The number of a bit rate at which every frame holds a Xing header: 64 kbit/s of MPEG 1, 40 of the others."""
+"""Index of a bit rate at which every frame has room for a Xing header: 64 kbit/s in MPEG 1, 40 in the others."""
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame at byte `at`: how many it has, and how many samples."""
+    """A frame at byte `at`: its size in bytes, and its number of samples."""
 
     at: int
     size: int
     samples: int
     layer: int
     kind: int
-    """What all frames of a sound share: version, layer and rate, as they stand in the header."""
+    """The header bits that frames of one kind share: version, layer, rate, and whether it is mono."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What a file holds: its frames of sound, from byte `start` on, and how many of them its header speaks of."""
+    """The audio frames of a file, from byte `start` on, and how many of them its header promises."""
 
     start: int
     count: int
     samples: int
     layer: int
     promised: int | None
+    mixed: bool
+    """Whether frames of another kind follow: of another sample rate, or mono after stereo."""
 
     @property
     def tells(self) -> bool:
-        """Whether its header speaks of all of them; writers count the frame that holds it, or don't."""
+        """Whether the header counts all frames; some writers include the frame that holds it, some don't."""
         return self.promised is not None and self.promised >= self.count - 1
 
 
 def frames_of(path: Path) -> Frames | None:
-    """The frames of an MPEG sound; None where there is none that can be told."""
+    """The frames of an MPEG file; None if none can be recognised."""
     with path.open("rb") as stream:
         frames = _walk(stream)
         first = next(frames, None)
@@ -77,11 +83,13 @@ def frames_of(path: Path) -> Frames | None:
         kind, promised = _told(stream.read(first.size))
         if kind and (first := next(frames, None)) is None:
             return None
-        return Frames(first.at, 1 + sum(1 for _ in frames), first.samples, first.layer, promised)
+        kinds = Counter(frame.kind for frame in frames)
+        count = 1 + kinds.pop(first.kind, 0)
+        return Frames(first.at, count, first.samples, first.layer, promised, mixed=bool(kinds))
 
 
 class Told(io.RawIOBase):
-    """A file whose sound says how many frames it has: as it is, but for what stands before its first frame."""
+    """A file with its frame count stated: unchanged, except that a new header replaces what precedes the frames."""
 
     def __init__(self, path: Path, frames: Frames) -> None:
         super().__init__()
@@ -102,7 +110,7 @@ class Told(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """As many bytes as there are, up to the end of the head or of the file."""
+        """Read what is available, up to the end of the new header or of the file."""
         content = self._head[self._at : self._at + len(buffer)]
         if not content:
             self._stream.seek(self._start + self._at - len(self._head))
@@ -117,7 +125,7 @@ class Told(io.RawIOBase):
 
 
 def _walk(stream: BinaryIO) -> Iterator[_Frame]:
-    """Every whole frame of the kind of the first one. Between them tags may stand, and what is no frame."""
+    """Every complete frame of the same kind as the first. Tags and junk may come between frames."""
     at, last, size = 0, None, stream.seek(0, io.SEEK_END)
     while at + _HEAD <= size:
         stream.seek(at)
@@ -139,22 +147,33 @@ def _walk(stream: BinaryIO) -> Iterator[_Frame]:
 
 
 def _belongs(stream: BinaryIO, frame: _Frame, last: _Frame | None) -> bool:
-    """Whether a frame is of the kind of the one before; if none is right before it, another one or an end must follow.
+    """Whether a frame continues the stream; unless it directly follows the last one, more frames or an end must follow.
 
-    Eleven bits alone occur anywhere.
+    The eleven sync bits alone may occur anywhere.
     """
     if last is not None and frame.kind != last.kind:
-        return False
+        return _followed(stream, frame, _LIKE_ONE_ANOTHER)
     if last is not None and frame.at == last.at + last.size:
         return True
     stream.seek(frame.at + frame.size)
     head = stream.read(_HEAD)
-    after = _frame(head, 0)
-    return len(head) < _HEAD or head[:3] in (b"ID3", b"TAG") or (after is not None and after.kind == frame.kind)
+    return len(head) < _HEAD or head[:3] in (b"ID3", b"TAG") or _followed(stream, frame, 1)
+
+
+def _followed(stream: BinaryIO, frame: _Frame, times: int) -> bool:
+    """Whether `times` frames of the same kind follow it directly."""
+    at = frame.at + frame.size
+    for _ in range(times):
+        stream.seek(at)
+        after = _frame(stream.read(_HEAD), at)
+        if after is None or after.kind != frame.kind:
+            return False
+        at += after.size
+    return True
 
 
 def _frame(head: bytes, at: int) -> _Frame | None:
-    """What a header says; None where it is none, or leaves the size open (free format)."""
+    """Parse a frame header; None if it is not one, or does not state the size (free format)."""
     if len(head) < _HEAD or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -169,17 +188,18 @@ def _frame(head: bytes, at: int) -> _Frame | None:
     else:
         samples = 1152 if first or layer == 2 else 576
         size = samples // 8 * bits // rate_hz + padded
-    return _Frame(at, size, samples, layer, head[1] & 0xFE | (head[2] & 0x0C) << 8)
+    mono = head[3] >> 6 == _MONO
+    return _Frame(at, size, samples, layer, head[1] & 0xFE | (head[2] & 0x0C) << 8 | mono << 16)
 
 
 def _side_size(head: bytes) -> int:
-    """Bytes of layer III's side information, behind which a Xing header stands."""
+    """Size in bytes of layer III's side information, which precedes a Xing header."""
     mono = head[3] >> 6 == _MONO
     return (17 if mono else 32) if head[1] >> 3 & 3 == 3 else (9 if mono else 17)
 
 
 def _told(frame: bytes) -> tuple[bytes, int | None]:
-    """Which header a frame holds instead of sound, or none, and of how many frames that speaks; libmpg123 knows Xing's.
+    """The header that a frame holds instead of audio (empty if none), and its frame count; libmpg123 knows Xing's.
 
     (Xing's variable bit rate header, LAME's `Info`, Fraunhofer's `VBRI`.)
     """
@@ -191,7 +211,7 @@ def _told(frame: bytes) -> tuple[bytes, int | None]:
 
 
 def _xing(head: bytes, count: int) -> bytes:
-    """A frame without sound for what follows, of layer III, with the number of frames that follow."""
+    """A layer III frame without audio that states the number of frames that follow."""
     own = bytes([head[0], head[1] | 1, _ROOMY_KBITS << 4 | head[2] & 0x0D, head[3]])
     frame = _frame(own, 0)
     assert frame is not None
@@ -199,7 +219,7 @@ def _xing(head: bytes, count: int) -> bytes:
 
 
 def _id3_size(head: bytes) -> int:
-    """Of a tag in front: four times seven bits (ID3v2.4 §3.1), and a foot where the flags say so."""
+    """Size of a leading tag: four times seven bits (ID3v2.4 §3.1), plus a footer if the flags say so."""
     size = 0
     for octet in head[6:10]:
         size = size << 7 | octet & 0x7F

@@ -1,4 +1,4 @@
-"""One sound from its source to its target."""
+"""Restores one file or pipe from its source to its target."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from timbre_restore.runtime.files.writing import Target, open_target
 
 @dataclass(frozen=True)
 class FileResult:
-    """One restored sound: its length, and how many of its samples had to be limited to full scale."""
+    """The result for one file: its length, and how many of its samples had to be limited to full scale."""
 
     target: Path
     seconds: float
     limited_samples: int
-    mended_samples: int = 0
-    """Samples of standard input that were no sound, taken for silence."""
+    repaired_samples: int = 0
+    """Invalid samples of standard input that were replaced with silence."""
     dropped_bytes: int = 0
-    """Of a last sample that was not all there, where the length was not known before."""
+    """Bytes of an incomplete last sample, where the length was not known in advance."""
 
 
 Heard = Callable[[float], None]
-"""Takes the seconds of sound that were worked on since it was last called; may raise to end the work."""
+"""Takes the seconds of audio processed since it was last called; may raise to stop the work."""
 
 
 def restore_file(
@@ -44,10 +44,10 @@ def restore_file(
     ending: Ending | None = None,
     heard: Heard,
 ) -> FileResult:
-    """Restore one file or pipe, channel by channel; rate, channel count, length and time base stay, tags come along.
+    """Restore one file or pipe, channel by channel; rate, channel count, length, time base and tags are kept.
 
-    What is kept in memory does not grow with the length, unless the suppressor takes whole signals alone. Raises
-    `AudioFileError`, and leaves nothing behind then.
+    Memory use does not grow with the length, unless the suppressor only takes whole signals. Raises `AudioFileError`,
+    and then leaves nothing behind.
     """
     if PIPE not in (source, target) and _same(source, target):
         raise AudioFileError(f"{target}: is the input itself; give another output, so that nothing is overwritten.")
@@ -57,11 +57,11 @@ def restore_file(
         if samples == 0:
             raise AudioFileError(f"{STDIN if source == PIPE else source}: holds no samples.")
     seconds = samples / sound.sample_rate_hz
-    return FileResult(target, seconds, finish.limited_samples, sound.mended_samples, sound.dropped_bytes)
+    return FileResult(target, seconds, finish.limited_samples, sound.repaired_samples, sound.dropped_bytes)
 
 
 def _through(sound: Sound, treatment: Treatment, finish: Finish, writer: Target, heard: Heard) -> int:
-    """Everything from source to target; the number of samples per channel comes back."""
+    """Process everything from source to target; returns the number of samples per channel."""
     ways = [treatment.way(sound.sample_rate_hz) for _ in range(sound.channels)]
     taken = 0
     for block in sound.blocks:
@@ -82,7 +82,7 @@ def _pushed(ways: list[Way], block: FloatArray) -> FloatArray:
 
 
 def _joined(channels: list[FloatArray]) -> FloatArray:
-    """`[T, C]`. Ways count samples and nothing else, so that all channels have as many."""
+    """`[T, C]`. Output lengths depend only on input lengths, so all channels have the same number of samples."""
     return np.stack(channels, axis=1)
 
 

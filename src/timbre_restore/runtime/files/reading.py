@@ -1,81 +1,101 @@
-"""Sources of sound, block by block: files by libsndfile, what it does not know by ffmpeg, standard input.
+"""Audio sources, block by block: files through libsndfile, unknown formats through ffmpeg, and standard input.
 
-A block is some seconds at the most, so memory does not grow with the length.
+A block is a few seconds at most, so memory does not grow with the length.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import select
 import stat
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from timbre_restore.audio import NO_SOUND, FloatArray, is_sound, without_no_sound
+from timbre_restore.audio import INVALID_SAMPLES, FloatArray, is_valid, replace_invalid
 from timbre_restore.audio.files import NO_LENGTH, name_for_libsndfile, reason_of
 from timbre_restore.audio.whole import check_whole, is_chained
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
+from timbre_restore.runtime.files.aside import Aside
 from timbre_restore.runtime.files.ffmpeg import FfmpegError, decoding, ffmpeg_program
 from timbre_restore.runtime.files.formats import BY_FFMPEG, CHANNELS, PIPE, RATES_HZ, WAVS, Raw
 from timbre_restore.runtime.files.mpeg import Told, frames_of
 
 BLOCK_S = 5.0
 LARGEST_BLOCK = 1 << 22
-"""Numbers in a block, whatever the rate and the channels: 16 MiB."""
+"""Maximum number of values in a block, whatever the rate and channel count: 16 MiB."""
 STDIN = "standard input"
+DRAIN_S, LONGEST_DRAIN_S = 0.2, 2.0
+"""After the end was asked for: how long to wait for more data in the pipe, and how long to go on reading at most."""
 
 
 class Ending:
-    """Somebody's wish that standard input end here: `ask`, for a signal's handler, ends it as its writer would.
+    """A request to end standard input here: `ask`, called by a signal handler, ends it as its writer would.
 
-    A recording whose length nobody knows is whole wherever it ends. What says its length is not, and asking twice means
-    an end without a result: then `ask` raises `KeyboardInterrupt`.
+    A recording of unknown length is complete wherever it ends. One that states its length is not, and asking twice
+    means giving up without a result: in both cases `ask` raises `KeyboardInterrupt`.
     """
 
     def __init__(self) -> None:
         self.asked = False
-        self._open_ended = self._reading = False
+        self._open_ended = self._waiting = False
+        self._ends_s = 0.0
 
     def ask(self) -> None:
-        """End the source, if it is open at its end, after what has come in so far."""
+        """End the source after what has come in so far, if its length is open."""
         again, self.asked = self.asked, True
-        if again or self._reading or not self._open_ended:
+        if again or self._waiting or not self._open_ended:
             raise KeyboardInterrupt
 
-    def of(self, stream: wav.Readable) -> wav.Readable:
-        """The stream, which ends when it is asked to."""
+    def of(self, stream: io.FileIO) -> wav.Readable:
+        """Wrap the stream, so that it ends when asked to."""
         self._stream = stream
         return self
 
     def begins(self, samples: int | None) -> None:
-        """Its header has been read."""
+        """Called once the header has been read."""
         self._open_ended = samples is None
 
     def read(self, size: int, /) -> bytes:
-        """What the stream gives, or nothing more."""
-        if self.asked:
-            return b""
+        """Read from the stream; once the end was asked for, only what is already in the pipe."""
         try:
-            self._reading = True
-            content = self._stream.read(size) or b""
-            self._reading = False
-        except KeyboardInterrupt:  # while it waited, which it may for ever
-            self._reading = False
+            self._waiting = not self.asked
+            ready = self._ready()
+            self._waiting = False
+        except KeyboardInterrupt:  # while waiting, which may take forever; nothing has been read
+            self._waiting = False
             if not self._open_ended:
                 raise
-            return b""
-        return content
+            ready = self._ready()
+        return (self._stream.read(size) or b"") if ready else b""
+
+    def _ready(self) -> bool:
+        """Wait for data or the end of the stream; once the end was asked for, only for what is already in the pipe.
+
+        A writer that received the same Ctrl-C may still flush its buffers; one that never stops is not waited for.
+        """
+        if not self.asked:
+            select.select([self._stream], [], [])
+            return True
+        self._ends_s = self._ends_s or time.monotonic() + LONGEST_DRAIN_S
+        return (
+            stat.S_ISFIFO(os.fstat(self._stream.fileno()).st_mode)
+            and time.monotonic() < self._ends_s
+            and bool(select.select([self._stream], [], [], DRAIN_S)[0])
+        )
 
 
 class _UnknownError(AudioFileError):
-    """libsndfile does not know what a file is; ffmpeg may."""
+    """libsndfile does not recognise the file; ffmpeg may."""
 
 
 @dataclass
@@ -87,25 +107,25 @@ class Sound:
     container: str
     subtype: str
     samples: int | None
-    """Per channel, by its header; None when that does not say."""
+    """Per channel, from the header; None when it does not say."""
     blocks: Iterator[FloatArray]
     tags: dict[str, str] = field(default_factory=dict)
-    mended_samples: int = 0
-    """Samples of a pipe that were no sound, taken for silence; a file with such is refused."""
+    repaired_samples: int = 0
+    """Invalid samples of a pipe that were replaced with silence; a file with any is refused."""
     dropped_bytes: int = 0
-    """Of a last sample that was not all there, where the length was not known."""
+    """Bytes of an incomplete last sample, where the length was not known."""
 
     @property
     def seconds(self) -> float | None:
-        """Its length, as far as its header says."""
+        """The length in seconds, if the header states it."""
         return None if self.samples is None else self.samples / self.sample_rate_hz
 
 
 @contextmanager
 def open_sound(path: Path, raw: Raw | None = None, ending: Ending | None = None) -> Iterator[Sound]:
-    """Open a file, or standard input for `PIPE`, which is WAV unless `raw` says what it is, and ends by `ending` too.
+    """Open a file, or standard input for `PIPE`; that is WAV unless `raw` describes it, and `ending` may end it early.
 
-    Opening and reading raise `AudioFileError`: missing, no sound, cut off, or samples in a file that are none.
+    Opening and reading raise `AudioFileError` if a file is missing, not audio, truncated, or has invalid samples.
     """
     if path == PIPE:
         yield _stdin_sound(raw, ending or Ending())
@@ -113,8 +133,9 @@ def open_sound(path: Path, raw: Raw | None = None, ending: Ending | None = None)
     check_source(path)
     check_whole(path)
     with ExitStack() as stack:
+        aside = stack.enter_context(Aside())
         try:
-            file, tags = _opened(path, stack)
+            file, tags = _opened(path, stack, aside)
         except _UnknownError as exc:
             program = ffmpeg_program()
             if program is None or path.stat().st_size == 0:
@@ -127,24 +148,24 @@ def open_sound(path: Path, raw: Raw | None = None, ending: Ending | None = None)
             yield _wav_sound(plain, wav.read_header(plain, str(path)), str(path), "WAV")
             return
         check_shape(str(path), file.samplerate, file.channels)
-        blocks = _file_blocks(file, path)
+        blocks = _file_blocks(file, path, aside)
         yield Sound(file.samplerate, file.channels, file.format, str(file.subtype), file.frames, blocks, tags)
 
 
 def check_source(path: Path) -> None:
-    """Raise `AudioFileError` for what is no file. A pipe with a name is none: whoever opens it waits for a writer."""
+    """Raise `AudioFileError` if it is not a regular file. Opening a named pipe would wait for a writer."""
     try:
         mode = path.stat().st_mode
     except OSError as exc:
         raise AudioFileError(f"{path}: no such file ({exc.strerror}); check the path.") from exc
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        raise AudioFileError(f"{path}: is a pipe; send it to standard input, and give - as the input.")
+        raise AudioFileError(f"{path}: is a pipe; redirect it to standard input, and give - as the input.")
     if not stat.S_ISREG(mode):
-        raise AudioFileError(f"{path}: is no file; expected a sound file.")
+        raise AudioFileError(f"{path}: is not a regular file; expected an audio file.")
 
 
 def check_shape(name: str, rate_hz: int, channels: int) -> None:
-    """Raise `AudioFileError` for a rate or a count of channels that no sound has, but a torn header may."""
+    """Raise `AudioFileError` for an implausible rate or channel count, as in a damaged header."""
     if rate_hz not in RATES_HZ:
         raise AudioFileError(f"{name}: has a rate of {rate_hz} Hz; expected {RATES_HZ[0]} to {RATES_HZ[-1]} Hz.")
     if channels not in CHANNELS:
@@ -152,7 +173,7 @@ def check_shape(name: str, rate_hz: int, channels: int) -> None:
 
 
 def seconds_of(path: Path) -> float | None:
-    """A file's length by its header, where that is quick to know."""
+    """A file's length from its header, if that is quick to read."""
     if not path.is_file():
         return None
     try:
@@ -162,87 +183,94 @@ def seconds_of(path: Path) -> float | None:
     return float(info.duration) if info.frames < NO_LENGTH else None
 
 
-def _opened(path: Path, stack: ExitStack) -> tuple[soundfile.SoundFile | None, dict[str, str]]:
-    """The file by libsndfile, open as long as the stack, and its tags; None for a WAV that does not say how long it is.
+def _opened(path: Path, stack: ExitStack, aside: Aside) -> tuple[soundfile.SoundFile | None, dict[str, str]]:
+    """The file, open in libsndfile until `stack` closes, and its tags; None for a WAV that does not state its length.
 
     Raises `AudioFileError`.
     """
     try:
         file = stack.enter_context(soundfile.SoundFile(name_for_libsndfile(path)))
         tags = _readable(file.copy_metadata())
-        if file.format in WAVS and file.frames == 0:
+        if file.format in WAVS and (file.frames == 0 or wav.outgrew(path)):
             return None, tags
         if file.frames >= NO_LENGTH:
-            raise _UnknownError(f"{path}: does not say how long it is, which only ffmpeg can read; install ffmpeg.")
+            raise _UnknownError(f"{path}: does not state its length, so only ffmpeg can read it; install ffmpeg.")
         if file.format == "OGG" and is_chained(path):
             raise _UnknownError(
-                f"{path}: holds several streams, one behind the other, of which all but the first only ffmpeg can "
-                "read; install ffmpeg."
+                f"{path}: holds several streams, one after another, and only ffmpeg can read more than the first; "
+                "install ffmpeg."
             )
-        return (_all_of_mpeg(path, file, stack) if file.format == "MP3" else file), tags
+        return (_all_of_mpeg(path, file, stack, aside) if file.format == "MP3" else file), tags
     except (soundfile.LibsndfileError, OSError, TypeError) as exc:
-        remedy = "expected a sound file"
+        remedy = "expected an audio file"
         if path.suffix.lower() in BY_FFMPEG and ffmpeg_program() is None:
             remedy = "install ffmpeg, which can read such files"
         raise _UnknownError(f"{path}: can't be read as audio ({reason_of(exc)}); {remedy}.") from exc
 
 
-def _all_of_mpeg(path: Path, file: soundfile.SoundFile, stack: ExitStack) -> soundfile.SoundFile:
-    """The file itself, where it says how long it is; else one that does (see `mpeg`)."""
+def _all_of_mpeg(path: Path, file: soundfile.SoundFile, stack: ExitStack, aside: Aside) -> soundfile.SoundFile:
+    """The file itself, if it states its length; otherwise one that does (see `mpeg`)."""
     frames = frames_of(path)
+    if frames is not None and frames.mixed:
+        raise _UnknownError(
+            f"{path}: holds parts with different rates or channel counts, which only ffmpeg can read; install ffmpeg."
+        )
     if frames is None or frames.tells or frames.count * frames.samples == file.frames:
         return file
     if frames.layer < 3:
-        raise _UnknownError(f"{path}: does not say how long it is, which only ffmpeg can read; install ffmpeg.")
+        raise _UnknownError(f"{path}: does not state its length, so only ffmpeg can read it; install ffmpeg.")
     told = stack.enter_context(Told(path, frames))
-    return stack.enter_context(soundfile.SoundFile(io.BufferedReader(told)))
+    make = partial(soundfile.SoundFile, io.BufferedReader(told))
+    return stack.enter_context(aside.opened(make, soundfile.SoundFile.close))
 
 
 def _largest(rate_hz: int, channels: int) -> int:
-    """Samples per channel in a block."""
+    """Maximum number of samples per channel in a block."""
     return min(int(BLOCK_S * rate_hz), LARGEST_BLOCK // channels)
 
 
 def _readable(tags: dict[str, str]) -> dict[str, str]:
-    """Without texts that were not in UTF-8, of which libsndfile's binding leaves marks where letters were."""
+    """The tags without texts that were not UTF-8; libsndfile's binding puts replacement characters into those."""
     return {name: text for name, text in tags.items() if "\ufffd" not in text}
 
 
-def _file_blocks(file: soundfile.SoundFile, path: Path) -> Iterator[FloatArray]:
+def _file_blocks(file: soundfile.SoundFile, path: Path, aside: Aside) -> Iterator[FloatArray]:
     taken, largest = 0, _largest(file.samplerate, file.channels)
     while True:
         try:
-            block = file.read(largest, dtype="float32", always_2d=True)
+            block = aside(file.read, largest, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as exc:
             at_s = taken / file.samplerate
             raise AudioFileError(
-                f"{path}: can't be read on from second {at_s:.1f} ({reason_of(exc)}); copy the file again."
+                f"{path}: can't be read beyond {at_s:.1f} s ({reason_of(exc)}); copy the file again."
             ) from exc
         if not len(block):
             break
-        _refuse_no_sound(block, taken, file.samplerate, path)
+        _refuse_invalid(block, taken, file.samplerate, path)
         taken += len(block)
         yield block
     if taken < file.frames:
         raise AudioFileError(
-            f"{path}: the header promises {file.frames} samples and {taken} can be read; copy the file again."
+            f"{path}: the header promises {file.frames} samples, but only {taken} can be read; copy the file again."
         )
 
 
-def _refuse_no_sound(block: FloatArray, before: int, rate_hz: int, path: Path | str) -> None:
-    bad = ~is_sound(block).all(axis=1)
+def _refuse_invalid(block: FloatArray, before: int, rate_hz: int, path: Path | str) -> None:
+    bad = ~is_valid(block).all(axis=1)
     if bad.any():
         at_s = (before + int(np.argmax(bad))) / rate_hz
-        raise AudioFileError(f"{path}: holds {NO_SOUND} (the first at {at_s:.3f} s); export it again from its source.")
+        raise AudioFileError(
+            f"{path}: holds {INVALID_SAMPLES} (the first at {at_s:.3f} s); export it again from its source."
+        )
 
 
 def _stdin_sound(raw: Raw | None, ending: Ending) -> Sound:
     if sys.stdin is None:
-        raise AudioFileError(f"{STDIN}: is closed; send a sound into it, or name a file.")
+        raise AudioFileError(f"{STDIN}: is closed; pipe audio into it, or name a file.")
     if sys.stdin.isatty():
-        raise AudioFileError(f"{STDIN}: is a terminal; send a sound into it, or name a file.")
+        raise AudioFileError(f"{STDIN}: is a terminal; pipe audio into it, or name a file.")
     os.set_blocking(0, True)
-    stream = ending.of(open(0, "rb", buffering=0, closefd=False))  # noqa: SIM115 - it is not ours to close
+    stream = ending.of(open(0, "rb", buffering=0, closefd=False))  # noqa: SIM115 - not ours to close
     if raw is None:
         container, header = "WAV", wav.read_header(stream, STDIN)
     else:
@@ -252,13 +280,13 @@ def _stdin_sound(raw: Raw | None, ending: Ending) -> Sound:
 
 
 def _wav_sound(stream: wav.Readable, header: wav.Header, name: str, container: str, *, live: bool = False) -> Sound:
-    """Of a stream behind its header; what is `live` is given as it comes, and may not be lost for one bad sample."""
+    """The audio of a stream after its header; if `live`, it is passed on as it comes, and bad samples do not end it."""
     rate, channels = header.sample_rate_hz, header.channels
     check_shape(name, rate, channels)
     read = wav.blocks(stream, header, name, _largest(rate, channels), full=not live)
     sound = Sound(rate, channels, container, header.subtype, header.samples, read, header.tags)
     blocks = _ended(sound, read)
-    sound.blocks = _mended(sound, blocks) if live else _checked(blocks, rate, name)
+    sound.blocks = _repaired(sound, blocks) if live else _checked(blocks, rate, name)
     return sound
 
 
@@ -266,23 +294,23 @@ def _ended(sound: Sound, blocks: Generator[FloatArray, None, int]) -> Iterator[F
     sound.dropped_bytes = yield from blocks
 
 
-def _mended(sound: Sound, blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
+def _repaired(sound: Sound, blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
     for block in blocks:
-        mended, count = without_no_sound(block)
-        sound.mended_samples += count
-        yield mended
+        valid, count = replace_invalid(block)
+        sound.repaired_samples += count
+        yield valid
 
 
 def _checked(blocks: Iterator[FloatArray], rate_hz: int, name: str) -> Iterator[FloatArray]:
     taken = 0
     for block in blocks:
-        _refuse_no_sound(block, taken, rate_hz, name)
+        _refuse_invalid(block, taken, rate_hz, name)
         taken += len(block)
         yield block
 
 
 def _ffmpeg_header(stream: wav.Readable, path: Path, first: AudioFileError) -> wav.Header:
-    """Of ffmpeg's output; when there is none, it is no sound for anybody."""
+    """The header of ffmpeg's output. Raises `AudioFileError` when there is none: nothing can read the file."""
     try:
         return wav.read_header(stream, str(path))
     except FfmpegError as exc:

@@ -1,4 +1,4 @@
-"""Files, folders and pipes through suppressor and restorer: any format and rate in, the same out."""
+"""Runs files, folders and pipes through suppressor and restorer: any format and rate in, the same out."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from timbre_restore.runtime.files.treatment import Recipe, Treatment
 
 @dataclass
 class RestoreSummary:
-    """What became of every file; failures are sentences."""
+    """The outcome of every file; failures are sentences."""
 
     done: list[FileResult] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     skipped: int = 0
-    """Files that were there already, and were to be left."""
+    """Files that were skipped because their result already existed."""
     unfollowed: list[Path] = field(default_factory=list)
-    """Links to folders, whose files were left out."""
+    """Links to folders, which were skipped."""
     in_output: list[Path] = field(default_factory=list)
-    """Recordings in an output folder that lies in the input's, which were left out; results of this run are none."""
+    """Recordings, other than this run's results, in an output folder inside the input folder; they were skipped."""
 
     @property
     def seconds(self) -> float:
@@ -39,7 +39,7 @@ class RestoreSummary:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run is. `all_s` is None where no header says how long the sounds are."""
+    """The progress of a run. `all_s` is None if no header states a length."""
 
     files: int
     all_files: int
@@ -65,18 +65,17 @@ def restore_path(
 ) -> RestoreSummary:
     """Restore a file, standard input (`PIPE`), or every recording below a folder into the same tree under `target`.
 
-    Hidden files are left out. In a folder a bad file is reported in the summary and the others go on; a single bad file
-    raises. A file is there whole or not at all, so with `skip_existing` a run that was ended goes on where it was.
-    `jobs` worker processes share a folder; they need a `Recipe`. `raw` says what standard input holds if not WAV,
-    `ending` lets it end before its writer does;
-    `into_folder` that `target` is a folder, though it may not be there yet.
-    Raises `AudioFileError`, its `FormatError` for what is wanted and no source can be given; `ModelError` and
-    `SuppressorError` when a recipe can't be loaded.
+    Hidden files are skipped. In a folder, a bad file is reported in the summary and the others go on; a single bad file
+    raises. A result is written completely or not at all, so with `skip_existing` an interrupted run continues where it
+    stopped. `jobs` worker processes share a folder; they need a `Recipe`. `raw` describes standard input that is not
+    WAV; `ending` can end it before its writer does. `into_folder` marks `target` as a folder, even if it does not exist
+    yet. Raises `AudioFileError`, in particular `FormatError` if no source could be given the wanted format, and
+    `ModelError` or `SuppressorError` when a recipe can't be loaded.
     """
     source, target = Path(source), Path(target)
     check_wanted(wanted, target)
     if source != PIPE and source.is_dir():
-        return _restore_folder(source, target, how, wanted, jobs, skip_existing, progress)
+        return _restore_folder(source, target, how, wanted, jobs, skip_existing, into_folder, progress)
     if source != PIPE and not source.exists():
         raise AudioFileError(f"{source}: no such file or folder; check the path.")
     if source != PIPE:
@@ -93,13 +92,13 @@ def restore_path(
 
 
 def _place(source: Path, target: Path, wanted: Wanted, into_folder: bool) -> Path:
-    """Where a single result goes: into a folder by the source's own name."""
+    """Where a single result goes; in a folder it takes the source's name."""
     if target == PIPE or not (into_folder or target.is_dir()):
         return target
     if target.is_file():
-        raise AudioFileError(f"{target}: is a file, and a folder was asked for; give another, or leave the slash out.")
+        raise AudioFileError(f"{target}: is a file, but a folder was asked for; give another, or omit the slash.")
     if source == PIPE:
-        raise AudioFileError(f"{target}: is a folder, and what comes through a pipe has no name; give a file's.")
+        raise AudioFileError(f"{target}: is a folder, but audio from a pipe has no name; give an output file name.")
     return target / (source.stem + written_suffix(source, wanted))
 
 
@@ -110,12 +109,13 @@ def _restore_folder(
     wanted: Wanted,
     workers: int,
     skip_existing: bool,
+    into_folder: bool,
     progress: Progress,
 ) -> RestoreSummary:
     if target == PIPE:
-        raise AudioFileError(f"{source}: is a folder, which does not go through a pipe; give a folder as output.")
+        raise AudioFileError(f"{source}: is a folder, which can't be written to a pipe; give a folder as output.")
     summary = RestoreSummary()
-    jobs = plan_folder(source, target, wanted, summary.failed, summary.unfollowed)
+    jobs = plan_folder(source, target, wanted, summary.failed, summary.unfollowed, into_folder=into_folder)
     summary.in_output += strangers_in(target, source, jobs)
     outcomes: dict[int, Outcome] = {}
     with ExitStack() as folders:
@@ -157,31 +157,31 @@ def _loaded(how: Treatment | Recipe) -> Treatment:
 
 
 def _made(folder: Path, folders: ExitStack) -> str:
-    """Nothing when the folder is there, until `folders` ends if it stays empty, else why it can't be made."""
+    """Create a folder, removed with `folders` if it stays empty; returns why that failed, or an empty string."""
     try:
         folders.enter_context(atomic.folder_for_files(folder))
     except OSError as exc:
-        return f"{folder}: can't be made ({exc.strerror}); check its permissions, or give another output."
+        return f"{folder}: can't be created ({exc.strerror}); check its permissions, or give another output."
     if not os.access(folder, os.X_OK):
-        return f"{folder}: can't be gone into; check its permissions, or give another output."
+        return f"{folder}: can't be entered; check its permissions, or give another output."
     return ""
 
 
 def _sweep(targets: Iterable[Path]) -> None:
-    """Remove what killed runs have left beside the targets, and beside the files that links among them lead to."""
+    """Remove what killed runs left next to the targets, and next to the files that links among them lead to."""
     for folder in {place.parent for target in targets for place in (target, atomic.real_place(target))}:
         atomic.sweep(folder)
 
 
 def _expected_s(jobs: Iterable[Job]) -> float | None:
-    """The length of all, those that can't be told at once taken for as long as the others."""
+    """The total length; files whose length is not quick to read count as the average of the others."""
     lengths = [seconds_of(job.source) for job in jobs]
     known = [length for length in lengths if length is not None]
     return sum(known) / len(known) * len(lengths) if known else None
 
 
 class _Count:
-    """Tells how far it is."""
+    """Counts and reports progress."""
 
     def __init__(self, files: int, all_s: float | None, progress: Progress) -> None:
         self._files, self._all_s, self._progress = files, all_s, progress

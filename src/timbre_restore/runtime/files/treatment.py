@@ -1,6 +1,6 @@
-"""What happens to a channel between reading and writing, in whatever pieces it comes.
+"""The processing of a channel between reading and writing, in pieces of any length.
 
-Every way keeps the time base: joined, what comes out is as long as what went in, and sample n is the same instant.
+Every way keeps the time base: joined, the output is as long as the input, and sample n is the same instant.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Suppress = Callable[[FloatArray], FloatArray]
 
 
 class Way(Protocol):
-    """One channel's way, float32 `[T]` in and out."""
+    """The processing of one channel, float32 `[T]` in and out."""
 
     def push(self, samples: FloatArray) -> FloatArray:
-        """Take the next samples, give what is ready, which may be nothing."""
+        """Take the next samples and return what is ready, which may be nothing."""
         ...
 
     def flush(self) -> FloatArray:
-        """The rest. Ends the way."""
+        """Return the rest and end the way."""
         ...
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """How signals are restored: by which restorer, behind which suppressor, how strongly.
+    """How signals are restored: with which restorer, behind which suppressor, how strongly.
 
-    `suppress` is a `Chain` of this restorer, or turns noisy `[T]` at 48 kHz into degraded, aligned and as long; None
-    says that the input was suppressed before: a model that wants the noisy signal is then given the degraded one, for
-    want of it. `strength` None takes the model's own.
+    `suppress` is a `Chain` of this restorer, or turns noisy `[T]` at 48 kHz into degraded, aligned and equally long;
+    None means that the input has already been suppressed, and a model that needs the noisy signal is given the degraded
+    one in its place. `strength` None uses the model's own.
     """
 
     restorer: Restorer
@@ -49,11 +49,11 @@ class Treatment:
 
     @property
     def streams(self) -> bool:
-        """Whether sound comes out while it goes in; else all work is done when a channel has ended."""
+        """Whether audio comes out while it goes in; otherwise all work is done when a channel has ended."""
         return self.suppress is None or (isinstance(self.suppress, Chain) and self.suppress.streams)
 
     def way(self, rate_hz: int) -> Way:
-        """A fresh way for a channel at `rate_hz`. Its memory is flat where the suppressor can be streamed."""
+        """A new way for a channel at `rate_hz`. Its memory use is constant if the suppressor can be streamed."""
         own_hz = self.restorer.sample_rate_hz
         return self._own_way() if rate_hz == own_hz else _Resampled(self._own_way(), rate_hz, own_hz)
 
@@ -70,10 +70,10 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a treatment is made of, small enough to be sent to worker processes, which each load their own.
+    """The settings of a treatment, small enough to send to worker processes, which each load their own.
 
-    `model` is a file or a packaged voice's name, None the default one; `suppressor` None says that the input was
-    suppressed before.
+    `model` is a file or the name of a packaged voice; None is the default voice. `suppressor` None means that the input
+    has already been suppressed.
     """
 
     model: Path | str | None = None
@@ -81,14 +81,14 @@ class Recipe:
     strength: float | None = None
 
     def load(self) -> Treatment:
-        """Open model and suppressor, one thread each. Raises `ModelError` or `SuppressorError` where that fails."""
+        """Open model and suppressor, one thread each. Raises `ModelError` or `SuppressorError` if that fails."""
         restorer = Restorer.load(self.model)
         chain = None if self.suppressor is None else Chain(load_suppressor(self.suppressor), restorer)
         return Treatment(restorer, chain, self.strength)
 
 
 class _Chained:
-    """Suppressor and restorer hop by hop; the delay is taken off in front, and its flush gives as much behind."""
+    """Suppressor and restorer hop by hop; drops the delay at the start, and the stream's flush adds it at the end."""
 
     def __init__(self, chain: Chain, strength: float) -> None:
         self._stream = chain.stream(strength)
@@ -107,20 +107,20 @@ class _Chained:
 
 
 class _Bridged:
-    """A way through DeepFilterNet3 with sound where it belongs around the silences in which that stands still.
+    """A way through DeepFilterNet3 that keeps audio in place around silences, which DeepFilterNet3 does not process.
 
-    libDF shows hops of next to nothing to none of its parts. So the last 30 ms of a voice stay in it through a pause
-    and come out at its end, ahead of the next word: in a stream as in the release, which a chain equals. In a file
-    sample n is to be the same instant. So here the first hops of a pause carry what is sound to libDF and to nobody
-    else (`FLUSH`), until all that was before has come out; and what belongs to a silent hop is zeros.
+    libDF skips near-silent hops entirely. So the last 30 ms of a voice stay inside it during a pause and come out at
+    its end, ahead of the next word: in a stream as in the release, which a chain matches. In a file, sample n must be
+    the same instant. So here the first hops of a pause are replaced with a signal that counts as sound for libDF but is
+    inaudible (`FLUSH`), until everything before has come out; the output for silent hops is set to zeros.
     """
 
     def __init__(self, way: Way, late_samples: int) -> None:
         self._way, self._bridge_hops = way, -(-late_samples // HOP_SAMPLES)
-        self._silent_since = self._bridge_hops  # nothing to bring out at the beginning
+        self._silent_since = self._bridge_hops  # nothing to flush out at the beginning
         self._waiting = np.zeros(0, np.float32)
         self._sounds = np.zeros(0, np.bool_)
-        """Of each sample that is still to come out, whether there was sound in its hop."""
+        """For each sample still to come out, whether its hop held sound."""
 
     def push(self, samples: FloatArray) -> FloatArray:
         waiting = np.concatenate([self._waiting, samples])
@@ -129,13 +129,13 @@ class _Bridged:
         return self._kept(self._way.push(self._bridged(waiting[:whole].reshape(-1, HOP_SAMPLES))))
 
     def flush(self) -> FloatArray:
-        # Without samples to fill the hop, its mean is over what there is.
+        # A hop that is not full is judged by the mean of the samples it has.
         last, self._waiting = self._waiting, np.zeros(0, np.float32)
         end = self._bridged(last[None]) if len(last) else last
         return self._kept(np.concatenate([self._way.push(end), self._way.flush()]))
 
     def _bridged(self, hops: FloatArray) -> FloatArray:
-        """Samples of these hops `[N, 480]`, as the suppressor is to hear them."""
+        """Samples of these hops `[N, 480]` as they are passed to the suppressor."""
         heard = is_heard(hops)
         self._sounds = np.concatenate([self._sounds, np.repeat(heard, hops.shape[1])])
         out = hops.copy()
@@ -151,7 +151,7 @@ class _Bridged:
 
 
 class _Suppressed:
-    """The restorer alone, for what was suppressed before."""
+    """The restorer alone, for input that has already been suppressed."""
 
     def __init__(self, restorer: Restorer, strength: float) -> None:
         self._stream, self._needs_noisy = restorer.stream(strength=strength), restorer.needs_noisy
@@ -168,7 +168,7 @@ class _WholeSignal(Protocol):
 
 
 class _Whole:
-    """For a suppressor that takes whole signals: all is kept until the end."""
+    """For a suppressor that only takes whole signals: everything is kept until the end."""
 
     def __init__(self, restore: _WholeSignal, strength: float) -> None:
         self._restore, self._strength = restore, strength
@@ -192,7 +192,7 @@ def _behind(suppress: Suppress, restorer: Restorer) -> _WholeSignal:
 
 
 class _Resampled:
-    """Another rate around a way."""
+    """Wraps a way with resampling from and to another rate."""
 
     def __init__(self, way: Way, rate_hz: int, own_hz: int) -> None:
         self._way = way
@@ -208,7 +208,7 @@ class _Resampled:
     def flush(self) -> FloatArray:
         last = self._way.push(self._there.flush())
         parts = [self._back.push(last), self._back.push(self._way.flush()), self._back.flush()]
-        # There and back may round the length by a sample.
+        # Resampling back and forth may change the length by a sample.
         missing = self._received - self._returned
         out = np.concatenate(parts)[:missing]
         return np.pad(out, (0, missing - len(out)))

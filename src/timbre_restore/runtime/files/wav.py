@@ -1,7 +1,7 @@
-"""WAV where there is no way back: what programs send through pipes, and how they say that the length is not known.
+"""WAV without seeking: what programs send through pipes, and how they mark an unknown length.
 
-libsndfile reads and writes files, and wants to seek in them. Chunks: Microsoft RIFF (1991); RF64 and `ds64`: EBU Tech
-3306. Samples are float32 `[T, C]` in ±1 when read; written are whole numbers that fill 32 bits from the top, or floats.
+libsndfile needs files that it can seek in. Chunks: Microsoft RIFF (1991); RF64 and `ds64`: EBU Tech 3306. Samples are
+read as float32 `[T, C]` in ±1, and written from integers left-aligned in 32 bits, or from floats.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.audio.whole import LARGEST_LONG, LEAST_UNKNOWN
+from timbre_restore.audio.whole import LARGEST_LONG, PLACEHOLDERS, is_placeholder
 from timbre_restore.errors import AudioFileError
 
 LARGEST_SIZE = 0xFFFF_FFFF - 1_000_000
-"""Bytes that a header of 32 bits can speak of, with room for everything that is no sample."""
+"""Bytes of samples that a 32-bit header can state, with room for everything else in the file."""
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _SUBTYPES = {
     (_PCM, 8): "PCM_U8", (_PCM, 16): "PCM_16", (_PCM, 24): "PCM_24", (_PCM, 32): "PCM_32",
@@ -29,11 +30,11 @@ _INFO = {
     b"INAM": "title", b"IART": "artist", b"IPRD": "album", b"ICRD": "date", b"ICMT": "comment", b"ICOP": "copyright",
     b"IGNR": "genre", b"ISFT": "software", b"ITRK": "tracknumber", b"IPRT": "tracknumber",
 }  # fmt: skip
-_LARGEST_CHUNK = 1 << 24  # of what is kept in memory before the samples: tags, not pictures
+_LARGEST_CHUNK = 1 << 24  # kept in memory of a chunk before the samples: enough for tags, not for pictures
 
 
 class Readable(Protocol):
-    """Bytes in order, which may give fewer than were asked for, and none at the end."""
+    """A byte stream; it may return fewer bytes than requested, and returns none at the end."""
 
     def read(self, size: int, /) -> bytes | None:
         """Up to `size` bytes."""
@@ -42,13 +43,13 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the samples."""
+    """The contents of a WAV header."""
 
     sample_rate_hz: int
     channels: int
     subtype: str
     samples: int | None
-    """Per channel; None when the writer did not know."""
+    """Per channel; None when the writer did not know it."""
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -58,7 +59,7 @@ class Header:
 
 
 def exactly(stream: Readable, size: int) -> bytes:
-    """The next `size` bytes, or what there is before the end."""
+    """The next `size` bytes, or fewer if the stream ends."""
     parts, missing = [], size
     while missing and (part := stream.read(min(missing, 1 << 20))):
         parts.append(part)
@@ -67,11 +68,11 @@ def exactly(stream: Readable, size: int) -> bytes:
 
 
 def read_header(stream: Readable, name: str) -> Header:
-    """Read up to the first sample. Raises `AudioFileError` when it is no WAV, or one of another kind of samples."""
+    """Read up to the first sample. Raises `AudioFileError` if it is not WAV, or its sample format is not supported."""
     head = exactly(stream, 12)
     if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
         found = f"begins with {head[:4]!r}" if head else "is empty"
-        raise AudioFileError(f"{name}: {found}; expected WAV, or give its form with --raw.")
+        raise AudioFileError(f"{name}: {found}; expected WAV. For headerless samples, give their format with --raw.")
     shape: tuple[int, int, str] | None = None
     long_size, tags, at = 0, dict[str, str](), len(head)
     while True:
@@ -88,23 +89,35 @@ def read_header(stream: Readable, name: str) -> Header:
         elif kind == b"LIST" and body[:4] == b"INFO":
             tags |= _tags(body[4:])
     if shape is None:
-        raise AudioFileError(f"{name}: its samples come before their format; write it again as WAV.")
+        raise AudioFileError(f"{name}: its samples come before their format chunk; write it again as WAV.")
     rate, channels, subtype = shape
     header = Header(rate, channels, subtype, None, tags)
     if size == 0xFFFF_FFFF and 0 < long_size <= LARGEST_LONG:
         size = long_size
-    elif size >= LEAST_UNKNOWN or (size == 0 and not _goes_on(head, at)):
+    elif is_placeholder(size) or (size == 0 and not _goes_on(head, at)):
         return header
     return Header(rate, channels, subtype, size // header.frame_bytes, tags)
 
 
-def _goes_on(head: bytes, at: int) -> bool:
-    """Whether there are chunks behind, by the size that stands first.
+def outgrew(path: Path) -> bool:
+    """Whether a WAV of unknown length is longer than its placeholder size, up to which libsndfile would read it."""
+    if path.stat().st_size < PLACEHOLDERS[0].start:
+        return False
+    try:
+        with path.open("rb", buffering=0) as stream:
+            return read_header(stream, str(path)).samples is None
+    except AudioFileError:  # uses a codec that is not supported here
+        return False
 
-    Then no samples means none. A writer that can't go back leaves a size that ends with the header, or none.
+
+def _goes_on(head: bytes, at: int) -> bool:
+    """Whether more chunks follow, judging by the size at the start of the file.
+
+    If so, a data size of 0 really means no samples. A writer that can't seek leaves a size that covers only the header,
+    or none.
     """
     size = int(struct.unpack_from("<I", head, 4)[0])
-    return at < size + 8 < LEAST_UNKNOWN
+    return at < size + 8 and not is_placeholder(size)
 
 
 def _chunk_head(stream: Readable, name: str) -> tuple[bytes, int]:
@@ -116,7 +129,7 @@ def _chunk_head(stream: Readable, name: str) -> tuple[bytes, int]:
 
 
 def _chunk_body(stream: Readable, size: int, name: str) -> bytes:
-    """A chunk that is not the samples; what is too long to be of use is passed over."""
+    """A chunk other than the samples; what exceeds the limit is skipped."""
     padded = size + size % 2
     body = exactly(stream, min(padded, _LARGEST_CHUNK))
     if len(body) < min(padded, _LARGEST_CHUNK):
@@ -136,8 +149,8 @@ def _shape(body: bytes, name: str) -> tuple[int, int, str]:
         code = struct.unpack_from("<H", body.ljust(26, b"\0"), 24)[0]
     if (code, bits) not in _SUBTYPES or not channels or not rate:
         raise AudioFileError(
-            f"{name}: holds samples of kind {code} with {bits} bits, {channels} channels at {rate} Hz; expected "
-            "whole numbers of 8 to 32 bits or floats of 32 or 64."
+            f"{name}: holds samples of format {code} with {bits} bits, {channels} channels at {rate} Hz; expected "
+            "integers of 8 to 32 bits or floats of 32 or 64 bits."
         )
     return rate, channels, _SUBTYPES[code, bits]
 
@@ -154,7 +167,7 @@ def _tags(body: bytes) -> dict[str, str]:
 
 
 def _text(content: bytes) -> str:
-    """UTF-8, else what Windows took for text before."""
+    """Decode as UTF-8, or else as the older Windows code page."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
@@ -164,10 +177,10 @@ def _text(content: bytes) -> str:
 def blocks(
     stream: Readable, header: Header, name: str, largest: int, *, full: bool
 ) -> Generator[NDArray[np.float32], None, int]:
-    """The samples, at most `largest` of them at a time; `full` waits for as many, else what is there is given at once.
+    """The samples, at most `largest` at a time; `full` waits for that many, otherwise whatever has arrived is yielded.
 
-    Where the length is not known, the bytes of a last sample that is not all there are dropped, because a recording
-    ends anywhere; how many comes back. Raises `AudioFileError` when fewer samples come than the header promises.
+    If the length is not known, the bytes of an incomplete last sample are dropped, because a recording may end
+    anywhere, and their number is returned. Raises `AudioFileError` when fewer samples come than the header promises.
     """
     frame = header.frame_bytes
     held, taken = b"", 0
@@ -185,15 +198,15 @@ def blocks(
         taken += whole
     if header.samples is not None and taken < header.samples:
         raise AudioFileError(
-            f"{name}: is cut off after {taken} of {header.samples} samples; send it again, or check its form."
+            f"{name}: is cut off after {taken} of {header.samples} samples; send it again, or check its format."
         )
-    while header.samples is not None and stream.read(1 << 16):  # chunks behind: their writer must not fail
+    while header.samples is not None and stream.read(1 << 16):  # drain trailing chunks: their writer must not fail
         pass
     return len(held)
 
 
 def decode(content: bytes, header: Header) -> NDArray[np.float32]:
-    """Bytes as samples `[T, C]`."""
+    """Decode bytes into samples `[T, C]`."""
     subtype = header.subtype
     if subtype == "PCM_24":
         wide = np.zeros((len(content) // 3, 4), np.uint8)
@@ -206,12 +219,12 @@ def decode(content: bytes, header: Header) -> NDArray[np.float32]:
         flat = np.frombuffer(content, kind) * np.float32(scale)
     else:
         flat = np.frombuffer(content, "<f4" if subtype == "FLOAT" else "<f8")
-    with np.errstate(over="ignore"):  # beyond 32 bits it is no sound, as whoever reads it will say
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, which the caller treats as invalid
         return flat.astype(np.float32).reshape(-1, header.channels)
 
 
 def encode(samples: NDArray[np.int32] | NDArray[np.float32], subtype: str) -> bytes:
-    """`[T, C]` as bytes: whole numbers that fill 32 bits from the top, or floats."""
+    """Encode `[T, C]` as bytes: integers left-aligned in 32 bits, or floats."""
     if subtype == "PCM_24":
         octets: bytes = samples.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
         return octets
@@ -223,12 +236,12 @@ def encode(samples: NDArray[np.int32] | NDArray[np.float32], subtype: str) -> by
 
 
 def header_bytes(header: Header) -> bytes:
-    """What stands before the samples of a WAV in a pipe; an unknown length is written as ffmpeg does."""
+    """The header of a WAV in a pipe; an unknown length is written as ffmpeg writes it."""
     code = _FLOAT if header.subtype in ("FLOAT", "DOUBLE") else _PCM
     bits, frame = _BITS[header.subtype], header.frame_bytes
     info = _info_bytes(header.tags)
     size = 0xFFFF_FFFF if header.samples is None else header.samples * frame
-    known = size <= LARGEST_SIZE and size % 2 == 0  # an odd length would want a byte behind it
+    known = size <= LARGEST_SIZE and size % 2 == 0  # an odd length would need a padding byte
     shape = struct.pack(
         "<HHIIHH", code, header.channels, header.sample_rate_hz, frame * header.sample_rate_hz, frame, bits
     )

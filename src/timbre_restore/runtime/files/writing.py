@@ -1,4 +1,4 @@
-"""Targets: files that appear whole or not at all, and standard output."""
+"""Targets: files that are written completely or not at all, and standard output."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from timbre_restore import atomic
 from timbre_restore.audio.files import reason_of
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files import wav
+from timbre_restore.runtime.files.aside import Aside
 from timbre_restore.runtime.files.finish import Finished
 from timbre_restore.runtime.files.formats import (
     BITS,
@@ -35,12 +36,12 @@ from timbre_restore.runtime.files.limits import check_fits
 from timbre_restore.runtime.files.reading import Sound
 
 _SMALL = ("AIFF", "AU")
-"""Containers whose sizes are 32-bit numbers; WAV has RF64 beyond."""
+"""Containers limited to 32-bit sizes; for WAV there is RF64."""
 _BYTES = {**{subtype: bits // 8 for subtype, bits in BITS.items()}, "FLOAT": 4, "DOUBLE": 8}
 _PART = 1 << 16
-"""Samples that libsndfile is given at once: libvorbis lays a copy of them on the stack, where 2.2 million end it."""
+"""Samples passed to libsndfile at once: libvorbis puts a copy of them on the stack, which 2.2 million overflow."""
 _ASCII_TAGS = ("MP3",)
-"""Containers in which libsndfile garbles what is not ASCII."""
+"""Containers in which libsndfile garbles non-ASCII tags."""
 
 
 class Target(Protocol):
@@ -55,32 +56,34 @@ class Target(Protocol):
 
 @contextmanager
 def open_target(path: Path, sound: Sound, wanted: Wanted) -> Iterator[Target]:
-    """The target for a source's result, with the source's tags; a file is there when the block ends without an error.
+    """The target for a source's result, with the source's tags; the file appears when the block ends without an error.
 
-    Raises `AudioFileError` where its name or form can't be had, and when it can't be written. The reader of standard
-    output may go at any time: then it is `BrokenPipeError`.
+    Raises `AudioFileError` if its name or format is not possible, or if it can't be written; `BrokenPipeError` when the
+    reader of standard output goes away.
     """
     if path == PIPE:
         yield _pipe(sound, wanted)
         return
     if atomic.blocked(path):
-        raise AudioFileError(f"{path}: is there and no file; give another output, or - for a pipe.")
+        raise AudioFileError(f"{path}: exists but is not a regular file; give another output, or - for a pipe.")
     form = _form(path, sound, wanted)
     doubtful = f"{form.container} holds {sound.channels} channels at {sound.sample_rate_hz} Hz"
     with ExitStack() as stack:
         with _in_words(path, doubtful):
             temporary = stack.enter_context(atomic.replacing(path))
             disk = stack.enter_context(_Disk(temporary))
+        aside = stack.enter_context(Aside())
         saying = partial(_in_words, path, doubtful, disk)
         with saying():
-            file = soundfile.SoundFile(
-                disk, "w", sound.sample_rate_hz, sound.channels, form.subtype, format=form.container
-            )
-            stack.callback(_close, file)
+            make = partial(
+                soundfile.SoundFile,
+                disk, "w", sound.sample_rate_hz, sound.channels, form.subtype, format=form.container,
+            )  # fmt: skip
+            file = stack.enter_context(aside.opened(make, _close))
             _set_tags(file, sound.tags, form.container)
-        yield _File(path, file, form, saying)
+        yield _File(path, partial(aside, file.write), form, saying)
         with saying():
-            file.close()
+            aside(file.close)
             disk.close()
         with saying():
             if form.plain_if_small:
@@ -90,7 +93,7 @@ def open_target(path: Path, sound: Sound, wanted: Wanted) -> Iterator[Target]:
 
 @contextmanager
 def _in_words(path: Path, doubtful: str, disk: _Disk | None = None) -> Iterator[None]:
-    """Failures of writing as a sentence. Around what writes and nothing else: another's error is not the disk's."""
+    """Turn write failures into a sentence. Wrap only code that writes: other errors are not the disk's."""
     try:
         yield
         if disk and disk.failure:
@@ -103,9 +106,9 @@ def _in_words(path: Path, doubtful: str, disk: _Disk | None = None) -> Iterator[
 
 
 class _Disk(io.FileIO):
-    """A new file that remembers the first write that failed.
+    """A new file that remembers the first failed write.
 
-    libsndfile's encoders (flac, ogg, opus, mp3) go on after one, or meet it while they close and say nothing.
+    libsndfile's encoders (flac, ogg, opus, mp3) continue after one, or hit it while closing and report nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,7 +116,7 @@ class _Disk(io.FileIO):
         self.failure: OSError | None = None
 
     def write(self, content: Any, /) -> int:
-        """All of it, as far as the caller is told; nothing more once something could not be written."""
+        """Write everything, or so the caller is told; after a failed write, nothing more is written."""
         rest = memoryview(content).cast("B")
         size = len(rest)
         try:
@@ -125,19 +128,19 @@ class _Disk(io.FileIO):
 
 
 def _close(file: soundfile.SoundFile) -> None:
-    """After a failure, where what can't be written now does not matter; a file that is closed stays so."""
+    """Close after a failure, when further write errors do not matter; does nothing if already closed."""
     with suppress(soundfile.LibsndfileError):
         file.close()
 
 
 @dataclass(frozen=True)
 class _Form:
-    """How a file is written. One whose length is not known is begun as RF64, and made plain if it stays small."""
+    """How a file is written. If the length is unknown, it starts as RF64 and becomes plain WAV if it stays small."""
 
     container: str
     subtype: str
     frame_bytes: int
-    """0 where compression leaves it open."""
+    """0 if unknown because of compression."""
     plain_if_small: bool = False
 
 
@@ -159,14 +162,18 @@ def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
 
 
 def _too_large(path: Path, container: str) -> AudioFileError:
-    return AudioFileError(f"{path}: would pass 4 GiB, which {container} can't; give a wav file.")
+    return AudioFileError(f"{path}: would exceed 4 GiB, the limit of {container}; write a wav file instead.")
 
 
 class _File:
     def __init__(
-        self, path: Path, file: soundfile.SoundFile, form: _Form, saying: Callable[[], AbstractContextManager[None]]
+        self,
+        path: Path,
+        encode: Callable[[Finished], None],
+        form: _Form,
+        saying: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._path, self._file, self._form, self._saying = path, file, form, saying
+        self._path, self._encode, self._form, self._saying = path, encode, form, saying
         self._written = 0
         self.subtype = form.subtype
 
@@ -176,7 +183,7 @@ class _File:
             raise _too_large(self._path, self._form.container)
         with self._saying():
             for at in range(0, len(block), _PART):
-                self._file.write(block[at : at + _PART])
+                self._encode(block[at : at + _PART])
 
 
 def _set_tags(file: soundfile.SoundFile, tags: dict[str, str], container: str) -> None:
@@ -185,14 +192,14 @@ def _set_tags(file: soundfile.SoundFile, tags: dict[str, str], container: str) -
             continue
         try:
             setattr(file, name, text)
-        except soundfile.LibsndfileError:  # the container has no place for it
+        except soundfile.LibsndfileError:  # not supported by the container
             continue
 
 
 def make_plain(path: Path) -> None:
-    """Turn an RF64 file of less than 4 GiB into a WAV: its 64-bit sizes become a chunk that readers pass over.
+    """Turn an RF64 file of less than 4 GiB into a WAV: the chunk with its 64-bit sizes becomes one that readers skip.
 
-    EBU Tech 3306 begins files the other way round; the bytes are the same.
+    EBU Tech 3306 describes the conversion in the other direction; the bytes are the same.
     """
     size = path.stat().st_size
     if size > wav.LARGEST_SIZE:
@@ -212,14 +219,14 @@ def make_plain(path: Path) -> None:
 
 def _pipe(sound: Sound, wanted: Wanted) -> _Pipe:
     if sys.stdout is None:
-        raise AudioFileError(f"{STDOUT}: is closed; send it to a file or a program, or name a file.")
+        raise AudioFileError(f"{STDOUT}: is closed; redirect it to a file or a program, or name an output file.")
     if sys.stdout.isatty():
-        raise AudioFileError(f"{STDOUT}: is a terminal; send it to a file or a program, or name a file.")
+        raise AudioFileError(f"{STDOUT}: is a terminal; redirect it to a file or a program, or name an output file.")
     container = wanted.container or ("raw" if sound.container == "RAW" else "wav")
     subtype = known_subtype(wanted.subtype) if wanted.subtype else sound.subtype
     if subtype not in RAW_FORMATS.values():
         subtype = "PCM_24"
-    os.set_blocking(sys.stdout.fileno(), True)  # whoever made the pipe may have said otherwise
+    os.set_blocking(sys.stdout.fileno(), True)  # the creator of the pipe may have made it non-blocking
     if container == "raw":
         return _Pipe(subtype, b"")
     header = wav.Header(sound.sample_rate_hz, sound.channels, subtype, sound.samples, sound.tags)
@@ -236,7 +243,7 @@ class _Pipe:
         self._write(wav.encode(block, self.subtype))
 
     def _write(self, content: bytes) -> None:
-        """All of it, by the number: a buffer would meet a full disk once more while Python ends, with a traceback."""
+        """Write everything to the descriptor itself: a buffer would hit a full disk again at exit, with a traceback."""
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(self._number, rest) :]

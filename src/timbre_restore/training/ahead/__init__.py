@@ -1,1 +1,1 @@
-"""What is worth a few minutes before a run of days: steps timed, a small trial, one batch learned by heart."""
+"""Checks worth a few minutes before a run of days: timed steps, a small trial, and overfitting one batch."""

@@ -1,7 +1,8 @@
-"""One batch, again and again: a network, a rate and losses that can learn at all learn this.
+"""Overfitting one batch: any combination of network, learning rate and losses that can learn at all can learn this.
 
-It says nothing about a voice. It tells in a minute what else costs an evening: a gate without a gradient, a rate of
-nothing, a loss that pulls elsewhere, targets that do not belong to their inputs.
+It says nothing about the quality of a voice. It detects within a minute what would otherwise cost an evening: a gate
+without a gradient, a learning rate of zero, a loss that pulls in the wrong direction, targets that do not belong to
+their inputs.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from timbre_restore.training.state import create_state, place_state
 from timbre_restore.training.steps import whole_step
 
 STEPS = 150
-"""At most."""
+"""Maximum number of steps."""
 ITEMS = 4
-"""At most: each of a few items can be learned by heart, and a step on a CPU is over soon."""
+"""Maximum number of items: a few items can be memorised, and a step is quick on a CPU."""
 SHARE = 0.88
-"""Of the first step's total, what has to be reached."""
+"""Share of the first step's total that must be reached."""
 SAID_EVERY_STEPS = 25
 
 
 @dataclass(frozen=True)
 class Overfit:
-    """The losses by name, `total` among them as they are weighed, in the first step and in the last one."""
+    """The losses by name, including their weighted `total`, in the first and in the last step."""
 
     items: int
     steps: int
@@ -37,17 +38,17 @@ class Overfit:
 
     @property
     def passed(self) -> bool:
-        """Whether the total fell to the share that was asked for; a number that is none has not fallen."""
+        """Whether the total fell to the required share; NaN has not fallen."""
         return self.end["total"] <= SHARE * self.start["total"]
 
     @property
     def sentence(self) -> str:
-        """What did not happen, and what to look at."""
+        """A message for a failure: what was expected, and what to check."""
         share = self.end["total"] / self.start["total"] if self.start["total"] else math.nan
         return (
-            f"one batch could not be learned: after {self.steps} steps the total is {share:.3f} of its start, expected "
-            f"at most {SHARE:g}. Look at training.learning_rate (too low: nothing moves; too high: it leaps), at "
-            "training.loss_weights (what is left to learn from), at frozen parts of the network, and at the items "
+            f"one batch could not be learned: after {self.steps} steps the total is {share:.3f} of its initial value, "
+            f"expected at most {SHARE:g}. Check training.learning_rate (too low: nothing moves; too high: the loss "
+            "jumps), training.loss_weights (which losses are active), frozen parts of the network, and the items "
             "('timbre-restore audit')."
         )
 
@@ -55,13 +56,14 @@ class Overfit:
 def overfit(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: None) -> Overfit:
     """Train on the first batch alone, without discriminators or validation, until it is learned or `STEPS` are done.
 
-    The rate is the configured one from the first step on. Nothing is written. Raises `CorpusError` for items that can't
-    be read, and `ConfigError` for a run that begins from a voice that has learned: what it has left is no such share.
+    The configured learning rate is used from the first step on. Nothing is written. Raises `CorpusError` for items that
+    can't be read, and `ConfigError` for a run that starts from trained weights, which may be unable to improve by the
+    required share.
     """
     if settings.start_from is not None:
-        learned = "training.start_from (--init) begins from learned ones; leave that out, or give --trial"
-        raise ConfigError([f"--overfit: asks whether fresh weights can learn, and {learned}."])
-    settings = replace(settings, batch_size=min(ITEMS, settings.batch_size), num_workers=0)
+        learned = "training.start_from (--init) starts from trained ones; omit it, or use --trial instead"
+        raise ConfigError([f"--overfit: tests whether fresh weights can learn, but {learned}."])
+    settings = replace(settings, batch_size=min(ITEMS, settings.batch_size), num_workers=0, long_epochs=0)
     accelerator = open_accelerator(settings)
     state = create_state(settings)
     data = RunData(settings, accelerator, with_hints=state.ema.takes_hints)

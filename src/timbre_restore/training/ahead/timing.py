@@ -1,4 +1,4 @@
-"""A few steps of a run, measured on its own corpus: what a prediction of its hours is made from. Nothing is written."""
+"""Times a few steps of a run on its own corpus, as the basis for predicting its duration. Nothing is written."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ from timbre_restore.training.steps import whole_step
 from timbre_restore.training.validate import validate
 
 WARM_STEPS = 1
-"""Of each kind, not counted: workers start, kernels are chosen."""
+"""Uncounted steps of each kind, in which workers start and kernels are chosen."""
 FEWEST_STEPS = 2
 LONGEST_S = 60.0
-"""After so long no further step of a kind is begun, once there are `FEWEST_STEPS`."""
+"""No further step of a kind starts after this time, once there are `FEWEST_STEPS`."""
 VALIDATED_BATCHES = 2
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds of each step, loading included, before the GAN and with it, and what else a run will need."""
+    """Seconds per step, including loading, before the GAN and with it, and the other resources that a run needs."""
 
     plain_s: tuple[float, ...]
     gan_s: tuple[float, ...]
-    """None where the run has no GAN."""
+    """Empty if the run has no GAN."""
     plain_wait_s: tuple[float, ...]
-    """Of each of them, how long it waited for its batch."""
+    """Seconds that each of these steps waited for its batch."""
     gan_wait_s: tuple[float, ...]
     validation_s: float
-    """Of a batch of validation; 0 where there is none."""
+    """Seconds per validation batch; 0 if there is no validation."""
     device: str
     memory_bytes: int
-    """Highest resident memory of this process."""
+    """Peak resident memory of this process."""
     device_memory_bytes: int
-    """Highest memory of the GPU that torch allocated; 0 on a CPU."""
+    """Peak GPU memory allocated by torch; 0 on a CPU."""
     checkpoints_bytes: int
-    """Of all checkpoints that lie on the disk at one time, at most."""
+    """Maximum total size of the checkpoints that are on disk at the same time."""
     not_finite: tuple[str, ...]
-    """Losses that were no number in a step."""
+    """Losses that were NaN or infinite in a step."""
 
 
 def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
-    """`steps` steps without discriminators and, if the run will have them, `steps` with them, from fresh weights.
+    """Time `steps` steps without discriminators and, if the run uses them, `steps` with them, from fresh weights.
 
-    Fewer where they take longer than a minute. Each step is waited for, so an accelerator that would run ahead of the
-    loader is shown a little too slow. Raises `CorpusError` for items that can't be read.
+    Fewer steps are timed if they take longer than a minute. Each step is synchronised, so an accelerator that would run
+    ahead of the loader appears slightly too slow. Raises `CorpusError` for items that can't be read.
     """
     accelerator = open_accelerator(settings)
     state = create_state(settings)
@@ -67,15 +67,20 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     seconds: dict[bool, list[float]] = {False: [], True: []}
     waits: dict[bool, list[float]] = {False: [], True: []}
     not_finite: set[str] = set()
+    # Discriminators that learn in every second step make two kinds of steps: whole rounds of them are measured.
+    every = settings.discriminator_every if settings.plays else 1
+    steps, fewest = -(-steps // every) * every, -(-FEWEST_STEPS // every) * every
     for gan in (False, True) if settings.plays else (False,):
         while len(seconds[gan]) < WARM_STEPS + steps:
-            over = len(seconds[gan]) >= WARM_STEPS + FEWEST_STEPS and sum(seconds[gan]) > LONGEST_S
-            if agreed(accelerator, over)[0]:  # a step of several processes needs them all
+            whole = (len(seconds[gan]) - WARM_STEPS) % every == 0
+            over = len(seconds[gan]) >= WARM_STEPS + fewest and whole and sum(seconds[gan]) > LONGEST_S
+            if agreed(accelerator, over)[0]:  # a step needs all processes
                 break
             started = time.perf_counter()
             batch, signals = next(batches)
             waits[gan].append(time.perf_counter() - started)
             scalars = whole_step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
+            state.step += 1
             float(scalars["total"])  # waits for the device
             seconds[gan].append(time.perf_counter() - started)
             not_finite |= {name for name, value in scalars.items() if not math.isfinite(float(value))}
@@ -94,7 +99,7 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
 
 
 def _endless(data: Any) -> Iterator[tuple[int, list[torch.Tensor]]]:
-    """Batches with their number in the epoch, epoch after epoch."""
+    """Batches with their index in the epoch, epoch after epoch."""
     epoch = 0
     while True:
         data.batches.set_epoch(epoch)
@@ -103,7 +108,7 @@ def _endless(data: Any) -> Iterator[tuple[int, list[torch.Tensor]]]:
 
 
 def _validation_s(state: Any, accelerator: Any, data: Any) -> float:
-    """Seconds of one batch of validation; 0.0 where there is none."""
+    """Seconds per validation batch; 0.0 if there is no validation."""
     if data.val is None:
         return 0.0
     batches = list(islice(data.val, VALIDATED_BATCHES))
@@ -113,7 +118,7 @@ def _validation_s(state: Any, accelerator: Any, data: Any) -> float:
 
 
 def _checkpoint_bytes(state: TrainState) -> int:
-    """Of one checkpoint of a state whose networks have all been stepped; what is not weights is next to nothing."""
+    """Size of a checkpoint, for a state whose optimisers have all been stepped; all but tensors is negligible."""
     optimizers = (state.generator_optimizer, state.discriminator_optimizer)
     kept = [value for each in optimizers for moments in each.state.values() for value in moments.values()]
     kept += [value for net in (state.generator, state.ema, state.discriminators) for value in net.state_dict().values()]
@@ -121,6 +126,6 @@ def _checkpoint_bytes(state: TrainState) -> int:
 
 
 def _memory_bytes() -> int:
-    """Highest resident memory of this process so far."""
+    """Peak resident memory of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,7 +1,7 @@
-"""A small trial before a long run: ten recordings, three epochs, judged; then some steps of the whole run, timed.
+"""A small trial before a long run: ten recordings, three epochs, judged; then some steps of the full run, timed.
 
-The trial is the run's own start: same networks, losses, rates and loader, in a folder of its own beside the run's. What
-it can't reach, the GAN, at least takes its steps while they are timed.
+The trial is the beginning of the run itself: same networks, losses, rates and loader, in its own folder next to the
+run's. It does not reach the GAN phase, but GAN steps are at least run while they are timed.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from timbre_restore.training.settings import TrainSettings
 RECORDINGS = 10
 EPOCHS = 3
 LIMITS = {"l1": 0.1, "multi_stft": 1.0}
-"""What the last epoch's mean of each loss has to stay below."""
+"""Upper limits for the last epoch's mean of each loss."""
 MARKER = "trial.json"
-"""The judgement. It tells a trial's folder, which the next one replaces, from a run's."""
+"""File with the result. It also marks a folder as a trial's, which the next trial may replace, rather than a run's."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that is asked of the trial."""
+    """One criterion of the trial."""
 
     name: str
     expected: str
     found: str
     passed: bool | None
-    """None where it was not measured."""
+    """None if it was not measured."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How it went."""
+    """The result of a trial."""
 
     run: Path
     steps: int
     criteria: tuple[Criterion, ...]
     metrics: dict[str, float]
-    """The last epoch's means; empty when none was done."""
+    """The last epoch's means; empty if no epoch was completed."""
     times: StepTimes | None
-    """None where something failed before or in the timing."""
+    """None if something failed before or during the timing."""
     log_bytes_per_epoch: int
-    """Log, curves and sounds of one of its epochs."""
+    """Size of the log, curves and sounds per epoch."""
 
     @property
     def passed(self) -> bool:
@@ -69,12 +69,12 @@ def run_trial(
 ) -> Trial:
     """Train on the first recordings into `<output_dir>-trial`, then time `steps` steps of each kind on all of them.
 
-    Whatever would have ended a run is a criterion that failed. Only one process may do this. Raises `CheckpointError`
-    where the folder is another's, and `TrainingInterrupted`.
+    An error that would have ended a run counts as a failed criterion. Only a single process may do this. Raises
+    `CheckpointError` if the folder exists and is not a trial's, and `TrainingInterrupted`.
     """
     run = Path(f"{settings.output_dir}-trial")
     _make_empty(run)
-    # Every step is logged: there are few, and a number that is none is seen where it arose.
+    # Every step is logged: there are few of them, and a NaN is then visible in the step in which it arose.
     small = replace(
         settings,
         output_dir=run,
@@ -106,7 +106,7 @@ def run_trial(
 
 
 def _below(metrics: dict[str, float], name: str, limit: float) -> Criterion:
-    """A loss of weight 0 is not computed in training; its validation stands in for it."""
+    """Compare a loss with its limit. One with weight 0 is not computed in training; its validation value is used."""
     found = next((key for key in (name, f"val_{name}") if key in metrics), None)
     if found is None:
         return Criterion(name, f"< {limit:g}", "not measured", None)
@@ -114,10 +114,10 @@ def _below(metrics: dict[str, float], name: str, limit: float) -> Criterion:
 
 
 def _make_empty(run: Path) -> None:
-    """An older trial goes; anything else that is there stays, and nothing is tried."""
+    """Replace an older trial. Raises `CheckpointError` if the folder holds anything else."""
     if run.exists() and not (run / MARKER).is_file():
         raise CheckpointError(
-            f"{run}: is there and is no trial's folder; move it, or choose another training.output_dir."
+            f"{run}: exists and is not the folder of a trial; move it, or choose another training.output_dir."
         )
     try:
         if run.exists():
@@ -126,7 +126,7 @@ def _make_empty(run: Path) -> None:
         (run / MARKER).write_text("{}\n", encoding="utf-8")
     except OSError as exc:
         raise CheckpointError(
-            f"{run}: the trial's folder can't be made ({exc}); choose another training.output_dir."
+            f"{run}: the trial's folder can't be created ({exc}); choose another training.output_dir."
         ) from exc
 
 
@@ -145,6 +145,6 @@ def _not_finite(entries: list[dict[str, float]]) -> set[str]:
 
 
 def _log_bytes(run: Path) -> int:
-    """What is not checkpoints."""
+    """Size of everything except checkpoints."""
     files = [path for path in run.rglob("*") if path.is_file() and "checkpoints" not in path.relative_to(run).parts]
     return sum(path.stat().st_size for path in files)

@@ -1,4 +1,4 @@
-"""How fast training is on a machine, beside the recipe that others train, and what each part of a step takes."""
+"""Training speed on a machine, compared with the reference recipe, and the time of each part of a step."""
 
 from timbre_restore.training.bench.measure import bench_training
 

@@ -1,4 +1,4 @@
-"""The benchmark of training: rates of the project's step and of the reference recipe in one run, and its parts."""
+"""The training benchmark: rates of the project's step and of the reference recipe in one run, and its parts."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from timbre_restore.training.steps import whole_step
 
 PLAIN, GAN, REFERENCE, LOADER = "before the GAN", "with the GAN", "reference, with the GAN", "loader"
 REFERENCE_ROUND_S = 30.0
-"""A step of the reference on a batch may take so long; a smaller batch is measured where it would take longer."""
+"""Time limit for a step of the reference; a smaller batch is measured if it would take longer."""
 LONGEST_S = 420.0
-"""After so long no further round is begun."""
+"""No further round starts after this time."""
 FEWEST_STEPS = 2
-"""Of a round, and of the profile."""
+"""Minimum number of steps in a round and in the profile."""
 
 Numbered = tuple[int, list[torch.Tensor]]
 
 
 class OwnStep:
-    """The project's step on batches of its corpus, as a run takes it."""
+    """The project's step on batches of its corpus, as in a run."""
 
     def __init__(self, settings: TrainSettings, accelerator: Accelerator) -> None:
         self.settings = settings
@@ -47,22 +47,22 @@ class OwnStep:
 
     @property
     def turn(self) -> int:
-        """Steps after which all has had its share that is done in every n-th step alone; at least two."""
+        """Steps in which everything that is done only in every n-th step is done in proportion; at least two."""
         every = self.settings.discriminator_every
         return every * math.ceil(FEWEST_STEPS / every)
 
     def load(self) -> Numbered:
-        """The next batch, and its number in the epoch."""
+        """The next batch, with its index in the epoch."""
         return next(self._batches)
 
     def step(self, numbered: Numbered, *, gan: bool) -> None:
-        """One update."""
+        """One training step."""
         batch, signals = numbered
         whole_step(self.state, self.accelerator, self.settings, self.data.batches, batch, signals, gan=gan)
         self.state.step += 1
 
     def subject(self, name: str, *, gan: bool) -> Subject:
-        """Loading and one update, to be timed."""
+        """Loading and one training step, to be timed."""
         return Subject(name, self.settings.batch_size, lambda: self.step(self.load(), gan=gan), self.turn)
 
     def _endless(self) -> Iterator[Numbered]:
@@ -74,7 +74,7 @@ class OwnStep:
 
 
 def loader_subject(own: OwnStep) -> Subject:
-    """Epochs of the loader alone, with workers of its own: those of the steps have read ahead when a round begins."""
+    """Epochs of the loader alone, with its own workers: those of the steps have read ahead when a round starts."""
     data = RunData(own.settings, own.accelerator, with_hints=own.state.ema.takes_hints)
 
     def epoch() -> None:
@@ -85,7 +85,7 @@ def loader_subject(own: OwnStep) -> Subject:
 
 
 def reference_subject(own: OwnStep, plain: Plain) -> Subject:
-    """The recipe on items of the same loader: as many of a batch as it can take in half a minute."""
+    """The reference recipe on items of the same loader: as many of a batch as it can process in half a minute."""
     accelerator, device = own.accelerator, own.accelerator.device
 
     def step(items: int) -> None:
@@ -106,7 +106,7 @@ def reference_subject(own: OwnStep, plain: Plain) -> Subject:
 
 
 def fitting_items(seconds: float, most: int) -> int:
-    """Halved from `most` until a step takes half a minute at most, when an item takes so many seconds."""
+    """Batch size, halved from `most` until a step takes at most half a minute at `seconds` per item."""
     while most > 1 and most * seconds > REFERENCE_ROUND_S:
         most //= 2
     return most
@@ -119,7 +119,7 @@ def bench_training(
     plain: Callable[[torch.device], Plain] = make_plain,
     progress: Callable[[int, int, object], None] = lambda done, total, name: None,
 ) -> dict[str, Any]:
-    """The report of `bench train`, on the corpus of the settings, which has to hold whole batches."""
+    """The report of `bench train`, on the corpus of the settings, which must hold full batches."""
     accelerator = open_accelerator(settings)
     own = OwnStep(settings, accelerator)
     progress(0, rounds, REFERENCE)
@@ -136,7 +136,7 @@ def bench_training(
 
 
 def report(settings: TrainSettings, device: torch.device, rates: dict[str, Rate], parts: Profile) -> dict[str, Any]:
-    """What JSON holds. Rates are in batches of the settings' size, whatever was measured; they follow from items."""
+    """The JSON report. Rates are in batches of the configured size, derived from items, whatever size was measured."""
     size = settings.batch_size
     plain, gan, reference = (rates[name].median / size for name in (PLAIN, GAN, REFERENCE))
     return {
@@ -156,7 +156,7 @@ def report(settings: TrainSettings, device: torch.device, rates: dict[str, Rate]
 
 
 def describe_machine(settings: TrainSettings, device: torch.device) -> dict[str, Any]:
-    """What a rate depends on besides the step."""
+    """The properties of machine and configuration that a rate depends on besides the step."""
     unit = 1 if sys.platform == "darwin" else 1024
     return {
         "device": str(device),
@@ -170,7 +170,7 @@ def describe_machine(settings: TrainSettings, device: torch.device) -> dict[str,
 
 
 def processor_name() -> str:
-    """The processor's name where the system tells it, its architecture elsewhere."""
+    """The name of the CPU if the system provides it, otherwise its architecture."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

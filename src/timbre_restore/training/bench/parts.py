@@ -1,11 +1,11 @@
-"""What each part of a step takes, from the profile of a real step.
+"""The time of each part of a step, from the profile of a real step.
 
-Parts are named from outside while the profile runs: modules by hooks, functions of the step by wrappers. The step
-itself knows nothing of it, so the table stays right when the step changes; what carries no name is `other`. A node of
-the backward pass belongs to the part whose forward made it: autograd numbers both alike.
+Parts are labelled from outside while the profile runs: modules by hooks, functions of the step by wrappers. The step
+itself is not aware of this, so the table stays correct when the step changes; anything without a label is `other`. A
+node of the backward pass belongs to the part whose forward pass created it: autograd gives both the same number.
 
-On a CPU the parts are their own times and add up to the profiled step. On CUDA they are the times of their kernels,
-which leave out where the device waits; `loader` is then the time that the program waited for it.
+On a CPU, the parts are exclusive times and add up to the profiled step. On CUDA, they are kernel times, which exclude
+the time in which the device waits; `loader` is then the time for which the program waited for it.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ FORWARD, BACKWARD = "forward_ms", "backward_ms"
 
 @dataclass
 class Profile:
-    """Milliseconds of a step by part, forward (and whatever has no backward) and backward."""
+    """Milliseconds per step by part: forward (including everything that has no backward pass) and backward."""
 
     parts: dict[str, dict[str, float]] = field(default_factory=dict)
     profiled_step_ms: float = 0.0
-    """The whole step while it was watched, which costs something."""
+    """The whole step while it was profiled, including the profiler's overhead."""
 
     steps: int = 1
-    """That these are the means of."""
+    """Number of steps that were averaged."""
 
     @property
     def sum_ms(self) -> float:
-        """Of all parts."""
+        """Sum over all parts."""
         return sum(sum(times.values()) for times in self.parts.values())
 
     def record(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The profile as a JSON object."""
         parts = {
             part: {direction: round(value, 3) for direction, value in times.items()}
             for part, times in self.parts.items()
@@ -73,8 +73,8 @@ def profile_steps(
     *,
     count: int,
 ) -> Profile:
-    """Means over `count` steps, each of which takes what `load` gives."""
-    # The tracer's own words on stderr are nobody's result. It reads this once, when it begins.
+    """Profile `count` steps, each on a batch from `load`, and return their means."""
+    # Silence the tracer's messages on stderr. It reads this variable once, when it starts.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     on_cuda = accelerator.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
@@ -91,7 +91,7 @@ def profile_steps(
 
 @contextmanager
 def named_parts(state: TrainState, accelerator: Any) -> Iterator[None]:
-    """The parts of the step carry their names in a profile as long as this lasts."""
+    """Label the parts of the step by name in profiles taken within this block."""
     with ExitStack() as stack:
         for name, module in _modules(state, accelerator):
             stack.enter_context(_watched(module, name))
@@ -113,7 +113,7 @@ def named_parts(state: TrainState, accelerator: Any) -> Iterator[None]:
 
 
 def _loss_functions() -> list[tuple[Any, str, Callable[..., Any]]]:
-    """The public ones, wherever in their room they are called by name."""
+    """The public loss functions, in every module of the package that imports them by name."""
     public = {name: value for name in losses.__all__ if inspect.isfunction(value := getattr(losses, name))}
     room = [module for name, module in sys.modules.items() if name.startswith(losses.__name__) and module]
     return [
@@ -138,7 +138,7 @@ def _modules(state: TrainState, accelerator: Any) -> Iterator[tuple[str, nn.Modu
 
 
 def _marks(name: str) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Two hooks, for before and after a part, which may call itself."""
+    """Two hooks, before and after a part; the part may be recursive."""
     open_marks: list[Any] = []
 
     def before(*_: Any) -> None:
@@ -177,7 +177,7 @@ def _wrapped(owner: Any, attribute: str, name: str, inner: Callable[..., Any]) -
 
 
 def _kernels_us(event: Any) -> float:
-    """Device time of what an event itself set off. A mark lies on the device, too, as long as all that is in it."""
+    """Device time of the kernels that an event launched itself; a label's own device range is left out."""
     return sum(
         float(kernel.duration)
         for kernel in event.kernels
@@ -186,12 +186,12 @@ def _kernels_us(event: Any) -> float:
 
 
 def _sorted_out(events: Iterable[Any], count: int, *, on_cuda: bool) -> Profile:
-    """Each event's own time goes to the part that it lies in, or whose forward it is the backward of."""
+    """Attribute each event's own time to the part that contains it, or whose forward pass it is the backward of."""
     made_by: dict[int, str] = {}
     places: dict[int, tuple[str, str]] = {}
     sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     whole, latest = 0.0, (OTHER, BACKWARD)
-    # Parents begin before their children. The last event of a number is the one that made the node.
+    # Parents start before their children. The last event with a number is the one that created the node.
     own = [event for event in events if event.device_type.name == "CPU"]
     for event in sorted(own, key=lambda event: (event.time_range.start, -event.time_range.end)):
         place = places.get(id(event.cpu_parent), (OTHER, FORWARD))
@@ -202,7 +202,7 @@ def _sorted_out(events: Iterable[Any], count: int, *, on_cuda: bool) -> Profile:
                 whole += event.time_range.elapsed_us()
             place = (OTHER if name == STEP else name, FORWARD)
         elif event.name.startswith(NODE):
-            # What adds a gradient to its parameter has no number, and follows the node that made the gradient.
+            # Accumulating a gradient into its parameter has no number, and follows the node that made the gradient.
             place = latest = (made_by.get(number, OTHER), BACKWARD) if number >= 0 else latest
         elif place[1] == FORWARD and number >= 0:
             made_by[number] = place[0]

@@ -1,13 +1,13 @@
-"""The recipe that others train, as a plain loop runs it: what `bench train` measures the project's own step beside.
+"""The reference recipe in a plain training loop, with which `bench train` compares the project's own step.
 
 Generator `reference` at size base (64-128-256-512 channels, stride 2 from 48 kHz down), discriminators MPD and MSD with
 the layers of HiFi-GAN (Kong et al. 2020, §2.3 and appendix B; strides, paddings and groups as in the code that the
 authors published). Losses: L1, multi-resolution STFT (Yamamoto et al. 2020, eq. 4-6), least-squares adversarial and
-feature matching (HiFi-GAN, eq. 3-6). Nothing here is shared with what the project trains, apart from the generator: the
-reference must not become faster, or slower, because the project's own step did.
+feature matching (HiFi-GAN, eq. 3-6). Apart from the generator, nothing here is shared with what the project trains, so
+that changes to the project's own step do not make the reference faster or slower.
 
-Each network is run as often as a plain loop runs it, and nothing is frozen in the generator's update, as in HiFi-GAN's
-and descript-audio-codec's loops: the discriminators' gradients of that update are computed and thrown away.
+Each network runs as often as in a plain loop, and nothing is frozen in the generator's update, as in the loops of
+HiFi-GAN and descript-audio-codec: the gradients of the discriminators in that update are computed and discarded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PERIODS = (2, 3, 5, 7, 11)
 PERIOD_WIDTHS = (32, 128, 512, 1024)
 SCALE_LAYERS = ((128, 15, 1, 1), (128, 41, 2, 4), (256, 41, 2, 16), (512, 41, 4, 16), (1024, 41, 4, 16),
                 (1024, 41, 1, 16), (1024, 5, 1, 1))  # fmt: skip
-"""Channels, kernel, stride and groups of each."""
+"""Channels, kernel, stride and groups of each layer."""
 SCALES = 3
 WINDOWS = (2048, 1024, 512)
 LEARNING_RATE, BETAS = 2e-4, (0.8, 0.99)
@@ -40,7 +40,7 @@ Judged = tuple[Tensor, list[Tensor]]
 
 
 class Stack(nn.Module):
-    """Convolutions with their outputs as features; the last one gives the score map."""
+    """Convolutions whose outputs are the features; the last one gives the score map."""
 
     def __init__(self, layers: Sequence[nn.Module], score: nn.Module, norm: Callable[[nn.Module], nn.Module]) -> None:
         super().__init__()
@@ -48,6 +48,7 @@ class Stack(nn.Module):
         self.score = norm(score)
 
     def forward(self, x: Tensor) -> Judged:
+        """Input `[B, 1, …]` to the score map `[B, 1, …]` and the features."""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)
@@ -56,7 +57,7 @@ class Stack(nn.Module):
 
 
 def period_stack(divisor: int = 1) -> Stack:
-    """One member of MPD, its channels divided by `divisor`; takes `[B, 1, T / period, period]`."""
+    """One member of MPD, with its channels divided by `divisor`; takes `[B, 1, T / period, period]`."""
     widths = [1, *(width // divisor for width in PERIOD_WIDTHS)]
     last = widths[-1]
     layers = [nn.Conv2d(a, b, (5, 1), stride=(3, 1), padding=(2, 0)) for a, b in pairwise(widths)]
@@ -65,7 +66,7 @@ def period_stack(divisor: int = 1) -> Stack:
 
 
 def scale_stack(norm: Callable[[nn.Module], nn.Module], divisor: int = 1) -> Stack:
-    """One member of MSD, its channels divided by `divisor`; takes `[B, 1, T]`."""
+    """One member of MSD, with its channels divided by `divisor`; takes `[B, 1, T]`."""
     layers, before = [], 1
     for channels, kernel, stride, groups in SCALE_LAYERS:
         width = channels // divisor
@@ -75,7 +76,7 @@ def scale_stack(norm: Callable[[nn.Module], nn.Module], divisor: int = 1) -> Sta
 
 
 class PlainDiscriminators(nn.Module):
-    """MPD and MSD: 70.7 million parameters at `divisor` 1, which is the recipe's; others are for tests."""
+    """MPD and MSD: 70.7 million parameters at `divisor` 1, the recipe's size; other values are for tests."""
 
     def __init__(self, divisor: int = 1) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class PlainDiscriminators(nn.Module):
         self.scales = nn.ModuleList(scale_stack(norm, divisor) for norm in norms)
 
     def forward(self, x: Tensor) -> list[Judged]:
-        """Waves `[B, 1, T]` to one answer per member."""
+        """Waveforms `[B, 1, T]` to one score map with features per member."""
         answers = []
         for period, member in zip(PERIODS, self.periods, strict=True):
             padded = F.pad(x, (0, -x.shape[-1] % period), "reflect")
@@ -107,7 +108,7 @@ class Plain:
 
 
 def make_plain(device: torch.device | str, *, size: str = "base", divisor: int = 1) -> Plain:
-    """Fresh ones on `device`; the recipe's own size unless told."""
+    """New networks and optimisers on `device`; by default at the size of the recipe."""
     generator: Any = make_generator(GeneratorSettings("reference", size, "degraded"))
     generator.to(device)
     discriminators = PlainDiscriminators(divisor).to(device)
@@ -118,7 +119,7 @@ def make_plain(device: torch.device | str, *, size: str = "base", divisor: int =
 def plain_step(
     plain: Plain, degraded: Tensor, clean: Tensor, autocast: Callable[[], AbstractContextManager[Any]]
 ) -> dict[str, Tensor]:
-    """One update of the discriminators and one of the generator on waves `[B, 1, T]`, each loss by its name."""
+    """One update of the discriminators and one of the generator on waveforms `[B, 1, T]`; returns losses by name."""
     generator, judges = plain.generator, plain.discriminators
     with autocast():
         with torch.no_grad():
@@ -156,7 +157,7 @@ def _mean(values: list[Tensor]) -> Tensor:
 
 
 def _multi_stft(estimate: Tensor, reference: Tensor) -> Tensor:
-    """Spectral convergence and log magnitudes, windows made anew in each call as a plain loop does."""
+    """Spectral convergence and log magnitudes, with windows created anew in each call as in a plain loop."""
     total = estimate.new_zeros(())
     for size in WINDOWS:
         window = torch.hann_window(size, device=estimate.device)

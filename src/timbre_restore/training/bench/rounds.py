@@ -1,4 +1,4 @@
-"""Rates of several subjects in one run, in rounds: what else the machine does meets all of them."""
+"""Rates of several subjects, measured in alternating rounds, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from dataclasses import dataclass
 import torch
 
 ROUND_S = 1.0
-"""A round of a subject has as many steps as this takes, so that a fast device runs ahead as it does in training."""
+"""Duration of a subject's round: it has as many steps as fit, so that a fast device runs ahead as in training."""
 MOST_STEPS = 100
 FEWEST_ROUNDS = 2
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that is done over and over."""
+    """An operation that is repeated and timed."""
 
     name: str
     items: int
-    """That one step handles."""
+    """Number of items that one step processes."""
     step: Callable[[], None]
     fewest_steps: int = 1
-    """Of a round."""
+    """The number of steps in a round is a multiple of this."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What was measured of a subject: items per second in each round."""
+    """The measurements of a subject: items per second in each round."""
 
     items: int
     items_per_s: tuple[float, ...]
     steps: int
-    """Measured, over all rounds."""
+    """Number of measured steps over all rounds."""
     device_bytes: int | None
-    """Most that a CUDA device held in one of its rounds; None elsewhere."""
+    """Peak memory allocated on a CUDA device in any round; None on other devices."""
 
     @property
     def median(self) -> float:
-        """Items per second."""
+        """Median of the items per second."""
         return statistics.median(self.items_per_s)
 
     def record(self) -> dict[str, float | int | None]:
-        """As JSON holds it."""
+        """The rate as a JSON object."""
         return {
             "items_per_step": self.items,
             "steps": self.steps,
@@ -60,7 +60,7 @@ class Series:
     """A subject's rounds so far."""
 
     def __init__(self, subject: Subject, device: torch.device) -> None:
-        """The subject's first step is not counted, and its second one says how many make a round."""
+        """Run the first step uncounted and time the second one to determine how many steps make a round."""
         self.subject = subject
         self.device = device
         self.values: list[float] = []
@@ -70,7 +70,7 @@ class Series:
         self._steps = steps_of_round(seconds_of(subject.step, 1, device), subject.fewest_steps)
 
     def round(self) -> None:
-        """One more."""
+        """Run and time one more round."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         seconds = seconds_of(self.subject.step, self._steps, self.device)
@@ -79,7 +79,7 @@ class Series:
             self._device_bytes.append(torch.cuda.max_memory_allocated(self.device))
 
     def rate(self) -> Rate:
-        """Of all rounds so far."""
+        """The rate over all rounds so far."""
         steps = self._steps * len(self.values)
         return Rate(self.subject.items, tuple(self.values), steps, max(self._device_bytes, default=None))
 
@@ -92,7 +92,7 @@ def measure_rates(
     longest_s: float = math.inf,
     progress: Callable[[int, int, object], None] = lambda done, total, name: None,
 ) -> dict[str, Rate]:
-    """Rates by name. After `longest_s` no further round is begun, once there are two."""
+    """Rates by name. No further round starts after `longest_s`, once there are two."""
     started = time.monotonic()
     all_series = []
     for subject in subjects:
@@ -108,13 +108,13 @@ def measure_rates(
 
 
 def steps_of_round(seconds: float, fewest: int) -> int:
-    """How many steps of so many seconds make a round: a multiple of `fewest`, below a hundred where that allows."""
+    """How many steps of `seconds` make a round: a multiple of `fewest`, at most a hundred if `fewest` allows."""
     wanted = min(MOST_STEPS, math.ceil(ROUND_S / seconds))
     return fewest * math.ceil(wanted / fewest)
 
 
 def seconds_of(step: Callable[[], None], count: int, device: torch.device) -> float:
-    """Seconds of so many steps; the device has nothing left to do before and after."""
+    """Seconds for `count` steps; the device is synchronised before and after."""
     _wait(device)
     started = time.perf_counter()
     for _ in range(count):
@@ -129,5 +129,5 @@ def _wait(device: torch.device) -> None:
 
 
 def _rounded(value: float) -> float:
-    """To four digits: more would be noise."""
+    """Round to four digits: more would be noise."""
     return float(f"{value:.4g}")

@@ -1,1 +1,1 @@
-"""Checkpoints: written and read, what a run goes on from, and what may have changed since."""
+"""Checkpoints: writing and reading them, resuming from them, and which settings may have changed since."""

@@ -1,4 +1,4 @@
-"""Which code a run is made by: kept in every checkpoint, so that a figure can be traced to what computed it."""
+"""The code version of a run, stored in every checkpoint so that a figure can be traced to the code that produced it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import torch
 import timbre_restore
 
 LONGEST_S = 5.0
-"""A folder on a slow disk must not hold up a run."""
+"""Time limit for git: a folder on a slow disk must not hold up a run."""
 
 
 @cache
 def code_state() -> dict[str, Any]:
-    """Versions, and of a checkout the commit and whether the package differs from it; None where git can't say.
+    """Versions and, in a checkout, the commit and whether the package differs from it; None if git can't tell.
 
-    What is imported stays as it was when the run began, so the first answer is the one that holds.
+    The imported code stays as it was when the run started, so the first result is cached.
     """
     commit, changed = _checkout(Path(timbre_restore.__file__).resolve().parent)
     return {
@@ -34,12 +34,12 @@ def code_state() -> dict[str, Any]:
 
 
 def _checkout(package: Path) -> tuple[str | None, bool | None]:
-    """Commit, and whether a file of `package` is changed or new; None for both where it lies in no checkout."""
+    """Commit, and whether a file of `package` is changed or new; None for both if it is not in a checkout."""
     root = package.parent.parent
-    # An installed package may lie in somebody else's repository, whose commit says nothing about it.
+    # An installed package may be inside an unrelated repository, whose commit says nothing about it.
     if package.parent.name != "src" or not (root / ".git").exists():
         return None, None
-    # Nothing of the surroundings may point git elsewhere, and it may not write its index.
+    # The environment must not point git elsewhere, and git must not write its index.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(package), "status", "--porcelain=v2", "--branch", "--", "."]
     try:

@@ -1,14 +1,14 @@
-"""Checkpoints: a folder per saved step that appears by rename, and small pointers: `last`, `best`, `healthy`.
+"""Checkpoints: one folder per saved step, created by rename, and small pointer files: `last`, `best`, `healthy`.
 
     <run>/checkpoints/step-00001234/  generator.safetensors  ema.safetensors  discriminators.safetensors
                                       optimizers.pt  checkpoint.json (readable: model, step, metrics, settings, sums)
     <run>/checkpoints/last.json       {"folder": "step-00001234"}
 
-Weights are safetensors and the optimisers' tensors are loaded with `weights_only`: a stranger's checkpoint can't run
-code. Loading is strict, and another model's checkpoint is refused before a tensor is touched. `last`, the ones before
-it, `best` and `healthy` are kept; where a disk has spoiled the last one, the one before takes its place. `healthy` is
-the last one that was written while no monitor suspected anything. The one of step 0, which a run that fails early goes
-back to, is dropped as soon as nothing points to it.
+Weights are safetensors, and the optimisers' tensors are loaded with `weights_only`, so an untrusted checkpoint can't
+run code. Loading is strict, and a checkpoint of a different model is refused before any tensor is changed. The last
+checkpoints (see `KEPT`), `best` and `healthy` are kept; if the last one is damaged on disk, the previous one takes its
+place. `healthy` is the last one that was written while no monitor suspected anything. The checkpoint of step 0, to
+which a run that fails early goes back, is deleted as soon as nothing points to it.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 
 FORMAT = 8
 KEYS = {"epoch", "batch", "step", "best", "tally", "order", "settings", "sha256"}
-"""What its description holds besides format, model and metrics."""
+"""Required keys of `checkpoint.json` besides format and model."""
 POINTERS = ("last", "best", "healthy")
 KEPT = 2
-"""Checkpoints besides `best`: the last one, and one that may be needed in its place."""
+"""Number of recent checkpoints to keep: the last one, and one that may be needed in its place."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that holds a checkpoint, and what its JSON says."""
+    """A folder that holds a checkpoint, and the content of its `checkpoint.json`."""
 
     folder: Path
     content: dict[str, Any]
@@ -66,10 +66,10 @@ def save_checkpoint(
     order: dict[str, Any],
     planned: dict[str, float] | None = None,
 ) -> Path:
-    """Write the state between two steps; move `last`, `best` and `healthy` if told; drop what is no longer needed.
+    """Write the state between two steps, update the pointers, and delete checkpoints that are no longer needed.
 
-    `order` holds what the order of the items follows from, to be compared on resuming; `planned` the length of the run
-    where that was measured.
+    `last` always moves to the new checkpoint, `best` and `healthy` only if the arguments say so. `order` holds what
+    determines the order of the items, to be compared on resume; `planned` is the length of the run if it was measured.
     """
     root = run / "checkpoints"
     folder = root / _name(state.step)
@@ -91,7 +91,7 @@ def save_checkpoint(
         "code": code_state(),
     }
     try:
-        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with our number
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process with the same process ID
         temporary.mkdir(parents=True)
         save_file(_tensors(_unwrapped(state.generator)), temporary / "generator.safetensors")
         save_file(_tensors(state.ema), temporary / "ema.safetensors")
@@ -110,8 +110,8 @@ def save_checkpoint(
         os.replace(temporary, folder)
     except (OSError, SafetensorError, RuntimeError) as exc:
         raise CheckpointError(
-            f"{folder}: the checkpoint can't be written ({exc}); the previous one is whole. Free disk space or choose "
-            "another training.output_dir, then --resume auto."
+            f"{folder}: the checkpoint can't be written ({exc}); the previous one is intact. Free some disk space, or "
+            "choose another training.output_dir, then continue with --resume."
         ) from exc
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -126,16 +126,18 @@ def save_checkpoint(
 
 
 def find_checkpoint(path: Path, which: str = "last", *, talk: Callable[[str], None] = lambda _: None) -> Checkpoint:
-    """The checkpoint at `path`: a run's folder (then its `last`, `best` or `healthy`), or a checkpoint's own folder.
+    """The checkpoint at `path`: the folder of a run (then its `last`, `best` or `healthy`) or of a checkpoint.
 
-    Where a run's last one is damaged, the newest whole one before it, and `talk` gets a warning. Raises
-    `CheckpointError` where there is none.
+    If the last checkpoint of a run is damaged, the newest intact one before it is used, and `talk` receives a warning.
+    Raises `CheckpointError` if there is none.
     """
     for root in (path / "checkpoints", path):
         pointer = root / f"{which}.json"
         if not pointer.is_file():
             if which != "last" and (root / "last.json").is_file():
-                raise CheckpointError(f"{path}: has no {which} checkpoint before an epoch is done; take the last one.")
+                raise CheckpointError(
+                    f"{path}: has no {which} checkpoint until an epoch is completed; use the last one."
+                )
             continue
         named = root / str(_read_json(pointer).get("folder", ""))
         try:
@@ -143,7 +145,9 @@ def find_checkpoint(path: Path, which: str = "last", *, talk: Callable[[str], No
         except CheckpointError as exc:
             for folder in sorted(root.glob("step-*"), reverse=True) if which == "last" else ():
                 if folder.name < named.name and (found := _if_whole(folder)):
-                    talk(f"warning: {str(exc).rpartition('; ')[0]}; the one before it, {folder}, takes its place.")
+                    talk(
+                        f"warning: {str(exc).rpartition('; ')[0]}; the previous checkpoint, {folder}, is used instead."
+                    )
                     return found
             raise
     return _whole_checkpoint(path)
@@ -157,14 +161,16 @@ def _if_whole(folder: Path) -> Checkpoint | None:
 
 
 def _whole_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder of its own, its files as they were written."""
+    """The checkpoint in `folder`, after verifying its files against their checksums."""
     described = folder / "checkpoint.json"
     if not described.is_file():
-        raise CheckpointError(f"{folder}: holds no checkpoint; expected a run's folder or one of its checkpoints.")
+        raise CheckpointError(
+            f"{folder}: holds no checkpoint; expected the folder of a run or of one of its checkpoints."
+        )
     content = _read_json(described)
     if content.get("format") != FORMAT or not isinstance(content.get("model"), dict):
         raise CheckpointError(
-            f"{described}: has format {content.get('format')!r}, this version reads {FORMAT}; use the version that "
+            f"{described}: has format {content.get('format')!r}, but this version reads {FORMAT}; use the version that "
             "wrote it."
         )
     if missing := sorted(KEYS - content.keys()):
@@ -178,16 +184,16 @@ def _whole_checkpoint(folder: Path) -> Checkpoint:
             raise CheckpointError(f"{folder / name}: can't be read ({exc}); resume from another checkpoint.") from exc
         if not whole:
             raise CheckpointError(
-                f"{folder / name}: can't be read (it is not what was written); resume from another checkpoint."
+                f"{folder / name}: can't be read (its checksum does not match); resume from another checkpoint."
             )
     return Checkpoint(folder, content)
 
 
 def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSettings) -> None:
-    """Bring `state` to the moment of the checkpoint. Refuses another model's."""
+    """Restore `state` from the checkpoint. Raises `CheckpointError` for a checkpoint of a different model."""
     if differences := _differences(checkpoint, settings, ("generator", "discriminators")):
         raise CheckpointError(
-            f"{checkpoint.folder}: is of another model than the configuration's ({'; '.join(differences)}); give the "
+            f"{checkpoint.folder}: holds a different model from the configuration ({'; '.join(differences)}); set the "
             "checkpoint's values with --set, or start a new run without --resume."
         )
     load_weights(checkpoint, "generator", _unwrapped(state.generator))
@@ -198,7 +204,7 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
         optimizers = torch.load(path, map_location="cpu", weights_only=True)
         _load_optimizer(state.generator_optimizer, optimizers["generator"])
         _load_optimizer(state.discriminator_optimizer, optimizers["discriminators"])
-    except Exception as exc:  # torch.load raises whatever the unpickler met
+    except Exception as exc:  # torch.load raises whatever the unpickler raises
         raise CheckpointError(f"{path}: can't be read ({exc}); resume from another checkpoint.") from exc
     content = checkpoint.content
     state.epoch, state.batch, state.step = int(content["epoch"]), int(content["batch"]), int(content["step"])
@@ -208,27 +214,28 @@ def restore_state(checkpoint: Checkpoint, state: TrainState, settings: TrainSett
 
 
 def begin_from(path: Path, state: TrainState, settings: TrainSettings, talk: Callable[[str], None]) -> None:
-    """Give a new run's generator the averaged weights of another run or checkpoint, its discriminators theirs.
+    """Start a new run from the averaged generator and the discriminators of another run or checkpoint.
 
-    Discriminators of other settings begin anew. Raises `CheckpointError` where the generator is another.
+    Discriminators with different settings start from fresh weights. Raises `CheckpointError` if the generator differs.
     """
     pointed = any((root / "best.json").is_file() for root in (path, path / "checkpoints"))
     checkpoint = find_checkpoint(path, "best" if pointed else "last", talk=talk)
     if differences := _differences(checkpoint, settings, ("generator",)):
         raise CheckpointError(
-            f"{checkpoint.folder}: training.start_from is of another generator than the configuration's "
-            f"({'; '.join(differences)}); give its values with --set, or another checkpoint."
+            f"{checkpoint.folder}: training.start_from holds a different generator from the configuration "
+            f"({'; '.join(differences)}); set its values with --set, or choose another checkpoint."
         )
     for generator in (_unwrapped(state.generator), state.ema):
         load_weights(checkpoint, "ema", generator)
     judged = not _differences(checkpoint, settings, ("discriminators",))
     if judged:
         load_weights(checkpoint, "discriminators", _unwrapped(state.discriminators))
-    talk(f"beginning from {checkpoint.folder}{'' if judged else ' (its discriminators are others: new ones)'}")
+    fresh = "" if judged else " (its discriminators have different settings, so new ones are used)"
+    talk(f"starting from {checkpoint.folder}{fresh}")
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Its moments are the saved ones, its settings the configuration's: a changed beta or decay holds from here on."""
+    """Load the saved moments but keep the configured settings: a changed beta or decay applies from here on."""
     own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
     for group, settings in zip(optimizer.param_groups, own, strict=True):
@@ -236,10 +243,10 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
 
 
 def forget_later(run: Path, checkpoint: Checkpoint, state: TrainState) -> list[str]:
-    """Drop what lies after a checkpoint of the run: continued from there, it has not been there yet.
+    """Delete everything after `checkpoint`, one of the run's own, so that the run continues from there.
 
-    Where the best one lies after it, the one that was best before is gone too: the next epoch's is the best then. The
-    names of what was dropped come back.
+    If the best checkpoint is later than it, no best one remains, and the next epoch's becomes the best. Returns the
+    names of what was deleted.
     """
     gone = []
     root, here = run / "checkpoints", _name(int(checkpoint.content["step"]))
@@ -249,8 +256,11 @@ def forget_later(run: Path, checkpoint: Checkpoint, state: TrainState) -> list[s
         gone.append("the best one")
     if not pointer.is_file():
         state.best = math.inf
-    for which in ("healthy", "last"):
-        point_to(run, which, checkpoint)
+    point_to(run, "last", checkpoint)
+    healthy = root / "healthy.json"
+    # An earlier one stays: this one may have been saved while a monitor suspected something.
+    if not healthy.is_file() or str(_read_json(healthy).get("folder")) > here:
+        point_to(run, "healthy", checkpoint)
     for folder in root.glob("step-*"):
         if folder.name > here:
             shutil.rmtree(folder, ignore_errors=True)
@@ -259,15 +269,15 @@ def forget_later(run: Path, checkpoint: Checkpoint, state: TrainState) -> list[s
 
 
 def point_to(run: Path, which: str, checkpoint: Checkpoint) -> None:
-    """Move a pointer of the run to one of its checkpoints."""
+    """Point `last`, `best` or `healthy` of the run to one of its checkpoints."""
     root = run / "checkpoints"
-    # Not by its step: a person may have kept it under a name of their own.
+    # By folder, not by step: the user may have renamed it.
     folder = os.path.relpath(checkpoint.folder.resolve(), root.resolve())
     atomic.write_json(root / f"{which}.json", {"folder": folder})
 
 
 def record_rollback(checkpoint: Checkpoint, state: TrainState) -> None:
-    """Keep in the checkpoint that the run went back to it: a run that resumes from it goes on as this one does."""
+    """Record in the checkpoint that the run was rolled back to it, so that a resumed run continues the same way."""
     changed = {"rate_factor": state.rate_factor, "rollbacks": state.rollbacks}
     atomic.write_json(checkpoint.folder / "checkpoint.json", checkpoint.content | changed)
 
@@ -277,7 +287,10 @@ def load_generator(checkpoint: Checkpoint) -> Generator:
     try:
         generator = make_generator(GeneratorSettings(**checkpoint.content["model"].get("generator", {})))
     except (TypeError, ValueError) as exc:
-        raise CheckpointError(f"{checkpoint.folder}: describes no generator that this version knows ({exc}).") from exc
+        raise CheckpointError(
+            f"{checkpoint.folder}: describes a generator that this version does not support ({exc}); use the version "
+            "that wrote it."
+        ) from exc
     load_weights(checkpoint, "ema", generator)
     generator.requires_grad_(False)
     generator.eval()
@@ -285,7 +298,7 @@ def load_generator(checkpoint: Checkpoint) -> Generator:
 
 
 def load_weights(checkpoint: Checkpoint, name: str, module: nn.Module | Generator) -> None:
-    """Load `<name>.safetensors` strictly: same names, same shapes."""
+    """Load `<name>.safetensors` into `module` strictly: same names, same shapes."""
     path = checkpoint.folder / f"{name}.safetensors"
     try:
         module.load_state_dict(load_file(path), strict=True)
@@ -293,12 +306,13 @@ def load_weights(checkpoint: Checkpoint, name: str, module: nn.Module | Generato
         raise CheckpointError(f"{path}: can't be read ({exc}); resume from another checkpoint.") from exc
     except RuntimeError as exc:
         raise CheckpointError(
-            f"{path}: its tensors are not those of the model in checkpoint.json ({' '.join(str(exc).split())})."
+            f"{path}: its tensors do not match the model in checkpoint.json ({' '.join(str(exc).split())}); resume "
+            "from another checkpoint."
         ) from exc
 
 
 def _differences(checkpoint: Checkpoint, settings: TrainSettings, parts: tuple[str, ...]) -> list[str]:
-    """Where the checkpoint's networks are not those of the settings."""
+    """The differences between the networks of the checkpoint and those of the settings, in words."""
     ours, theirs = _model_record(settings), checkpoint.content["model"]
     return [
         f"{part}.{key}: checkpoint {theirs.get(part, {}).get(key)!r}, configuration {value!r}"
@@ -313,7 +327,7 @@ def _model_record(settings: TrainSettings) -> dict[str, dict[str, Any]]:
         "generator": dataclasses.asdict(settings.generator),
         "discriminators": dataclasses.asdict(settings.discriminators),
     }
-    # Through JSON and back, so that a tuple here and a list in the file compare equal.
+    # A round trip through JSON, so that a tuple here and a list in the file compare equal.
     return dict(json.loads(json.dumps(parts)))
 
 
@@ -333,7 +347,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as exc:
         raise CheckpointError(f"{path}: can't be read ({exc}); resume from another checkpoint.") from exc
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: is not a checkpoint's description.")
+        raise CheckpointError(f"{path}: does not describe a checkpoint; resume from another checkpoint.")
     return content
 
 

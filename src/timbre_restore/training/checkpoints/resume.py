@@ -1,4 +1,4 @@
-"""Where a run goes on, and that it may: its checkpoint, what it was made of, and the folder that it writes to."""
+"""Resuming a run: finding its checkpoint, checking that the data match, and preparing the output folder."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ JOINED_BATCH = "joined_batch (training.batch_size times processes)"
 
 
 def checkpoint_to_resume(settings: TrainSettings, resume: str | None, talk: Callable[[str], None]) -> Checkpoint | None:
-    """What `--resume` names: nothing, the last whole one of the run's own folder (`auto`), or that of a path."""
+    """The checkpoint that `--resume` names: none, the last intact one in the run's own folder (`auto`), or a path."""
     if resume is None:
         return None
     if resume != "auto":
         return find_checkpoint(Path(resume), talk=talk)
     if not (settings.output_dir / "checkpoints" / "last.json").is_file():
-        talk(f"{settings.output_dir}: holds no run to go on with, so a new one begins.")
+        talk(f"{settings.output_dir}: holds no run to resume, so a new one starts.")
         return None
     return find_checkpoint(settings.output_dir, talk=talk)
 
 
 def changed_order(checkpoint: Checkpoint, order: dict[str, Any]) -> list[str]:
-    """What makes the order of the items another than that of the interrupted run, in sentences.
+    """Sentences about changes that make the order of the items differ from that of the interrupted run.
 
-    Raises `CheckpointError` for another corpus.
+    Raises `CheckpointError` for a different corpus.
     """
     before = checkpoint.content["order"]
     if before["corpus"] != order["corpus"]:
         raise CheckpointError(
-            f"{checkpoint.folder}: was trained on another list of {before['items']} items than the one of "
-            f"{order['items']} given here; give data.output_dir of the corpus that the run began with, or start a new "
-            "run without --resume."
+            f"{checkpoint.folder}: was trained on a different list of {before['items']} items from the one with "
+            f"{order['items']} items given here; set data.output_dir to the corpus that the run started with, or start "
+            "a new run without --resume."
         )
     return [
-        f"{name} is {order[key]} and was {before[key]} in {checkpoint.folder}: the run goes on in another order, which "
-        f"{before[key]} would keep."
+        f"{name} is {order[key]} and was {before[key]} in {checkpoint.folder}: the run continues with its items in a "
+        f"different order; {before[key]} would keep the order."
         for key, name in (("joined_batch", JOINED_BATCH), ("seed", "seed"))
         if before[key] != order[key]
     ]
 
 
 def place_in_epoch(checkpoint: Checkpoint, batches: EpochBatches) -> int:
-    """The batch of its epoch that the run goes on with.
+    """The batch of its epoch with which the run continues.
 
-    By items, where the checkpoint's batches had another size or other segments: as many as were seen then. None is left
-    where they were all.
+    If the checkpoint's batches had a different size or different segments, the position is converted by the number of
+    items seen. If all items were seen, it is the end of the epoch.
     """
     before = checkpoint.content["order"]
     seen = int(checkpoint.content["batch"]) * int(before["joined_batch"]) * int(before.get("run", batches.run))
@@ -62,14 +62,14 @@ def place_in_epoch(checkpoint: Checkpoint, batches: EpochBatches) -> int:
 
 
 def make_room(run: Path, checkpoint: Checkpoint | None, state: TrainState, talk: Callable[[str], None]) -> None:
-    """A run that does not continue the one in its folder never writes over it: that is moved aside."""
+    """Prepare the folder of a run: an older run that it does not continue is moved aside, never overwritten."""
     if checkpoint is not None:
         talk(f"continuing from {checkpoint.folder} (step {checkpoint.content['step']})")
         if run.resolve() in checkpoint.folder.resolve().parents:
             if gone := forget_later(run, checkpoint, state):
-                talk(f"warning: what came after it is dropped: {', '.join(gone)}.")
+                talk(f"warning: everything after it is deleted: {', '.join(gone)}.")
             return
-        state.best = math.inf  # of another folder, where this run's best will not lie
+        state.best = math.inf  # the best checkpoint so far is in another folder
     if not (run / "log.jsonl").exists():
         return
     number = 1
@@ -78,7 +78,7 @@ def make_room(run: Path, checkpoint: Checkpoint | None, state: TrainState, talk:
     try:
         os.replace(run, aside)
     except OSError as exc:
-        raise CheckpointError(f"{run}: the older run there can't be moved aside ({exc}); move it by hand.") from exc
+        raise CheckpointError(f"{run}: the older run can't be moved aside ({exc}); move it manually.") from exc
     talk(f"the older run in {run} is kept as {aside}")
     if (aside / "run.html").is_file():
-        write_page(aside)  # its commands name the place where it lies now
+        write_page(aside)  # so that its commands name the new location

@@ -1,4 +1,4 @@
-"""Rules that watch a run: each a small class that is shown interval after interval of the log and gives findings."""
+"""Rules that monitor a run: each is a small class that takes the log interval by interval and returns findings."""
 
 from timbre_restore.training.monitors.local import Local
 from timbre_restore.training.monitors.memory import is_out_of_memory, out_of_memory, reason_of

@@ -1,7 +1,7 @@
-"""The game between the networks: who wins, who is stuck, and whether the sides are what they are called.
+"""Rules on the balance of the GAN: which side wins, whether one is stuck, and whether the labels are swapped.
 
-What a discriminator that knows nothing pays, `chance`, is 1 with the hinge and 1/4 with least squares; D_real and
-D_fake are measured by it.
+`chance` is the loss of a discriminator that knows nothing, 1 with the hinge and 1/4 with least squares; D_real and
+D_fake are measured relative to it.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ STUCK = 0.01
 WON = 0.05
 STUCK_STEPS = 100
 EVEN = 0.15
-"""So far from chance D still knows nothing."""
+"""Within this distance from chance, D knows nothing."""
 DRIFT = 1.25
 APART = 0.7
 TOLD_APART = 0.2
-"""Scores nearer to each other than this are of discriminators that know next to nothing."""
+"""If the scores of both voices are closer than this, the discriminators know next to nothing."""
 SWAPPED_STEPS = 100
 SWAPPED_LOOKS = 10
 NEARER = 3.0
 BELOW_STEPS = 200
 BELOW = 0.1
 EXACT = 1e-5
-"""Of a mean of scores in single precision."""
+"""Tolerance for a mean of scores in single precision."""
 ROUNDING = {"no": 1e-3, "bf16": 1e-2}
 
 
 def _pair(means: Mapping[str, float], chance: float) -> tuple[float, float] | None:
-    """D_real and D_fake over chance."""
+    """D_real and D_fake divided by chance; None if the discriminators do not take part."""
     if "d_real" not in means or "d_fake" not in means:
         return None
     return means["d_real"] / chance, means["d_fake"] / chance
 
 
 class Exploded:
-    """D_real or D_fake over 10 times what chance pays."""
+    """D_real or D_fake is over 10 times chance."""
 
     suspects = False
 
@@ -68,7 +68,7 @@ class Exploded:
 
 
 class Stuck:
-    """D_real and D_fake, or one of them, at 0 for so long that nobody learns from it."""
+    """D_real and D_fake, or one of them, have been at 0 for so long that nothing is learned from them."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
@@ -90,7 +90,7 @@ class Stuck:
             yield Finding(
                 "discriminators_win",
                 look.step,
-                f"{seen}, both at 0 for {STUCK_STEPS} steps",
+                f"{seen}, both near 0 for {STUCK_STEPS} steps",
                 "the discriminators tell every voice apart and the generator learns nothing from them",
                 f"{lower}, or lower discriminators.channels from {self._settings.discriminators.channels}",
                 stops=True,
@@ -99,7 +99,7 @@ class Stuck:
             yield Finding(
                 "discriminators_stuck",
                 look.step,
-                f"{seen}, one of them at 0 for {STUCK_STEPS} steps",
+                f"{seen}, one of them near 0 for {STUCK_STEPS} steps",
                 "the discriminators give everything the same answer",
                 lower,
                 stops=True,
@@ -107,7 +107,7 @@ class Stuck:
 
 
 class GeneratorWins:
-    """The discriminators know nothing any more while the spectra move away from where the GAN began."""
+    """The discriminators no longer know anything, while the spectra are getting worse than when the GAN began."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
@@ -136,7 +136,7 @@ class GeneratorWins:
                 look.step,
                 f"D_real is {look.means['d_real']:.3g} and D_fake {look.means['d_fake']:.3g}, as by chance, and "
                 f"multi_stft is {now:.3g}, up from {self._level:.3g} when the GAN began",
-                "the generator fools discriminators that know nothing, and leaves the voice for it",
+                "the generator fools discriminators that know nothing, and moves away from the voice to do so",
                 f"lower training.loss_weights.adversarial from {self._settings.loss_weights['adversarial']:g} to "
                 f"{self._settings.loss_weights['adversarial'] / 3:.2g}, or raise "
                 f"training.discriminator_learning_rate from {self._settings.discriminator_learning_rate:g}",
@@ -145,7 +145,7 @@ class GeneratorWins:
 
 
 class FarApart:
-    """D_real and D_fake far from each other in the middle of the last 200 steps."""
+    """D_real and D_fake are far apart in the median of the last 200 steps."""
 
     suspects = False
 
@@ -173,7 +173,7 @@ class FarApart:
         """What it likely means, and what to change."""
         rate = self._settings.discriminator_learning_rate
         if abs(look.means.get("score_real", math.inf) - look.means.get("score_fake", -math.inf)) < TOLD_APART:
-            # Where both voices get the same score, the hinge is flat: any score from -1 to 1 costs 2 in all.
+            # If both voices get the same score, the hinge losses are flat: any score from -1 to 1 costs 2 in total.
             wider = f"discriminators.channels from {self._settings.discriminators.channels}"
             return (
                 "the discriminators hardly tell clean from restored, and the score that they give to both drifts",
@@ -181,23 +181,23 @@ class FarApart:
             )
         harder = "clean" if apart > 0 else "restored"
         return (
-            f"the discriminators judge by one side, and fail on {harder} voices",
+            f"the discriminators favour one side, and fail on {harder} voices",
             third("training.discriminator_learning_rate", rate),
         )
 
 
 class Swapped:
-    """Whether 'clean' and 'restored' are what the discriminators are taught by those names; three ways to see it.
+    """Whether the discriminators are taught with clean and restored swapped; detected in three ways.
 
-    1. A loss is convex in the score, so its mean is at least the loss of the mean score. With the hinge D_real ≥
-       1 − score_real and D_fake ≥ 1 + score_fake; with least squares D_real ≥ (1 − score_real)² and D_fake ≥
-       score_fake². Where it is less, the losses are not those of these scores: the targets are swapped. And as long as
-       scores lie between -1 and 1 the hinge is a line and both are equal; where D_real equals 1 − score_fake instead,
-       and D_fake 1 + score_real, the voices are swapped, however little the scores have parted.
-    2. The generator is judged by the same discriminators on the same restored voices, so what it pays follows from
-       score_fake (with the hinge it is −score_fake). Where it follows score_real by far more nearly, D was taught with
-       the batches swapped. The comparison of squares needs no unit, and sees it long before the scores part.
-    3. Clean voices are scored below restored ones for long.
+    1. A loss is convex in the score, so its mean is at least the loss of the mean score. With the hinge, D_real ≥
+       1 − score_real and D_fake ≥ 1 + score_fake; with least squares, D_real ≥ (1 − score_real)² and D_fake ≥
+       score_fake². If it is less, the losses do not belong to these scores: the targets are swapped. Moreover, as long
+       as scores are between -1 and 1, the hinge is linear and both are equal; if instead D_real equals 1 − score_fake
+       and D_fake equals 1 + score_real, the voices are swapped, however small the difference between the scores is.
+    2. The generator is judged by the same discriminators on the same restored voices, so its loss follows from
+       score_fake (with the hinge it is −score_fake). If it follows score_real far more closely, D was taught with the
+       batches swapped. Comparing squared errors needs no unit, and detects this long before the scores diverge.
+    3. Clean voices have been scored below restored ones for a long time.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
@@ -220,9 +220,9 @@ class Swapped:
         if targets:
             seen = f"{scores}, which D_real {means['d_real']:.3g} and D_fake {means['d_fake']:.3g} can't come from"
         elif self._batches_swapped(look):
-            seen = f"what the generator pays ({means['adversarial']:.3g}) follows score_real rather than score_fake"
+            seen = f"the generator's loss ({means['adversarial']:.3g}) follows score_real rather than score_fake"
         elif below:
-            seen = f"{scores}: restored voices are held for clean for {BELOW_STEPS} steps"
+            seen = f"{scores}: restored voices have been rated cleaner than clean ones for {BELOW_STEPS} steps"
         else:
             return
         yield Finding(
@@ -230,8 +230,8 @@ class Swapped:
             look.step,
             seen,
             "the discriminators are taught with clean and restored swapped",
-            "look at the order of clean and restored in the discriminators' step and losses (own changes to the code); "
-            "where there are none, set training.gan_start_epoch to a later epoch",
+            "check the order of clean and restored in the discriminators' step and losses if you changed the code; "
+            "otherwise set training.gan_start_epoch to a later epoch",
             stops=True,
         )
 
@@ -241,7 +241,7 @@ class Swapped:
         return means["d_real"] < least[0] - self._rounding or means["d_fake"] < least[1] - self._rounding
 
     def _of_the_other(self, means: Mapping[str, float]) -> bool:
-        """Whether both losses are those of the other voice's scores, to the last digits, and not those of their own."""
+        """Whether both losses match the scores of the other voice, to the last digits, and not their own."""
         if self._kind != "hinge" or self._rounding > ROUNDING["no"]:
             return False
         real, fake = means["score_real"], means["score_fake"]

@@ -1,4 +1,4 @@
-"""The generator's gradient norm, before clipping, and how often it is clipped."""
+"""Rules on the generator's gradient norm before clipping, and on how often it is clipped."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ VANISHED = 0.01
 VANISHED_STEPS = 50
 CLIPPED = 0.98
 FAR_OVER = 3.0
-"""Times the clip; nearer to it the clip changes little."""
+"""Factor over the limit; closer to the limit, clipping changes little."""
 
 
 class Explodes:
-    """A norm far above its level. Clipping bounds what it does, so it is said."""
+    """A norm far above its usual level. Clipping limits its effect, so this is only a warning."""
 
     suspects = False
 
@@ -42,7 +42,7 @@ class Explodes:
                 "gradient_explodes",
                 look.step,
                 f"gradient_norm is {norm:.3g}, over {EXPLODED:g} times its recent level of {level:.3g}",
-                "steps are near to diverging, or a batch holds a broken item",
+                "training is close to diverging, or a batch holds a broken item",
                 f"{third('training.learning_rate', self._settings.learning_rate)}, or "
                 f"{third('training.gradient_clip', self._settings.gradient_clip)}",
             )
@@ -50,7 +50,7 @@ class Explodes:
 
 
 class Vanishes:
-    """A norm of next to nothing against what it was, and against what may pass: the generator is saturated."""
+    """A norm near zero compared with its earlier values and with the clipping limit: the generator is saturated."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
@@ -66,7 +66,7 @@ class Vanishes:
         if not math.isfinite(norm):
             return
         self._highest = max(self._highest, norm)
-        # One wild step must not make every later one look small.
+        # A single outlier must not make every later step look small.
         level = min(self._highest, self._settings.gradient_clip)
         if self._lasting.add(norm < VANISHED * level, look.steps):
             rate = self._settings.learning_rate
@@ -74,14 +74,14 @@ class Vanishes:
                 "gradient_vanishes",
                 look.step,
                 f"gradient_norm is {norm:.2g}, under a hundredth of {level:.3g}, for {VANISHED_STEPS} steps",
-                "the generator is saturated and learns nothing more, as after steps that were too large",
-                f"lower training.learning_rate from {rate:g} to {rate / 10:.2g}, and go on from before",
+                "the generator is saturated and no longer learns, as after steps that were too large",
+                f"lower training.learning_rate from {rate:g} to {rate / 10:.2g}, and resume from before",
                 stops=True,
             )
 
 
 class Clipped:
-    """Clipping in nearly every step: the rate says little any more, and the clip everything."""
+    """Clipping in nearly every step: the limit, rather than the learning rate, determines the step size."""
 
     suspects = False
 
@@ -100,8 +100,8 @@ class Clipped:
             yield Finding(
                 "gradient_clipped",
                 look.step,
-                f"the gradient was clipped to {clip:g} in {share:.0%} of the last {WINDOW_STEPS} steps; its norm is "
-                f"mostly {norm:.3g}",
+                f"the gradient was clipped to {clip:g} in {share:.0%} of the last {WINDOW_STEPS} steps; its median "
+                f"norm is {norm:.3g}",
                 "the limit, not the learning rate, decides how far a step goes",
                 f"raise training.gradient_clip from {clip:g} to {2 * norm:.2g}, or "
                 f"{third('training.learning_rate', self._settings.learning_rate)}",

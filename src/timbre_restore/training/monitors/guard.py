@@ -1,4 +1,4 @@
-"""What is done about findings: said, or the run ends with its last healthy checkpoint, or goes on from there."""
+"""Acts on findings: prints a warning, stops the run at its last healthy checkpoint, or continues from that one."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 OnAnomaly = Literal["stop", "rollback", "warn"]
 COOL_DOWN_STEPS = 1000
-"""A rule that has been said is not said again for so long."""
+"""A rule that was reported is not reported again for this many steps."""
 ROLLBACKS = 3
 RATE_FACTOR = 0.5
 
 
 class RolledBack(Exception):
-    """The state is an earlier one now; the run goes on from there."""
+    """The state was restored to an earlier one; the run continues from there."""
 
 
 class Guard:
-    """Shows the monitor what happens, and acts on what it finds, in every process alike."""
+    """Passes what happens to the monitor and acts on its findings, in the same way in every process."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Guard:
         talk: Callable[[str], None],
         place: Callable[[Checkpoint], int],
     ) -> None:
-        """`place` says with which batch of its epoch a run goes on from a checkpoint."""
+        """`place` returns the batch of its epoch from which a run continues after a checkpoint."""
         self._settings = settings
         self._plan = plan
         self._state = state
@@ -65,19 +65,19 @@ class Guard:
 
     @property
     def healthy(self) -> bool:
-        """Whether the present state may be gone back to."""
+        """Whether the current state is safe to go back to."""
         return not self._monitor.suspects
 
     def look(self, place: float, means: Mapping[str, float], **local: Any) -> None:
-        """After an interval of the log, whose last step was at `place`; `local` is what `monitors.Local` saw."""
+        """Check a log interval whose last step was at `place`; `local` is what `monitors.Local` saw."""
         self._act(self._monitor.look(self._state.step, place, means, **local))
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
-        """After the validation of the epoch that is about to be counted."""
+        """Check an epoch after its validation, before it is counted."""
         self._act(self._monitor.epoch(self._state.step, self._state.epoch, metrics))
 
     def may_save(self, means: Mapping[str, float]) -> bool:
-        """Whether the state is worth a checkpoint; `means` are of the steps since the last line of the log."""
+        """Whether the state may be saved to a checkpoint; `means` cover the steps since the last log line."""
         state = self._state
         found = self._monitor.unfit(state.step, state.epoch, means)
         networks = {"generator": state.generator, "discriminators": state.discriminators, "ema": state.ema}
@@ -87,7 +87,7 @@ class Guard:
         return not any(finding.rule == "nan" for finding in found)
 
     def out_of_memory(self, reason: str) -> NoReturn:
-        """A step ran out of memory, perhaps in this process alone, and left half of an update."""
+        """Stop the run after a step ran out of memory, perhaps only in this process, and left an incomplete update."""
         gan = self._plan.gan(self._state.epoch)
         self._stop(out_of_memory(self._state.step + 1, self._settings, reason, gan=gan))
 
@@ -96,16 +96,16 @@ class Guard:
         return Finding(
             "nan",
             self._state.step,
-            f"weights of {' and '.join(names)} are no numbers",
+            f"weights of {' and '.join(names)} are NaN or infinite",
             "the run has diverged",
             f"lower training.learning_rate from {rate:g} to {rate / 3:.2g}",
             stops=True,
         )
 
     def _act(self, findings: Sequence[Finding]) -> None:
-        """Say them all, then do what the first one that stops asks for."""
+        """Report all findings, then act on the first one that stops."""
         if self._accelerator.num_processes > 1:
-            # The clocks and sums of one process may see what another's don't, and all have to go the same way.
+            # The clocks and sums of one process may show what another's don't, but all must decide the same.
             shared = [list(findings)]
             broadcast_object_list(shared)
             findings = shared[0]
@@ -133,9 +133,10 @@ class Guard:
         if self._accelerator.is_main_process:
             self._journal.event(finding, action="stopped")
             point_to(run, "last", healthy)
-        again = f" It came again after {state.rollbacks} rollbacks." if state.rollbacks else ""
+        again = f" It happened again after {state.rollbacks} rollbacks." if state.rollbacks else ""
         raise TrainingStopped(
-            f"{finding.sentence}{again} The last healthy checkpoint is {healthy.folder}; then --resume auto."
+            f"{finding.sentence}{again} The last healthy checkpoint is {healthy.folder}; after the change, continue "
+            "from it with --resume auto."
         )
 
     def _roll_back(self, finding: Finding) -> NoReturn:

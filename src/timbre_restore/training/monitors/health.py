@@ -1,4 +1,4 @@
-"""The end of a phase against the health bands; each is said once."""
+"""Compares the end of each phase with the health bands; each is reported once."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ CHANGES = {
     "GAN": "lower training.loss_weights.adversarial, or raise training.epochs",
 }
 GAME_CHANGE = (
-    "set training.discriminator_learning_rate by the scores: higher where score_real and score_fake are alike, lower "
-    "where they are far apart"
+    "set training.discriminator_learning_rate by the scores: higher if score_real and score_fake are similar, lower "
+    "if they are far apart"
 )
 
 
 class Health:
-    """Looks at the means of the last epoch of each phase."""
+    """Checks the means of the last epoch of each phase."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
 
     def phase_ended(self, step: int, phase: str, metrics: Mapping[str, float]) -> Iterator[Finding]:
-        """Findings for the losses that are outside; training means and `val_*` of an epoch."""
+        """Findings for losses outside their bands; `metrics` are the training means and `val_*` values of an epoch."""
         for name, band in BANDS[phase].items():
             if name not in metrics:
                 continue
@@ -47,6 +47,6 @@ class Health:
                 step,
                 f"val_multi_stft is {ours:.3g} at the end of the phase '{phase}', and the suppressor's own output has "
                 f"{before:.3g}",
-                "what is restored is no nearer to the clean voice than what went in",
+                "the restored voice is no closer to the clean voice than the input",
                 CHANGES[phase],
             )

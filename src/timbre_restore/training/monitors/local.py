@@ -1,4 +1,4 @@
-"""What this session alone can see, beside the numbers of the log: clocks and weights."""
+"""Observations that only the current session can make, besides the numbers in the log: clocks and weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Local:
-    """Goes around the batches, and is asked at the end of every interval of the log."""
+    """Wraps the batches to time them, and reports at the end of every log interval."""
 
     def __init__(self, state: TrainState, accelerator: Any) -> None:
         self._state = state
@@ -24,11 +24,11 @@ class Local:
         self._movement = Movement()
 
     def timed(self, batches: Iterable[list[torch.Tensor]]) -> Iterator[list[torch.Tensor]]:
-        """The batches, with the way of each measured."""
+        """The batches, measuring how long each one takes to arrive."""
         return self._meter.timed(batches)
 
     def look(self, steps: int, *, gan: bool) -> dict[str, Any]:
-        """`machine` and `still` of a `Look` at the last `steps` steps; every process has to ask."""
+        """`machine` and `still` of a `Look` at the last `steps` steps; every process must call this."""
         state, unwrap = self._state, self._accelerator.unwrap_model
         looked = {"generator": (state.generator, state.generator_optimizer)}
         if gan:

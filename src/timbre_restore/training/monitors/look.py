@@ -1,4 +1,4 @@
-"""What a rule is shown: the means of an interval of the log, and what this machine did meanwhile."""
+"""The input of a rule: the means of a log interval, and what the machine did meanwhile."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from timbre_restore.training.monitors.findings import Finding
 
 @dataclass(frozen=True)
 class Machine:
-    """Of all processes together, over one interval."""
+    """Timing of one interval, over all processes."""
 
     wall_s: float
     waited_s: float
-    """Of them, waiting for the loader."""
+    """Seconds of `wall_s` spent waiting for the loader."""
     used: float | None = None
-    """Share of the device's time in which it worked, 0 to 1; None where nobody knows."""
+    """Share of the time in which the device worked, 0 to 1; None if unknown."""
     device: str = "cpu"
 
 
 @dataclass(frozen=True)
 class Still:
-    """What of one network's trainable weights stayed as it was."""
+    """Which trainable tensors of one network did not change."""
 
     tensors: int
     names: tuple[str, ...]
-    """Tensors that are, bit for bit, what they were, and could have moved at this learning rate."""
+    """Tensors that are bit-for-bit unchanged, although they could have moved at this learning rate."""
     only_decayed: bool = False
-    """Tensors shrank by the weight decay, and none moved otherwise: no gradient came."""
+    """Whether tensors shrank by the weight decay and none changed otherwise: no gradient arrived."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """One interval of the log. `machine` and `still` are of this session alone; the rest can be read in the log."""
+    """One log interval. `machine` and `still` only exist in the current session; the rest can be read from the log."""
 
     step: int
     steps: int
-    """Of the interval."""
+    """Number of steps in the interval."""
     phase: str
     means: Mapping[str, float]
     machine: Machine | None = None
     still: Mapping[str, Still] = field(default_factory=dict)
-    """By network, where it was looked at before."""
+    """By network; a network is missing the first time it is checked."""
 
 
 class Rule(Protocol):
-    """One thing that can go wrong. It remembers what it needs, and nothing else."""
+    """One thing that can go wrong. A rule stores only the history that it needs."""
 
     @property
     def suspects(self) -> bool:
-        """Whether what it stops for has begun: what is saved now may be no healthy state."""
+        """Whether the condition for which it stops a run may have begun, so that the current state may be unhealthy."""
 
     def look(self, look: Look) -> Iterator[Finding]:
-        """Take the next interval; findings, if there are any."""
+        """Take the next interval and yield its findings, if any."""
 
 
 class Lasting:
-    """Whether something has held without a break for so many steps, seen in so many intervals."""
+    """Whether a condition has held without interruption for `steps` steps and `looks` intervals."""
 
     def __init__(self, steps: int, looks: int = 3) -> None:
         self._needed = steps, looks
@@ -66,10 +66,10 @@ class Lasting:
 
     @property
     def begun(self) -> bool:
-        """Whether it held in the last interval."""
+        """Whether the condition held in the last interval."""
         return self._looks > 0
 
     def add(self, holds: bool, steps: int) -> bool:
-        """Count an interval; whether it has lasted long enough."""
+        """Count an interval; return whether the condition has lasted long enough."""
         self._steps, self._looks = (self._steps + steps, self._looks + 1) if holds else (0, 0)
         return self._steps >= self._needed[0] and self._looks >= self._needed[1]

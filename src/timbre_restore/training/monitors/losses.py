@@ -1,4 +1,4 @@
-"""Losses: a number that is none, one far above its level, a validation that no longer falls."""
+"""Rules on losses: NaN or infinite values, values far above their usual level, a validation that no longer falls."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PATIENCE_EPOCHS = 5
 
 
 def third(key: str, value: float) -> str:
-    """Advice to lower a rate."""
+    """The advice to lower `key` to a third."""
     return f"lower {key} from {value:g} to {value / 3:.2g}"
 
 
 class NotFinite:
-    """A loss or a gradient norm that is no number: what trained on it is lost."""
+    """A loss or a gradient norm that is NaN or infinite: the weights trained on it are lost."""
 
     suspects = False
 
@@ -37,7 +37,7 @@ class NotFinite:
                     "nan",
                     look.step,
                     f"{name} is {value}",
-                    "the run has diverged, or an item of the corpus holds no numbers",
+                    "the run has diverged, or an item of the corpus holds invalid samples",
                     f"{third('training.learning_rate', self._settings.learning_rate)}, and audit the corpus",
                     stops=True,
                 )
@@ -45,10 +45,10 @@ class NotFinite:
 
 
 class Leap:
-    """A named loss over 10 times its median of the last 200 steps.
+    """A named loss is over 10 times its median of the last 200 steps.
 
-    The adversarial terms cross zero and the discriminators' move with the game; they have rules of their own. With a
-    new phase the level begins anew, and the old one holds until there is a new one.
+    The generator's adversarial loss crosses zero and the discriminators' losses vary with the balance of the GAN; they
+    have their own rules. Each phase restarts the level, and the old one applies until there is a new one.
     """
 
     suspects = False
@@ -79,7 +79,7 @@ class Leap:
         return None
 
     def leaps(self, step: int, means: Mapping[str, float]) -> Iterator[Finding]:
-        """The same, and nothing is remembered."""
+        """The same check without storing the values."""
         for name in sorted(self._watched & means.keys()):
             level = self._level(name)
             if level is not None and means[name] > FACTOR * level:
@@ -91,14 +91,16 @@ class Leap:
             step,
             f"{name} is {value:.3g}, over {FACTOR:g} times its recent level of {level:.3g}",
             "steps are too large, or a batch holds a broken item",
-            f"{third('training.learning_rate', self._settings.learning_rate)}, and look at the items around this step",
+            f"{third('training.learning_rate', self._settings.learning_rate)}, and check the items around this step",
             stops=True,
         )
 
 
 class Stagnation:
-    """The validated number has not fallen for 5 epochs of a phase. The GAN trades some of it for sound, so each phase
-    is measured with its own best."""
+    """The validation metric has not fallen for 5 epochs of a phase.
+
+    The GAN trades some of it for perceived quality, so each phase is compared with its own best.
+    """
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
@@ -107,7 +109,7 @@ class Stagnation:
         self._since = 0
 
     def epoch(self, step: int, phase: str, metrics: Mapping[str, float]) -> Iterator[Finding]:
-        """Take the numbers of a whole epoch."""
+        """Take the metrics of a completed epoch."""
         name = self._settings.best_metric
         if name not in metrics:
             return
@@ -121,8 +123,8 @@ class Stagnation:
             yield Finding(
                 "no_progress",
                 step,
-                f"{name} has been no lower than {self._best:.4g} for {self._since} epochs",
+                f"{name} has not fallen below {self._best:.4g} for {self._since} epochs",
                 "the network has learned what it can from this corpus at this rate",
                 f"{third('training.learning_rate', self._settings.learning_rate)}, prepare more recordings "
-                "(data.passes), or end here and take the best checkpoint",
+                "(data.passes), or end here and use the best checkpoint",
             )

@@ -1,7 +1,7 @@
-"""What the machine does while it trains: how long the loop waits for items, and how busy the device is.
+"""Rules on the machine during training: how long the loop waits for items, and how busy the device is.
 
-On a CPU both are clocks around the iteration. A GPU works on while the loop waits, so there the device itself notes
-when it ran dry and when it got the next batch; between the two it had nothing to do.
+On a CPU, both come from clocks around the iteration. A GPU keeps working while the loop waits, so there the device
+itself records when it ran out of work and when it received the next batch; between the two it was idle.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from timbre_restore.training.settings import TrainSettings
 STARVED = 0.3
 IDLE = 0.5
 WINDOW_S = 30.0
-"""Over so long, and so many intervals: shorter ones say more about the rest of the machine."""
+"""Minimum length of the observed window: shorter ones say more about other load on the machine."""
 LOOKS = 3
+"""Minimum number of intervals in the window."""
 
 
 class Meter:
-    """Clocks of the loop. `timed` goes around the batches, `look` ends an interval."""
+    """Clocks of the loop: `timed` wraps the batches, `look` ends an interval."""
 
     def __init__(self, accelerator: Any) -> None:
         self._accelerator = accelerator
@@ -34,9 +35,9 @@ class Meter:
         self._restart()
 
     def timed(self, batches: Iterable[list[torch.Tensor]]) -> Iterator[list[torch.Tensor]]:
-        """The batches; what lies between two iterations, and the first batch's way, are not measured."""
+        """The batches; the time between two iterations, and the wait for the first batch, are not measured."""
         iterator = iter(batches)
-        batch = next(iterator, None)  # workers start, or start anew
+        batch = next(iterator, None)  # workers start or restart
         self._restart()
         while batch is not None:
             yield batch
@@ -46,7 +47,7 @@ class Meter:
                 self._ended(began)
 
     def look(self) -> Machine:
-        """Of the interval that ends here, all processes together."""
+        """Timing of the interval that ends here, over all processes."""
         wall = time.perf_counter() - self._began
         waited = self._waited_s()
         used, known = self._used(wall)
@@ -81,26 +82,26 @@ class Meter:
         return self._waited
 
     def _used(self, wall: float) -> tuple[float, float]:
-        """Share of the device's time that was used, and 1.0; twice 0.0 where it can't be known."""
+        """Share of the device's time that was used, and 1.0; 0.0 and 0.0 if it can't be determined."""
         if self._accelerator.device.type == "cpu":
             threads = wall * torch.get_num_threads()
             return (time.process_time() - self._cpu_began) / max(threads, 1e-9), 1.0
         if self._cuda:
             try:
                 return torch.cuda.utilization(self._accelerator.device) / 100.0, 1.0
-            except Exception:  # noqa: BLE001 - its library has many, for what it lacks or does not know; a look ends no run
+            except Exception:  # noqa: BLE001 - the library has many error types, and a check must not end a run
                 return 0.0, 0.0
         return 0.0, 0.0
 
 
 class _Window:
-    """The intervals of this session that make up the last half minute."""
+    """The intervals of this session that cover the last half minute."""
 
     def __init__(self) -> None:
         self._seen: deque[Machine] = deque()
 
     def add(self, machine: Machine) -> list[Machine]:
-        """Take one; those of the window, or none while it isn't full."""
+        """Add an interval; return those of the window, or none while it isn't full."""
         self._seen.append(machine)
         while len(self._seen) > LOOKS and sum(m.wall_s for m in list(self._seen)[1:]) >= WINDOW_S:
             self._seen.popleft()
@@ -126,7 +127,7 @@ class Starved:
             yield Finding(
                 "data_starvation",
                 look.step,
-                f"{share:.0%} of the last {sum(m.wall_s for m in seen):.0f} s went by in waiting for items",
+                f"{share:.0%} of the last {sum(m.wall_s for m in seen):.0f} s was spent waiting for items",
                 "reading them is slower than training on them",
                 f"raise data.num_workers from {workers} to {max(2, 2 * workers)}, prepare with data.format packed, or "
                 "put data.output_dir on a faster disk",
@@ -134,7 +135,7 @@ class Starved:
 
 
 class IdleDevice:
-    """The device is used for less than half of the time."""
+    """The device is busy for less than half of the time."""
 
     suspects = False
 
@@ -151,17 +152,17 @@ class IdleDevice:
             return
         waited, size = sum(m.waited_s for m in seen) / wall, self._settings.batch_size
         waits = waited > (1.0 - used) / 2
-        change = "look at data loading (data.num_workers, data.format packed)"
+        change = "check data loading (data.num_workers, data.format packed)"
         if not waits and look.machine.device == "cpu":
             if (threads := torch.get_num_threads()) == 1:
-                return  # other programs take the core, and the run can't change that
-            change = f"lower training.threads from {threads} to what other programs leave"
+                return  # other programs occupy the core, and the run can't change that
+            change = f"lower training.threads from {threads} to the number of cores that other programs leave free"
         elif not waits:
             change += f", or raise training.batch_size from {size} to {2 * size}"
         yield Finding(
             "device_idle",
             look.step,
-            f"the device was used for {used:.0%} of the last {wall:.0f} s, of which the loader took {waited:.0%}",
+            f"the device was busy for {used:.0%} of the last {wall:.0f} s; waiting for the loader took {waited:.0%}",
             "it waits for items" if waits else "steps are too small for it, or other programs use it",
             change,
         )

@@ -1,7 +1,7 @@
-"""Whether the weights move: a look at every trainable tensor that costs two sums.
+"""Rules on whether the weights move, with a check of every trainable tensor that costs two sums.
 
-A tensor is known again by the sum of its bits as integers, which is exact on any device, and by the sum of its
-magnitudes, which the weight decay alone shrinks by a known share.
+An unchanged tensor is recognised by the sum of its bits as integers, which is exact on any device, and pure weight
+decay by the sum of its magnitudes, which shrinks by a known share.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from timbre_restore.training.settings import TrainSettings
 
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 LEAST_RATE = 1e-5
-"""Of the largest weight: a step that is smaller may be lost in rounding, and its tensor is not judged."""
+"""Relative to the largest weight: a smaller step may be lost in rounding, so its tensor is not checked."""
 SHARE = 0.2
-"""How nearly a decay must be the expected one."""
+"""Relative tolerance within which a decay matches the expected one."""
 FROZEN_STEPS = 30
 KEY = {"generator": "training.learning_rate", "discriminators": "training.discriminator_learning_rate"}
 
@@ -34,16 +34,16 @@ class _Print:
 
 
 class Movement:
-    """Compares the trainable weights of each network with what they were at the last look.
+    """Compares the trainable weights of each network with those at the previous check.
 
-    What was frozen by `requires_grad` is not looked at, nor is what stays 0 because nothing reaches it.
+    Tensors frozen by `requires_grad` are not checked, nor are those that stay 0 because nothing reaches them.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[list[str], _Print]] = {}
 
     def look(self, network: str, module: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Still | None:
-        """What stayed, after `steps` steps at the optimiser's present rate; None the first time."""
+        """What did not change in `steps` steps at the optimiser's current rate; None the first time."""
         named = [(name, p.detach()) for name, p in module.named_parameters() if p.requires_grad]
         names = [name for name, _ in named]
         before_names, before = self._last.get(network, ([], None))
@@ -55,7 +55,7 @@ class Movement:
         decay = max(group.get("weight_decay", 0.0) for group in optimizer.param_groups) * rate * steps
         judged = [i for i in range(len(names)) if now.size[i] > 0.0 and rate >= LEAST_RATE * now.largest[i]]
         still = tuple(names[i] for i in judged if now.bits[i] == before.bits[i])
-        # Muon has no decay for what is no matrix, which then stays where the matrices shrink.
+        # Muon does not decay tensors that are not matrices; these then stay unchanged while the matrices shrink.
         shrunk = [i for i in judged if _decayed(before.size[i], now.size[i], decay)]
         return Still(len(judged), still, bool(shrunk) and len(shrunk) + len(still) == len(judged))
 
@@ -64,17 +64,17 @@ def _print(tensors: list[Tensor]) -> _Print:
     bits = [p.reshape(-1).view(INTEGERS[p.element_size()]).sum(dtype=torch.int64) for p in tensors]
     sizes = [p.abs().sum(dtype=torch.float32) for p in tensors]
     largest = [p.abs().amax().float() for p in tensors]
-    # One transfer each: a transfer per tensor would be hundreds.
+    # One transfer for each of the three; a transfer per tensor would mean hundreds.
     return _Print(*(torch.stack(values).tolist() for values in (bits, sizes, largest)))
 
 
 def _decayed(before: float, now: float, decay: float) -> bool:
-    """Whether the magnitudes shrank by `decay`, a share, and by nothing else."""
+    """Whether the magnitudes shrank by the share `decay`, and by nothing else."""
     return decay > 1e-6 and abs(before - now - decay * before) < SHARE * decay * before
 
 
 class Frozen:
-    """Networks, or tensors of them, that are trained and don't move."""
+    """Networks or single tensors that are trained but do not move."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
@@ -96,24 +96,24 @@ class Frozen:
                     look.step,
                     f"{len(parts)} of {still.tensors} weight tensors of the {network} have not moved for "
                     f"{self._long(network)} steps ({', '.join(parts[:3])}{' …' if len(parts) > 3 else ''})",
-                    "no gradient reaches them, or the optimiser does not know them",
-                    "look at what those layers are fed with, or freeze them with requires_grad_(False) if they are "
-                    "meant to stay",
+                    "no gradient reaches them, or the optimiser does not include them",
+                    "check the input of those layers, or freeze them with requires_grad_(False) if they are meant to "
+                    "stay unchanged",
                 )
 
     def _long(self, network: str) -> int:
-        """Steps in which a network that is trained moves."""
+        """Number of steps within which a network that is being trained must move."""
         return FROZEN_STEPS * (self._settings.discriminator_every if network == "discriminators" else 1)
 
     def _frozen(self, step: int, network: str, still: Still) -> Finding:
-        what = "shrank by the weight decay alone" if still.only_decayed else "stayed what they were, bit for bit,"
+        what = "changed only by the weight decay" if still.only_decayed else "stayed unchanged, bit for bit,"
         key = KEY[network]
         return Finding(
             f"{network}_frozen",
             step,
             f"all {still.tensors} trainable weight tensors of the {network} {what} for {self._long(network)} steps",
             "no gradient reaches them, or their optimiser is not stepped",
-            "look at their optimiser and at what is frozen (own changes to the code); where there are none, raise "
+            "check their optimiser and what is frozen if you changed the code; otherwise raise "
             f"{key} from {getattr(self._settings, key.removeprefix('training.')):g}",
             stops=True,
         )
@@ -128,7 +128,7 @@ class Frozen:
 
 
 def not_finite(modules: Mapping[str, Any]) -> list[str]:
-    """The networks that hold a weight which is no number."""
+    """The names of the networks that hold a NaN or infinite weight."""
     return [
         name
         for name, module in modules.items()

@@ -1,1 +1,1 @@
-"""What a run leaves to read and shows while it goes on: log, trackers, progress, page."""
+"""What a run records and shows while it is in progress: log, trackers, progress, page."""

@@ -1,4 +1,4 @@
-"""A run read back from its folder: its log, what it was made of, its best checkpoint. Nothing else is asked."""
+"""A run read back from its folder alone: its log, its description, and its best and last checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of a run, in steps."""
+    """A phase of a run, in steps."""
 
     name: str
     begin: int
@@ -27,51 +27,51 @@ class Phase:
 
 @dataclass(frozen=True)
 class Account:
-    """What a run left."""
+    """The records of a run."""
 
     run: Path
     train: list[Entry]
     epochs: list[Entry]
     events: list[Entry]
     record: Entry = field(default_factory=dict)
-    """`run.json`; of a run without one, what its last checkpoint says."""
+    """Content of `run.json`; if there is none, the equivalent from the last checkpoint."""
     best: Entry = field(default_factory=dict)
     """`{"folder", "epoch", "step", "metrics"}` of the best checkpoint; empty before there is one."""
     last: Entry = field(default_factory=dict)
-    """The same of the last one."""
+    """The same for the last checkpoint."""
 
     @property
     def step(self) -> int:
-        """The last one in the log."""
+        """The last step in the log."""
         return max((entry["step"] for entry in (*self.train, *self.epochs, *self.events)), default=0)
 
     @property
     def seconds(self) -> float | None:
-        """Of training, over all parts of the run; None in a log without times."""
+        """Seconds of training over all parts of the run; None if the log has no times."""
         return max((e["seconds"] for e in (*self.train, *self.epochs) if is_number(e.get("seconds"))), default=None)
 
     @property
     def epochs_done(self) -> float:
-        """Epochs with their validation, of which the last one may be a part."""
+        """Completed epochs including their validation; has a fraction if the run ended within an epoch."""
         return max((float(entry.get("epoch", 0)) for entry in self.epochs), default=0.0)
 
     @property
     def is_done(self) -> bool:
-        """Whether the plan's end is reached, to a thousandth of an epoch: that end is a quotient."""
+        """Whether the end of the plan is reached, to a thousandth of an epoch, because that end is a quotient."""
         planned = self.plan("epochs")
         return planned is not None and self.epochs_done > planned - 1e-3
 
     def plan(self, name: str) -> Any:
-        """A figure of the run's plan: `epochs`, `epoch_steps`, …; None where it isn't known."""
+        """A value of the run's plan: `epochs`, `epoch_steps`, …; None if it isn't known."""
         return self.record.get("plan", {}).get(name)
 
     def batches_per_s(self, *, gan: bool) -> float | None:
-        """Median over the log's intervals before the GAN, or with it."""
+        """Median over the log intervals before the GAN, or with it."""
         rates = [e["batches_per_s"] for e in self.train if is_number(e.get("batches_per_s")) and _gan(e) == gan]
         return median(rates) if rates else None
 
     def phases(self) -> list[Phase]:
-        """In their order; each begins where the one before ends."""
+        """The phases in order; each begins where the previous one ends."""
         found: list[Phase] = []
         for entry in self.train:
             name = phase_of(
@@ -86,13 +86,13 @@ class Account:
         return found
 
     def series(self, name: str, entries: Sequence[Entry]) -> tuple[list[int], list[float]]:
-        """Steps and values of a name in lines of the log; what is there and no number is NaN."""
+        """Steps and values of `name` in lines of the log; a value that is not a number becomes NaN."""
         found = [(e["step"], value_of(e[name])) for e in entries if name in e]
         return [step for step, _ in found], [value for _, value in found]
 
 
 def read_account(run: Path) -> Account:
-    """Read a run's folder. A line that was torn off is passed over, and so is what a killed process half wrote."""
+    """Read the folder of a run. Truncated lines, and files left incomplete by a killed process, are skipped."""
     lines: dict[str, list[Entry]] = {"train": [], "epoch": [], "event": []}
     path = run / "log.jsonl"
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
@@ -106,21 +106,22 @@ def read_account(run: Path) -> Account:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one, and finite."""
+    """Whether `value` is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def value_of(value: object) -> float:
-    """As a number; NaN for what is none."""
+    """`value` as a float; NaN if it is not a number."""
     return float(value) if isinstance(value, int | float) else math.nan
 
 
 def bundled(
     x: Sequence[int], y: Sequence[float], most: int
 ) -> tuple[list[float], list[float], list[tuple[float, float]]]:
-    """At most `most` points of a long series: the mean of each bundle, and its lowest and highest value.
+    """Reduce a long series to at most `most` points: the mean of each group, and its lowest and highest value.
 
-    A bundle that holds a NaN is one: it must not vanish in a mean. A short series is itself, without a spread.
+    A group that contains a NaN becomes NaN, so that it does not vanish in a mean. A short series is returned unchanged,
+    without a spread.
     """
     if len(x) <= most:
         return [float(value) for value in x], list(y), []
@@ -145,7 +146,7 @@ def _checkpoint(run: Path, which: str) -> Entry:
 
 
 def _record_of(checkpoint: Entry) -> Entry:
-    """What older versions kept beside a checkpoint only."""
+    """The description of a run from its checkpoint, for older versions without `run.json`."""
     training = checkpoint.get("settings", {}).get("training", {})
     if not training:
         return {}

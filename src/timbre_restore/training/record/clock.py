@@ -1,4 +1,4 @@
-"""What time a run takes: seconds over all its parts, and of a step before the GAN and with it."""
+"""Timing of a run: total seconds over all its parts, and seconds per step before the GAN and with it."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from statistics import median
 from typing import Any
 
 RECENT = 20
-"""Intervals of the log that a step's time is taken from: a median, which the start of workers doesn't move."""
+"""Number of log intervals whose median is the time of a step; the median is not affected by the start of workers."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """Seconds to the end of a run, or to its GAN phase where no step of that was measured; None before any was."""
+    """Seconds to the end of a run, or to its GAN phase if none of its steps were measured; None before any step was."""
 
     seconds: float | None
     to_gan: bool = False
 
     @property
     def brief(self) -> str:
-        """For a bar."""
+        """The remaining time for a progress bar."""
         if self.seconds is None:
             return ""
         return f"{duration(self.seconds)} {'to the GAN' if self.to_gan else 'left'}"
 
     @property
     def words(self) -> str:
-        """For a line."""
-        return (self.brief or "time left not known yet") + (", whose steps are not measured yet" if self.to_gan else "")
+        """The remaining time for a line of text."""
+        return (self.brief or "time left not known yet") + (", whose steps are not timed yet" if self.to_gan else "")
 
 
 class Clock:
-    """Counts steps between lines of the log; what is done beside them (validation, checkpoints) is kept apart.
+    """Counts steps between log lines; other work (validation, checkpoints) is timed separately.
 
-    `before` are the train lines of the run's earlier parts and `earlier_s` their seconds, which go on here. The time
-    between a checkpoint and a kill is not in them, like the steps that were made in it.
+    `before` are the train lines of the run's earlier parts and `earlier_s` their seconds, which are continued here. The
+    time between a checkpoint and a kill is not included, nor are the steps made in it.
     """
 
     def __init__(self, before: Sequence[Mapping[str, Any]] = (), earlier_s: float = 0.0) -> None:
@@ -52,15 +52,15 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Of training so far."""
+        """Seconds of training so far."""
         return self._earlier_s + time.monotonic() - self._started
 
     def step_done(self) -> None:
-        """A step was made."""
+        """Count a step."""
         self._steps += 1
 
     def interval(self, *, gan: bool) -> dict[str, float]:
-        """`seconds` and `batches_per_s` for a line of the log; the next interval begins."""
+        """Return `seconds` and `batches_per_s` for a log line, and start the next interval."""
         step_s = max(1e-9, time.monotonic() - self._since) / max(1, self._steps)
         self._step_s[gan].append(step_s)
         self._steps, self._since = 0, time.monotonic()
@@ -68,7 +68,7 @@ class Clock:
 
     @contextmanager
     def beside(self) -> Iterator[None]:
-        """What is done in this block is no part of a step."""
+        """Time this block separately from the steps."""
         begun = time.monotonic()
         try:
             yield
@@ -78,11 +78,11 @@ class Clock:
             self._beside_s += took
 
     def epoch_done(self) -> None:
-        """An epoch was made, with its validation and its checkpoint."""
+        """Count an epoch, including its validation and its checkpoint."""
         self._epochs += 1
 
     def left(self, plain_steps: int, gan_steps: int, epochs: int) -> Left:
-        """Time for so many steps before the GAN and with it, and for what is done beside them in so many epochs."""
+        """Time for the remaining steps before the GAN and with it, and for the other work in the remaining epochs."""
         plain, gan = (median(times) if times else None for times in (self._step_s[False], self._step_s[True]))
         seconds = epochs * self._beside_s / self._epochs if self._epochs else 0.0
         if plain_steps:
@@ -95,12 +95,12 @@ class Clock:
 
 
 def epochs_text(epochs: float) -> str:
-    """So many epochs, in as many digits as tell something."""
+    """The number of epochs as text, with a sensible number of digits."""
     return f"{round(epochs, 2):g}" if epochs < 1000 else f"{epochs:.0f}"
 
 
 def duration(seconds: float) -> str:
-    """`2 h 05 min`, `12 min`, `40 s`."""
+    """A duration as text: `2 h 05 min`, `12 min`, `40 s`."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60.0)

@@ -1,4 +1,4 @@
-"""The curves of a run's page: each loss over the steps, before the health band of its phase."""
+"""The curves of a run's page: each loss over the steps, drawn over the health band of its phase."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from timbre_restore.training.monitors.bands import BANDS
 from timbre_restore.training.record.account import Account, Entry, bundled
 
 POINTS = 160
-"""Of a line, as many as a figure can show."""
+"""Number of points in a line, as many as a figure can show."""
 
 ALONE = "suppressor alone"
 VALIDATED = (("{}", "train", "training"), ("val_{}", "epoch", "validation"),
@@ -23,9 +23,9 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...], str], ...] = (
     ("d_real, d_fake", (("d_real", "train", "d_real"), ("d_fake", "train", "d_fake")),
      "Both towards 0: the discriminators win. Both near 1 while the spectra drift: the generator wins."),
     ("score_real, score_fake", (("score_real", "train", "score_real"), ("score_fake", "train", "score_fake")),
-     "What the discriminators say of clean and of restored."),
+     "The discriminators' scores for clean and for restored voices."),
     ("gradient_norm", (("gradient_norm", "train", "generator"),
-                       ("discriminator_gradient_norm", "train", "discriminators")), "Before it is clipped."),
+                       ("discriminator_gradient_norm", "train", "discriminators")), "Before clipping."),
     ("clipped", (("clipped", "train", "generator"),), "Share of the steps in which its gradient is clipped."),
     ("learning rate", (("learning_rate", "train", "generator"),), ""),
     ("batches per second", (("batches_per_s", "train", "batches/s"),), ""),
@@ -35,7 +35,7 @@ NOT_DRAWN = ("kind", "step", "epoch", "place", "seconds", "total")
 
 
 def figures(account: Account) -> str:
-    """All curves that the log has lines for; nothing for a log without."""
+    """All curves for which the log has values, as HTML; empty if there are none."""
     known = {name for _, parts, _ in GROUPS for name, _, _ in parts}
     others = dict.fromkeys(key for entry in account.train for key in entry if key not in known)
     groups = [*GROUPS, *((key, ((key, "train", key),), "") for key in others if key not in NOT_DRAWN)]
@@ -57,7 +57,7 @@ def _figure(account: Account, title: str, parts: tuple[tuple[str, str, str], ...
     areas = _bands(account, [name for name, _, _ in parts])
     logarithmic = title in LOGARITHMIC and min(values, default=0.0) > 0.0
     if holes:
-        note = f"{holes[0][1]} is no number at step {holes[0][0]:,}. {note}".strip()
+        note = f"{holes[0][1]} is NaN or infinite at step {holes[0][0]:,}. {note}".strip()
     phases = account.phases()
     return curves(
         title, lines, ("steps", ""),
@@ -67,7 +67,7 @@ def _figure(account: Account, title: str, parts: tuple[tuple[str, str, str], ...
 
 
 def _bands(account: Account, names: list[str]) -> list[Area]:
-    """The band of each phase, once where two of the figure's losses share it."""
+    """The band of each phase, only once if two losses of the figure share it."""
     areas = []
     for phase in account.phases():
         found = {BANDS.get(phase.name, {}).get(name) for name in names} - {None}
@@ -76,7 +76,7 @@ def _bands(account: Account, names: list[str]) -> list[Area]:
 
 
 def _ends(values: list[float], areas: list[Area], logarithmic: bool) -> tuple[float, float]:
-    """From under the lowest to over the highest of values and bands; a plain axis goes through 0."""
+    """Axis limits from below the lowest to above the highest of values and bands; a linear axis includes 0."""
     shown = values + [value for area in areas for value in area.y]
     low, high = min(shown, default=0.0), max(shown, default=1.0)
     if logarithmic:

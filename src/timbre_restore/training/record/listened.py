@@ -1,4 +1,4 @@
-"""Which validation items a run gives to the ear in every epoch: some with a voice in them, from all over the list."""
+"""Selects the validation items to listen to in every epoch: items with a voice in them, from all over the list."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import torch
 
 LOOKED_AT = 8
-"""Items of each stretch of the list that are read to find one."""
+"""Number of items of each section of the list that are examined to find one."""
 FRAME_SAMPLES = 480
 RANGE_DB = 30.0
 FLOOR = 1e-6
-"""Power of a frame, −60 dBFS, under which it is no voice, whatever the loudest one is."""
+"""Power of a frame, −60 dBFS, below which it does not count as voice, whatever the loudest frame is."""
 USUAL_SHARE = 0.75
-"""Speech has gaps between its syllables: what fills every frame is more often a floor of noise."""
+"""Typical share of voiced frames: speech has gaps between syllables; sound in every frame is usually a noise floor."""
 
 
 def choose(items: Any, candidates: Sequence[int], count: int) -> list[int]:
-    """`count` of the candidates, one from each stretch of them: the one whose clean side is most like speech in time.
+    """`count` of the candidates, one from each section: the one whose clean signal is most like speech over time.
 
-    The same for the same list, so that every epoch and a resumed run give the same ones to the ear.
+    The result depends only on the list, so every epoch and a resumed run use the same items.
     """
     count = min(count, len(candidates))
     chosen = []
@@ -32,7 +32,7 @@ def choose(items: Any, candidates: Sequence[int], count: int) -> list[int]:
 
 
 def voiced_share(clean: torch.Tensor) -> float:
-    """Share of the frames of `[1, T]` within 30 dB of the loudest one and over −60 dBFS; 0.0 for silence."""
+    """Share of the frames of `clean` `[1, T]` within 30 dB of the loudest one and above −60 dBFS; 0.0 for silence."""
     frames = clean[0, : clean.shape[-1] // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     power = frames.double().square().mean(dim=1)
     least = max(FLOOR, float(power.max()) * 10.0 ** (-RANGE_DB / 10.0))

@@ -1,4 +1,4 @@
-"""The page of a run, `<run>/run.html`: how it ended, how to go on, what it did; made from the run's folder alone."""
+"""The page of a run, `<run>/run.html`: how it ended, how to continue, what it did; built from its folder alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from timbre_restore.training.record.clock import duration, epochs_text
 from timbre_restore.training.record.curves import figures
 
 ROWS = 200
-"""Of a table; a page of a thousand epochs would be read by nobody."""
+"""Maximum number of rows in a table; nobody would read a page of a thousand epochs."""
 
 
 def write_page(run: Path) -> Path:
-    """Write `<run>/run.html` by rename from what lies in the folder. At any time: also of a run that is at work."""
+    """Write `<run>/run.html` by rename from the content of the folder; also possible while the run is in progress."""
     path = run / "run.html"
     write_text(path, page(read_account(run)))
     return path
@@ -45,43 +45,43 @@ def page(account: Account) -> str:
 
 
 def _ended(account: Account) -> dict[str, Any]:
-    """What `run.json` says of the end; a run that was killed, or is at work, has none."""
+    """How the run ended, from `run.json`; empty for a run that was killed or is in progress."""
     return account.record.get("ended") or {}
 
 
 def _how(account: Account) -> tuple[str, str]:
-    """How it ended, and whether that is good."""
+    """How the run ended in words, and the CSS class that rates it."""
     how = _ended(account).get("how")
     if how is None and account.is_done:
         how = "finished"
     words = {"finished": ("finished", "good"), "interrupted": ("interrupted", "warm"),
              "stopped": ("stopped by a rule", "bad"), "failed": ("failed", "bad")}  # fmt: skip
-    return words.get(str(how), ("no end noted", "warm"))
+    return words.get(str(how), ("no end recorded", "warm"))
 
 
 def _epochs_of(account: Account) -> str:
-    """What is done, of what is planned."""
+    """Completed epochs, of those planned."""
     planned = account.plan("epochs")
     return epochs_text(account.epochs_done) + (f" of {epochs_text(planned)}" if planned else "")
 
 
 def _story(account: Account) -> str:
-    """Two or three sentences: how much was done, and what came out."""
-    parts = [f"{_epochs_of(account)} epochs are done, {account.step:,} steps"]
+    """Two or three sentences: how much was done, and the result."""
+    parts = [f"{_epochs_of(account)} epochs completed, {account.step:,} steps"]
     if account.seconds is not None:
         parts.append(f"in {duration(account.seconds)}")
     if (account.record.get("parts") or 1) > 1:
         parts.append(f"and {account.record['parts']} parts")
     sentences = [" ".join(parts) + "."]
     if not _ended(account) and account.record and "ended" in account.record:
-        sentences.append("The process was killed, or is still at work: the run itself has not said how it ended.")
+        sentences.append("The process was killed or is still running: the run has not recorded how it ended.")
     if best := _best(account):
         sentences.append(best)
     return " ".join(sentences)
 
 
 def _best(account: Account) -> str:
-    """The best checkpoint beside the suppressor's own value, in a sentence; empty where there is none."""
+    """A sentence on the best checkpoint compared with the suppressor's own value; empty if there is none."""
     if not account.best:
         return ""
     name = account.plan("best_metric") or "val_multi_stft"
@@ -93,16 +93,16 @@ def _best(account: Account) -> str:
     if is_number(alone := metrics.get(f"{name}_degraded")) and alone:
         change = 100.0 * (value / alone - 1.0)
         text += (
-            f"; the suppressor's own is {alone:.4f}, so that is {abs(change):.0f} % {'less' if change < 0 else 'more'}"
+            f"; the suppressor's own is {alone:.4f}, so this is {abs(change):.0f} % {'less' if change < 0 else 'more'}"
         )
     return f"{text}."
 
 
 def _said(account: Account) -> str:
-    """The last words of a run that did not finish."""
+    """The final message of a run that did not finish."""
     if not (said := str(_ended(account).get("said") or "")):
         return ""
-    return f'<section class="alarm"><h2>Its last words</h2>\n<p>{escape(said)}</p></section>\n'
+    return f'<section class="alarm"><h2>Final message</h2>\n<p>{escape(said)}</p></section>\n'
 
 
 def _events(account: Account) -> str:
@@ -115,7 +115,7 @@ def _events(account: Account) -> str:
 
 
 def _twice_as_long(account: Account, planned: float) -> str:
-    """What doubles a run, in what its length was given in; hours are planned once, so they become steps."""
+    """Options that double a run, in the unit in which its length was given; planned hours become steps."""
     given = account.record.get("settings", {}).get("training", {})
     if given.get("steps") is None and given.get("hours") is None:
         return f"--set training.epochs={2 * int(planned)}"
@@ -128,7 +128,7 @@ def _commands(account: Account) -> str:
     word = shlex.quote
     processes = account.plan("processes") or 1
     door = "timbre-restore train" if processes == 1 else f"torchrun --nproc_per_node={processes} train.py"
-    parts = ["<h2>How to go on</h2>\n"]
+    parts = ["<h2>How to continue</h2>\n"]
     if account.last and (run / "config.yaml").is_file():
         moved = account.record.get("place") not in (None, str(run))
         place = f" --set {word(f'training.output_dir={json.dumps(str(run))}')}" if moved else ""
@@ -136,9 +136,9 @@ def _commands(account: Account) -> str:
         planned = account.plan("epochs")
         if planned is None or account.is_done:
             longer = _twice_as_long(account, planned or account.epochs_done)
-            parts.append(_command("Train for as long again", f"{go_on} {longer}"))
+            parts.append(_command("Train for the same length again", f"{go_on} {longer}"))
         else:
-            parts.append(_command(f"Continue at step {account.last.get('step')}", go_on))
+            parts.append(_command(f"Continue from step {account.last.get('step')}", go_on))
     if account.last:
         which = "" if account.best else " --which last"
         model = word(str(run / "voice.onnx"))
@@ -198,7 +198,7 @@ def _items_seen(account: Account) -> str:
         return "–"
     if not steps:
         return f"about {account.step * batch:,}"
-    # The last batch of an epoch may be a short one.
+    # The last batch of an epoch may be short.
     return f"{account.step // steps * items + min(account.step % steps * batch, items):,}"
 
 
@@ -220,11 +220,11 @@ def _epochs(account: Account) -> str:
 
 
 def _changed(account: Account) -> str:
-    """What was set for this run, beside the default."""
+    """The settings that differ from the defaults."""
     if (changed := account.record.get("changed")) is None:
         return ""
     if not changed:
-        return "<h2>Configuration</h2>\n<p>All is as the defaults have it.</p>\n"
+        return "<h2>Configuration</h2>\n<p>All settings are at their defaults.</p>\n"
     rows = [[escape(key), *(escape(_json(values.get(side))) for side in ("value", "default"))]
             for key, values in changed.items()]  # fmt: skip
     return (

@@ -1,4 +1,4 @@
-"""Spectrograms of one item's signals side by side, with axes, on one scale: what was taken and given back is seen."""
+"""Spectrograms of one item's signals side by side on a shared scale, showing what was removed and what was restored."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ RANGE_DB = 80.0
 
 
 def spectrograms(waves: Mapping[str, torch.Tensor], sample_rate_hz: int) -> NDArray[np.uint8]:
-    """Picture `[H, W, 3]` of named signals `[T]`: time to the right, frequency upwards; 0 dB is the loudest cell."""
-    # Only when a run draws, or each start of a program would wait for matplotlib.
+    """Image `[H, W, 3]` of named signals `[T]`: time to the right, frequency upwards; 0 dB is the loudest cell."""
+    # Imported here, because otherwise every start of the program would wait for matplotlib.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -24,7 +24,7 @@ def spectrograms(waves: Mapping[str, torch.Tensor], sample_rate_hz: int) -> NDAr
     loudest = max(float(level.max()) for level in levels.values())
     figure = Figure(figsize=(3.2 * len(levels) + 0.8, 3.2), dpi=90)
     canvas: Any = FigureCanvasAgg(figure)
-    # Places by hand: to let matplotlib find them means to draw twice.
+    # Manual layout: an automatic one would make matplotlib draw twice.
     places = {"left": 0.045, "right": 0.925, "bottom": 0.16, "top": 0.9, "wspace": 0.06}
     panels = figure.subplots(1, len(levels), sharey=True, squeeze=False, gridspec_kw=places)[0]
     for panel, (name, level) in zip(panels, levels.items(), strict=True):
@@ -35,7 +35,7 @@ def spectrograms(waves: Mapping[str, torch.Tensor], sample_rate_hz: int) -> NDAr
         )  # fmt: skip
         panel.set_title(name)
         panel.set_xlabel("s")
-        panel.xaxis.set_major_locator(MaxNLocator(5, prune="upper"))  # the next panel's 0 stands there
+        panel.xaxis.set_major_locator(MaxNLocator(5, prune="upper"))  # where the 0 of the next panel is
     panels[0].set_ylabel("kHz")
     panels[0].set_yticks(range(0, sample_rate_hz // 2000 + 1, 4))
     figure.colorbar(drawn, cax=figure.add_axes((0.935, 0.16, 0.01, 0.74)), label="dB")

@@ -1,4 +1,4 @@
-"""What a person sees while it trains: a bar on a terminal, a line per epoch elsewhere."""
+"""Progress display during training: a bar on a terminal, a line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ IN_LINE = (*ON_BAR, "feature_matching", "val_l1", "val_multi_stft", "val_multi_s
 
 
 class Progress:
-    """Steps done, phase, losses against their bands (`↑` and `↓` mark what lies outside), batches/s, time left.
+    """Completed steps, phase, losses (`↑` and `↓` mark values outside their bands), batches/s and time left.
 
-    A step with the GAN takes several times as long as one without: the time left counts both by what they took, and
-    says so where no step of the GAN was made yet.
+    A step with the GAN takes several times as long as one without it: the time left is computed from both, and says so
+    if no GAN step has been timed yet.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Progress:
         self._bar.stop()
 
     def show(self, place: float, means: Mapping[str, float], *, batches_per_s: float, gan: bool) -> None:
-        """After every logged interval, at this place of the run in epochs."""
+        """Update the bar after a log interval; `place` is the position in the run in epochs."""
         self._rate = batches_per_s
         phase = self._phase(place, gan)
         losses = _losses(means, ON_BAR, phase, mark="[yellow]{}[/]")
@@ -77,7 +77,7 @@ class Progress:
         )  # fmt: skip
 
     def epoch_done(self, epoch: float, metrics: Mapping[str, float], *, gan: bool) -> None:
-        """A line that stays; `epoch` has a fraction where the run ended within one."""
+        """Print a permanent line for an epoch; `epoch` has a fraction if the run ended within an epoch."""
         phase = self._phase(math.ceil(epoch) - 1, gan)
         left = f", {self._left(epoch).words}" if epoch < self._plan.length else ""
         self._say(

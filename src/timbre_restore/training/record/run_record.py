@@ -1,9 +1,10 @@
-"""What a run's folder says of the run as a whole: `run.json`, `config.yaml` to go on with, and the page at its end.
+"""The description of a run in its folder: `run.json`, `config.yaml` to resume with, and the page at its end.
 
-    run.json     {"plan", "order", "parameters", "software", "changed", "settings", "tracker_run", "parts", "ended"}
-    config.yaml  the whole configuration, with the places of corpus and run as they are
+    run.json     {"plan", "order", "corpus", "place", "parameters", "software", "changed", "settings", "tracker_run",
+                  "parts", "ended"}
+    config.yaml  the complete configuration, with absolute paths of corpus and run
 
-Both are written before the first step, so that a run that ends at once tells as much as one that ends well.
+Both are written before the first step, so that a run that fails at once is described as fully as one that finishes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def begin_record(
     *,
     processes: int,
 ) -> str:
-    """Write `run.json` and `config.yaml`; the number under which trackers know the run, the same after a resume."""
+    """Write `run.json` and `config.yaml`; return the ID of the run for trackers, which is the same after a resume."""
     run = settings.output_dir
     before = read_record(run) if state.step else {}
     number = str(before.get("tracker_run") or secrets.token_hex(4))
@@ -74,7 +75,7 @@ def begin_record(
 
 @contextmanager
 def ending_kept(run: Path, state: TrainState, talk: Callable[[str], None]) -> Iterator[None]:
-    """However the block ends, `run.json` says how, and the page is written."""
+    """Record in `run.json` how the block ended, and write the page, whatever happens."""
     try:
         yield
     except BaseException as exc:
@@ -84,7 +85,7 @@ def ending_kept(run: Path, state: TrainState, talk: Callable[[str], None]) -> It
 
 
 def read_record(run: Path) -> dict[str, Any]:
-    """What `run.json` holds; nothing where it is missing or can't be read."""
+    """The content of `run.json`; empty if it is missing or can't be read."""
     try:
         content = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -93,7 +94,7 @@ def read_record(run: Path) -> dict[str, Any]:
 
 
 def differences(defaults: Mapping[str, Any], values: Mapping[str, Any], under: str = "") -> dict[str, dict[str, Any]]:
-    """`{"section.key": {"default", "value"}}` of what is not as the defaults have it."""
+    """`{"section.key": {"default", "value"}}` for every value that differs from the defaults."""
     found: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         default, name = defaults.get(key), f"{under}{key}"
@@ -105,7 +106,7 @@ def differences(defaults: Mapping[str, Any], values: Mapping[str, Any], under: s
 
 
 def software() -> dict[str, str]:
-    """Versions, the machine, and the commit where the program runs from a checkout."""
+    """Versions, the machine, and the commit if the program runs from a checkout."""
     found = {"python": platform.python_version(), "system": platform.platform(terse=True)}
     for name in PACKAGES:
         try:
@@ -126,7 +127,7 @@ def _end(run: Path, step: int, how: str, said: str, talk: Callable[[str], None])
         if (run / "log.jsonl").is_file() and (run / "log.jsonl").stat().st_size:
             write_page(run)
     except OSError as exc:
-        talk(f"warning: {run / 'run.html'}: can't be written ({exc}); the run itself is not touched.")
+        talk(f"warning: {run / 'run.html'}: can't be written ({exc}); the run itself is not affected.")
 
 
 def _how(exc: BaseException) -> str:
@@ -138,7 +139,7 @@ def _how(exc: BaseException) -> str:
 
 
 def _placed(settings: TrainSettings) -> dict[str, Any]:
-    """The configuration with whole paths, which mean the same wherever a command is given."""
+    """The configuration with absolute paths, which are valid from any working directory."""
     content = copy.deepcopy(settings.record)
     for section, place in (("data", settings.corpus), ("training", settings.output_dir)):
         if isinstance(content.get(section), dict):
