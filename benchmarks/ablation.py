@@ -24,13 +24,13 @@ from accelerate import Accelerator
 from timbre_restore import losses
 from timbre_restore.audio import from_pcm, to_pcm
 from timbre_restore.loading import EpochBatches, Loader, TimbreRestoreDataset
-from timbre_restore.losses import Sound
+from timbre_restore.losses import Waveform
 from timbre_restore.metrics import DEFAULT_SET, item_gain, score_pair
 from timbre_restore.models import GeneratorSettings
 from timbre_restore.training.schedule import learning_rate_factor
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state
-from timbre_restore.training.steps import charge, move, update_ema
+from timbre_restore.training.steps import accumulate_gradients, update, update_ema
 
 BATCH = 8
 RATE = 1e-3
@@ -104,10 +104,10 @@ def train(variant: str, corpus: Path, minutes: float) -> dict[str, Any]:
                 group["lr"] = rate
             gain = losses.item_gain(clean)
             out = state.generator(degraded, *given) * gain
-            terms = state.objective(Sound(out), Sound(clean * gain))
+            terms = state.objective(Waveform(out), Waveform(clean * gain))
             state.generator_optimizer.zero_grad(set_to_none=True)
-            charge(accelerator, state.generator, terms, settings.loss_weights, len(clean))
-            move(accelerator, state.generator, state.generator_optimizer, settings.gradient_clip)
+            accumulate_gradients(accelerator, state.generator, terms, settings.loss_weights, len(clean))
+            update(accelerator, state.generator, state.generator_optimizer, settings.gradient_clip)
             update_ema(state, state.generator, 0.99)
             state.step += 1
             used += time.process_time() - started

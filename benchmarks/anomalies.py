@@ -31,14 +31,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def before_each_step(act: Callable[[Any, list[Any]], None]) -> None:
     """Call `act` on the state and the signals before each step."""
-    plain = loop.whole_step
+    plain = loop.train_step
 
     def step(state: Any, accelerator: Any, run: Any, batches: Any, batch: int, signals: Any, **more: Any) -> Any:
         signals = list(signals)
         act(state, signals)
         return plain(state, accelerator, run, batches, batch, signals, **more)
 
-    loop.whole_step = step
+    loop.train_step = step
 
 
 def targets_swapped() -> None:

@@ -45,13 +45,13 @@ def measure(root: Path) -> None:
     from timbre_restore.atomic import write_text
     from timbre_restore.corpus import CorpusSpec, SourceSpec
     from timbre_restore.corpus.planning.plan import make_plan, read_plan
-    from timbre_restore.corpus.planning.scan import scan_sounds, scan_source
+    from timbre_restore.corpus.planning.scan import scan_files, scan_source
 
     source = SourceSpec(root / "speech")
     spec = CorpusSpec((source,), root / "noise", root / "rooms")
     times = [time.perf_counter()]
     found = scan_source(0, source, root / "out")
-    noises, rooms = scan_sounds(spec.noise_path, root / "out"), scan_sounds(root / "rooms", root / "out")
+    noises, rooms = scan_files(spec.noise_path, root / "out"), scan_files(root / "rooms", root / "out")
     times.append(time.perf_counter())
     plan = make_plan(spec, found, noises, rooms)
     times.append(time.perf_counter())

@@ -20,7 +20,7 @@ import numpy as np
 from timbre_restore.apps.prepare import corpus_spec
 from timbre_restore.audio import FloatArray, read_mono, rms, to_db
 from timbre_restore.config import load_config
-from timbre_restore.corpus.planning.scan import scan_sounds, scan_source
+from timbre_restore.corpus.planning.scan import scan_files, scan_source
 from timbre_restore.corpus.planning.split import split_recordings, split_sounds
 from timbre_restore.metrics.words import transcript
 from timbre_restore.runtime import Chain, Restorer
@@ -38,7 +38,7 @@ def main(config: Path, model: str | None, overrides: tuple[str, ...]) -> None:
     spec = corpus_spec(load_config(config, overrides)).absolute()
     if spec.noise_path is None:
         sys.exit("data.noise_path: is not set; set it to the folder with the held-out noises.")
-    held = split_sounds(spec, "noise", scan_sounds(spec.noise_path, NOWHERE), spec.val_noises, [])["val"]
+    held = split_sounds(spec, "noise", scan_files(spec.noise_path, NOWHERE), spec.val_noises, [])["val"]
     recordings = [found for index, source in enumerate(spec.sources) for found in scan_source(index, source, NOWHERE)]
     spoken = split_recordings(spec, recordings, [])
     chain = Chain(load_suppressor(), Restorer.load(model) if model else Restorer.load())

@@ -301,7 +301,7 @@ def test_a_profile_names_the_step_and_leaves_no_trace(made: Path) -> None:
     settings = tiny_settings(made)
     accelerator = open_accelerator(settings)
     own = measure.OwnStep(settings, accelerator)
-    clip, whole = accelerator.clip_grad_norm_, (losses.l1, objective.l1, losses.Sound.spectrum)
+    clip, whole = accelerator.clip_grad_norm_, (losses.l1, objective.l1, losses.Waveform.spectrum)
     profile = profile_steps(own.state, accelerator, own.load, lambda batch: own.step(batch, gan=True), count=1)
     parts = profile.parts
     for name in ("generator", "discriminator mpd_2", "discriminator mrd_512", "loss l1", "loss multi_stft", "spectra"):
@@ -320,7 +320,7 @@ def test_a_profile_names_the_step_and_leaves_no_trace(made: Path) -> None:
     assert sum(parts["other"].values()) < 0.4 * profile.sum_ms
     assert accelerator.clip_grad_norm_ == clip
     assert not own.state.generator._forward_hooks
-    assert (losses.l1, objective.l1, losses.Sound.spectrum) == whole
+    assert (losses.l1, objective.l1, losses.Waveform.spectrum) == whole
     assert own.state.step == 1  # what is done in every n-th step has its turn
     again = profile_steps(own.state, accelerator, own.load, lambda batch: own.step(batch, gan=False), count=1)
     assert not any(name.startswith("discriminator") for name in again.parts)

@@ -116,7 +116,7 @@ def test_a_changed_decay_holds_and_the_moments_stay(
     train(short(corpus, tmp_path / "run", epochs=1, record=record))
     fresh_state()
     seen: list[tuple[Any, Any, int]] = []
-    whole = loop.whole_step
+    whole = loop.train_step
 
     def look(state: TrainState, *args: Any, **more: Any) -> Any:
         for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
@@ -124,7 +124,7 @@ def test_a_changed_decay_holds_and_the_moments_stay(
             seen.append((group["betas"], group["weight_decay"], len(optimizer.state)))
         return whole(state, *args, **more)
 
-    monkeypatch.setattr(loop, "whole_step", look)
+    monkeypatch.setattr(loop, "train_step", look)
     changed = record | {"training": record["training"] | {"weight_decay": 0.5}}
     again = short(corpus, tmp_path / "run", epochs=2, record=changed, weight_decay=0.5, betas=(0.5, 0.6))
     summary = train(again, resume="auto")

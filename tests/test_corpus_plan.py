@@ -11,7 +11,7 @@ from timbre_restore.atomic import write_text
 from timbre_restore.corpus import CorpusSpec, SourceSpec
 from timbre_restore.corpus.planning.draw import Variation, keeps_silent_item
 from timbre_restore.corpus.planning.plan import Plan, make_plan, read_plan, scan_and_plan
-from timbre_restore.corpus.planning.scan import Recording, Sound, scan_sounds, scan_source
+from timbre_restore.corpus.planning.scan import Recording, SourceFile, scan_files, scan_source
 from timbre_restore.corpus.planning.split import split_sounds
 from timbre_restore.corpus.rendering.made_noise import is_made
 from timbre_restore.corpus.rendering.made_room import is_made_room
@@ -19,8 +19,8 @@ from timbre_restore.errors import CorpusError
 from timbre_restore.suppressors import SuppressorSettings
 
 SPEC = CorpusSpec(sources=(SourceSpec(Path("a"), 0.3), SourceSpec(Path("b"), 0.7)), noise_path=Path("n"))
-NOISES = [Sound(f"noise_{i}.wav") for i in range(20)]
-ROOMS = [Sound(f"hall_{i}_ch{c}.wav") for i in range(6) for c in (0, 1)]
+NOISES = [SourceFile(f"noise_{i}.wav") for i in range(20)]
+ROOMS = [SourceFile(f"hall_{i}_ch{c}.wav") for i in range(6) for c in (0, 1)]
 
 
 def recordings(source: int, speakers: int, each: int) -> list[Recording]:
@@ -113,8 +113,8 @@ def test_naming_every_speaker_is_an_error() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_channels_of_one_measurement_stay_together(seed: int) -> None:
-    noises = [Sound(f"esc_{i}-{letter}.wav") for i in range(8) for letter in "AB"]
-    demand = [Sound(f"KITCHEN{i}/ch{c:02d}.wav") for i in range(4) for c in range(3)]
+    noises = [SourceFile(f"esc_{i}-{letter}.wav") for i in range(8) for letter in "AB"]
+    demand = [SourceFile(f"KITCHEN{i}/ch{c:02d}.wav") for i in range(4) for c in range(3)]
     spec = replace(SPEC, seed=seed, val_fraction=0.3)
     made = [
         split_sounds(spec, kind, sounds, None, []) for kind, sounds in (("noise", noises + demand), ("room", ROOMS))
@@ -142,7 +142,7 @@ def test_cuts_of_one_clip_and_places_in_one_room_are_of_a_group(one: str, other:
         .replace("100032", "100033")
         .replace("4-1", "4-2")
     )
-    groups = [Sound(f"{name}.wav").group for name in (one, other, changed)]
+    groups = [SourceFile(f"{name}.wav").group for name in (one, other, changed)]
     assert groups[0] == groups[1] != groups[2]
 
 
@@ -355,7 +355,7 @@ def test_scan_says_what_it_does_not_read(tmp_path: Path) -> None:
     touch(tmp_path, "p1/a.wav", "p1/b.mp3", "p2/c.MP3", "p2/d.ogg", "p2/notes.txt", "p2/.hidden.mp3")
     said: list[str] = []
     assert len(scan_source(0, SourceSpec(tmp_path), tmp_path / "out", said)) == 1
-    assert len(scan_sounds(tmp_path, tmp_path / "out", said)) == 1
+    assert len(scan_files(tmp_path, tmp_path / "out", said)) == 1
     assert said[0] == said[1]
     assert said[0].startswith(
         f"{tmp_path}: files of other formats are left out (2 .mp3, 1 .ogg); convert them to wav or"
@@ -383,16 +383,16 @@ def test_scan_survives_link_loops_and_counts_nothing_twice(tmp_path: Path) -> No
     touch(tmp_path, "a/1.wav", "b/2.wav")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "b" / "aside").symlink_to(tmp_path / "a")
-    assert [s.relative for s in scan_sounds(tmp_path, tmp_path / "out")] == ["a/1.wav", "b/2.wav"]
+    assert [s.relative for s in scan_files(tmp_path, tmp_path / "out")] == ["a/1.wav", "b/2.wav"]
 
 
 def test_scan_leaves_the_corpus_itself_out(tmp_path: Path) -> None:
     touch(tmp_path, "speech/1.wav", "corpus/train/clean/2.wav")
-    assert [s.relative for s in scan_sounds(tmp_path, tmp_path / "corpus")] == ["speech/1.wav"]
+    assert [s.relative for s in scan_files(tmp_path, tmp_path / "corpus")] == ["speech/1.wav"]
 
 
 def test_an_empty_or_absent_source_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="contains no file that matches"):
         scan_source(0, SourceSpec(tmp_path, pattern="*.ogg"), tmp_path)
     with pytest.raises(CorpusError, match="no such folder"):
-        scan_sounds(tmp_path / "absent", tmp_path)
+        scan_files(tmp_path / "absent", tmp_path)

@@ -24,7 +24,7 @@ from timbre_restore.loading import EpochBatches, Loader, TimbreRestoreDataset  #
 from timbre_restore.training import find_checkpoint, loop, train  # noqa: E402
 from timbre_restore.training.monitors.machine import Meter  # noqa: E402
 from timbre_restore.training.state import create_state, place_state  # noqa: E402
-from timbre_restore.training.steps import whole_step  # noqa: E402
+from timbre_restore.training.steps import train_step  # noqa: E402
 
 GPU = torch.device("cuda")
 EXACT = 1e-5
@@ -87,7 +87,7 @@ def test_a_step_has_the_same_losses_and_gradients(kind: str) -> None:
         torch.manual_seed(0)
         noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
         signals = (0.5 * noisy[..., :SEGMENT], noisy[..., :SEGMENT], noisy)
-        scalars = whole_step(state, accelerator, plan, EpochBatches(2, 2, seed=0), 0, signals, gan=True)
+        scalars = train_step(state, accelerator, plan, EpochBatches(2, 2, seed=0), 0, signals, gan=True)
         gradients = {
             f"{role}.{name}": p.grad
             for role, net in (("generator", state.generator), ("discriminators", state.discriminators))
@@ -113,7 +113,7 @@ def test_a_step_never_waits_for_the_device(corpus: Path) -> None:
     order = EpochBatches(len(data.pairs), 3, seed=1)
     try:
         for batch, signals in enumerate(Loader(data, order, device=accelerator.device)):
-            whole_step(state, accelerator, plan, order, batch, signals, gan=True)
+            train_step(state, accelerator, plan, order, batch, signals, gan=True)
             torch.cuda.set_sync_debug_mode("error")  # but not in the first step, in which libraries set themselves up
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -156,7 +156,7 @@ def test_a_run_is_interrupted_and_goes_on(
         changes["discriminator_precision"] = "bf16"
     train(settings(corpus, tmp_path / "whole", **changes))
     fresh_state()
-    plain = loop.whole_step
+    plain = loop.train_step
 
     def ended(state: Any, *args: Any, **more: Any) -> Any:
         if state.step == 4:
@@ -164,7 +164,7 @@ def test_a_run_is_interrupted_and_goes_on(
         return plain(state, *args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "whole_step", ended)
+        patch.setattr(loop, "train_step", ended)
         with pytest.raises(TrainingInterrupted):
             train(settings(corpus, tmp_path / "cut", **changes))
     fresh_state()
@@ -177,14 +177,14 @@ def test_a_run_is_interrupted_and_goes_on(
 
 
 def test_memory_that_the_device_has_not(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = loop.whole_step
+    plain = loop.train_step
 
     def greedy(state: Any, *args: Any, **more: Any) -> Any:
         if state.step == 2:
             torch.empty(1 << 45, dtype=torch.uint8, device=GPU)
         return plain(state, *args, **more)
 
-    monkeypatch.setattr(loop, "whole_step", greedy)
+    monkeypatch.setattr(loop, "train_step", greedy)
     with pytest.raises(TrainingStopped, match=r"batch_size"):
         train(settings(corpus, tmp_path / "run", checkpoint_minutes=1e-9))
     assert find_checkpoint(tmp_path / "run").content["step"] == 2

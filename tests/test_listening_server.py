@@ -18,7 +18,7 @@ import pytest
 from tests.listeners import SYSTEMS, Server, make_sources, orders, send_all, serving, slider_answers
 from timbre_restore.apps.cli import main
 from timbre_restore.errors import ListeningError
-from timbre_restore.listening import Wanted, load_test, make_test, read_answers
+from timbre_restore.listening import TestRequest, load_test, make_test, read_answers
 from timbre_restore.listening.lock import alone
 from timbre_restore.listening.server import hosts_of
 
@@ -28,7 +28,7 @@ Capture = pytest.CaptureFixture[str]
 
 def new_test(folder: Path, sources: Path, count: int = 2, kind: str = "mushra") -> Path:
     systems = [(name, sources / name) for name in SYSTEMS]
-    make_test(Wanted(sources / "clean", systems, kind=kind, count=count, seconds=0.8, seed=5), folder)
+    make_test(TestRequest(sources / "clean", systems, kind=kind, count=count, seconds=0.8, seed=5), folder)
     return folder
 
 

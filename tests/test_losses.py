@@ -16,7 +16,7 @@ from timbre_restore.losses import (
     MultiScaleMel,
     Objective,
     Perceptual,
-    Sound,
+    Waveform,
     discriminator_fake,
     discriminator_real,
     feature_matching,
@@ -207,7 +207,7 @@ def test_cells_takes_no_room_tone_and_no_rounding_for_a_voice(level_dbfs: float)
 def test_objective_gives_each_loss_that_has_a_weight_by_its_name() -> None:
     estimate, reference = waves(2, 9600, 1), waves(2, 9600, 2)
     values = Objective({"l1": 1.0, "multi_stft": 1.0, "mel": 1.0, "silence": 2.0, "adversarial": 1.0})(
-        Sound(estimate), Sound(reference)
+        Waveform(estimate), Waveform(reference)
     )
     assert list(values) == ["l1", "multi_stft", "mel", "silence"]
     assert torch.equal(values["l1"], l1(estimate, reference))
@@ -216,11 +216,11 @@ def test_objective_gives_each_loss_that_has_a_weight_by_its_name() -> None:
 
 
 def test_a_cut_sound_has_the_spectra_of_the_cut_wave() -> None:
-    sound, window, odd = Sound(waves(3, 9600)), torch.hann_window(1024), torch.hann_window(960)
+    sound, window, odd = Waveform(waves(3, 9600)), torch.hann_window(1024), torch.hann_window(960)
     sound.spectrum(window, 256)
     sound.spectrum(odd, 480)
     part = sound.cut([0, 512, 2560], 4096)
-    plain = Sound(torch.stack([sound.wave[i, :, at : at + 4096] for i, at in enumerate((0, 512, 2560))]))
+    plain = Waveform(torch.stack([sound.wave[i, :, at : at + 4096] for i, at in enumerate((0, 512, 2560))]))
     assert torch.equal(part.wave, plain.wave)
     assert list(part.quarter_hop_spectra) == [1024]  # 512 is no hop of 480
     for w, hop in ((window, 256), (odd, 480)):

@@ -332,13 +332,13 @@ def test_labels_swapped(corpus: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_discriminators_that_are_not_stepped(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = loop.whole_step
+    plain = loop.train_step
 
     def idle(state: Any, *args: Any, **more: Any) -> Any:
         state.discriminator_optimizer.step = lambda *_: None
         return plain(state, *args, **more)
 
-    monkeypatch.setattr(loop, "whole_step", idle)
+    monkeypatch.setattr(loop, "train_step", idle)
     event, _ = stopped(corpus, tmp_path / "run")
     assert (event["rule"], event["step"]) == ("discriminators_frozen", 35)
 
@@ -386,14 +386,14 @@ def test_a_slow_loader(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps_to_spoil: Sequence[int]) -> None:
     """Items that hold no numbers, in these steps of the session."""
-    plain, count = loop.whole_step, iter(range(1, 10**6))
+    plain, count = loop.train_step, iter(range(1, 10**6))
 
     def spoiled(state: Any, accelerator: Any, run: Any, batches: Any, batch: int, signals: Any, **more: Any) -> Any:
         if next(count) in steps_to_spoil:
             signals = [signals[0].clone().index_fill_(2, torch.tensor([5]), math.nan), *signals[1:]]
         return plain(state, accelerator, run, batches, batch, signals, **more)
 
-    monkeypatch.setattr(loop, "whole_step", spoiled)
+    monkeypatch.setattr(loop, "train_step", spoiled)
 
 
 def test_an_item_that_holds_no_number(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,14 +409,14 @@ def test_it_goes_back_to_the_item_that_it_came_from(
 ) -> None:
     """Three of seven items were seen one by one; in pairs, the first of which is spoiled, three pairs are left."""
     run = settings(corpus, tmp_path / "run", epochs=1, batch_size=1, checkpoint_minutes=1e-9)
-    plain = loop.whole_step
+    plain = loop.train_step
 
     def ended(state: Any, *words: Any, **more: Any) -> Any:
         if state.step == 3:
             raise KeyboardInterrupt
         return plain(state, *words, **more)
 
-    monkeypatch.setattr(loop, "whole_step", ended)
+    monkeypatch.setattr(loop, "train_step", ended)
     with pytest.raises(KeyboardInterrupt):
         train(run)
     monkeypatch.undo()
@@ -496,14 +496,14 @@ def test_what_is_saved_under_suspicion_is_not_called_healthy(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Discriminators stop moving after step 14; the checkpoint of step 28 is written before anybody can be sure."""
-    plain = loop.whole_step
+    plain = loop.train_step
 
     def idle(state: Any, *args: Any, **more: Any) -> Any:
         if state.step >= 14:
             state.discriminator_optimizer.step = lambda *_: None
         return plain(state, *args, **more)
 
-    monkeypatch.setattr(loop, "whole_step", idle)
+    monkeypatch.setattr(loop, "train_step", idle)
     event, _ = stopped(corpus, tmp_path / "run")
     assert event["rule"] == "discriminators_frozen"
     assert find_checkpoint(tmp_path / "run").content["step"] in (14, 21)
@@ -524,7 +524,7 @@ def test_memory_that_runs_out_amid_a_step(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """The discriminators are updated already, and the generator is not: nothing of it is kept, whatever the option."""
-    whole, plain, at = loop.whole_step, steps.move, [0]
+    whole, plain, at = loop.train_step, steps.move, [0]
 
     def step(state: Any, *args: Any, **more: Any) -> Any:
         at[0] = state.step
@@ -535,7 +535,7 @@ def test_memory_that_runs_out_amid_a_step(
             raise error
         return plain(accelerator, network, *more)
 
-    monkeypatch.setattr(loop, "whole_step", step)
+    monkeypatch.setattr(loop, "train_step", step)
     monkeypatch.setattr(steps, "move", greedy)
     with pytest.raises(
         TrainingStopped, match=r"halve training\.batch_size to 1, or lower discriminators\.channels"
@@ -559,14 +559,14 @@ from tests.test_monitors import QUICK
 from tests.runs import settings
 from timbre_restore.errors import TrainingStopped
 from timbre_restore.training import loop, train
-plain = loop.whole_step
+plain = loop.train_step
 def step(state, *args, **more):
     if state.step == 7:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))
         torch.empty(2**26)  # what was freed before may be enough for a step
     return plain(state, *args, **more)
-loop.whole_step = step
+loop.train_step = step
 try:
     train(settings(Path(sys.argv[1]), Path(sys.argv[2]), **QUICK | {"batch_size": 7, "segment": 9600}))
 except TrainingStopped as exc:
@@ -591,13 +591,13 @@ from tests import test_monitors
 from tests.runs import settings
 from timbre_restore.training import loop, train
 from timbre_restore.training.monitors import Monitor
-plain = loop.whole_step
+plain = loop.train_step
 def spoiled(state, accelerator, run, batches, batch, signals, **more):
     scalars = plain(state, accelerator, run, batches, batch, signals, **more)
     if state.step == 5 and accelerator.process_index == 1 and state.rollbacks == 0:
         scalars["l1"] = scalars["l1"] * float("nan")
     return scalars
-loop.whole_step = spoiled
+loop.train_step = spoiled
 if os.environ["RANK"] == "1":
     Monitor.look = lambda *_, **__: []  # as if its clocks and sums had shown nothing
 run = settings(Path(sys.argv[1]), Path(sys.argv[2]), **test_monitors.QUICK | {"epochs": 3})

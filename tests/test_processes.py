@@ -53,7 +53,7 @@ def watch(event, args):
 
 sys.addaudithook(watch)
 from timbre_restore.training import loop
-whole = loop.whole_step
+whole = loop.train_step
 
 def watched(state, accelerator, settings, batches, batch, signals, **more):
     scalars = whole(state, accelerator, settings, batches, batch, signals, **more)
@@ -71,7 +71,7 @@ def validating(state, accelerator, batches):
         os.kill(os.getpid(), int(os.environ["KILLED_BY"]))
     return validated(state, accelerator, batches)
 
-loop.whole_step, loop.validate = watched, validating
+loop.train_step, loop.validate = watched, validating
 from timbre_restore.apps.cli import main
 status = main(["train", "--resume", "auto", *options])
 Path(f"{out}.{rank}.json").write_text(json.dumps({"written": written, "seen": seen}))

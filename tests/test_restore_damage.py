@@ -16,7 +16,7 @@ from tests.test_restore_formats import RATE, Untouched, left_in, write
 from tests.voices import voice
 from timbre_restore.audio.whole import check_whole
 from timbre_restore.errors import AudioFileError
-from timbre_restore.runtime import Treatment, Wanted, restore_path
+from timbre_restore.runtime import OutputFormat, Treatment, restore_path
 from timbre_restore.runtime.files import reading
 from timbre_restore.runtime.files.limits import check_fits
 
@@ -168,18 +168,18 @@ def test_a_file_by_the_name_of_a_pipe_is_a_file(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("name", "wanted", "rate", "channels", "words"),
-    [("x.opus", Wanted(), 44100, 1, "OPUS holds 8000, .* Hz, but the source has 44100 Hz; choose another format"),
-     ("x.mp3", Wanted(), 96000, 1, "MPEG_LAYER_III holds .* but the source has 96000 Hz; choose another format"),
-     ("x.mp3", Wanted(), 48000, 3, "MPEG_LAYER_III holds up to 2 channels, but the source has 3; choose another"),
-     ("x.ogg", Wanted("opus"), 44100, 1, "OPUS holds 8000, .* Hz, but the source has 44100 Hz"),
-     ("x.flac", Wanted(), 48000, 9, "FLAC holds up to 8 channels, but the source has 9; choose another format"),
-     ("x.flac", Wanted(), 65537, 1,
+    [("x.opus", OutputFormat(), 44100, 1, "OPUS holds 8000, .* Hz, but the source has 44100 Hz; choose another format"),
+     ("x.mp3", OutputFormat(), 96000, 1, "MPEG_LAYER_III holds .* but the source has 96000 Hz; choose another format"),
+     ("x.mp3", OutputFormat(), 48000, 3, "MPEG_LAYER_III holds up to 2 channels, but the source has 3; choose another"),
+     ("x.ogg", OutputFormat("opus"), 44100, 1, "OPUS holds 8000, .* Hz, but the source has 44100 Hz"),
+     ("x.flac", OutputFormat(), 48000, 9, "FLAC holds up to 8 channels, but the source has 9; choose another format"),
+     ("x.flac", OutputFormat(), 65537, 1,
       "FLAC holds rates up to 65535 Hz, and multiples of 10 up to 655350 Hz, but .* has 65537"),
-     ("x.flac", Wanted(), 768000, 1, "FLAC holds rates up to 65535 Hz, .* but the source has 768000"),
-     ("x.caf", Wanted(None, "alac16"), 48000, 9, "ALAC_16 holds up to 8 channels, but the source has 9")],
+     ("x.flac", OutputFormat(), 768000, 1, "FLAC holds rates up to 65535 Hz, .* but the source has 768000"),
+     ("x.caf", OutputFormat(None, "alac16"), 48000, 9, "ALAC_16 holds up to 8 channels, but the source has 9")],
 )  # fmt: skip
 def test_what_a_format_has_not_is_said_before_the_work(
-    tmp_path: Path, name: str, wanted: Wanted, rate: int, channels: int, words: str
+    tmp_path: Path, name: str, wanted: OutputFormat, rate: int, channels: int, words: str
 ) -> None:
     source = tmp_path / "in.wav"
     soundfile.write(source, np.stack([voice(0.1)] * channels, axis=1), rate)
@@ -202,7 +202,7 @@ def test_vorbis_at_too_high_a_rate_is_refused() -> None:
 def test_what_a_format_just_holds(tmp_path: Path, name: str, subtype: str | None, rate: int, channels: int) -> None:
     source = tmp_path / "in.wav"
     soundfile.write(source, np.stack([voice(0.1)] * channels, axis=1), rate)
-    restore_path(source, tmp_path / name, UNTOUCHED, wanted=Wanted(None, subtype))
+    restore_path(source, tmp_path / name, UNTOUCHED, wanted=OutputFormat(None, subtype))
     info = soundfile.info(tmp_path / name)
     assert (info.samplerate, info.channels, info.frames) == (rate, channels, 4800)
 

@@ -21,7 +21,7 @@ from timbre_restore import atomic
 from timbre_restore.apps.cli import main
 from timbre_restore.apps.restore_progress import in_words, restore_progress
 from timbre_restore.errors import AudioFileError, ModelError
-from timbre_restore.runtime import PIPE, Recipe, Standing, Treatment, Wanted, restore_path
+from timbre_restore.runtime import PIPE, OutputFormat, Recipe, Standing, Treatment, restore_path
 from timbre_restore.runtime.files import crew
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,16 +45,19 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_folder_in_another_form(source: Path, tmp_path: Path) -> None:
-    summary = restore_path(source, tmp_path / "out", UNTOUCHED, wanted=Wanted("flac", "pcm24"))
+    summary = restore_path(source, tmp_path / "out", UNTOUCHED, wanted=OutputFormat("flac", "pcm24"))
     assert files_in(tmp_path / "out") == ["b/three.flac", "b/two.flac", "one.flac"]
     assert [result.target.name for result in summary.done] == ["three.flac", "two.flac", "one.flac"]
     assert {soundfile.info(result.target).subtype for result in summary.done} == {"PCM_24"}
 
 
 @pytest.mark.parametrize(
-    ("other", "wanted"), [("one.flac", Wanted("flac")), ("one.m4a", Wanted()), ("one.aiff", Wanted("ogg"))]
+    ("other", "wanted"),
+    [("one.flac", OutputFormat("flac")), ("one.m4a", OutputFormat()), ("one.aiff", OutputFormat("ogg"))],
 )
-def test_two_recordings_that_would_become_one_file(source: Path, tmp_path: Path, other: str, wanted: Wanted) -> None:
+def test_two_recordings_that_would_become_one_file(
+    source: Path, tmp_path: Path, other: str, wanted: OutputFormat
+) -> None:
     (source / other).write_bytes(b"")
     with pytest.raises(AudioFileError, match=r"one\.\w+ and .*one\.\w+ would both become .*one\.\w+; rename one"):
         restore_path(source, tmp_path / "out", UNTOUCHED, wanted=wanted)

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from tests.voices import voice
 from timbre_restore.audio import rms
 from timbre_restore.errors import AudioFileError, FormatError
-from timbre_restore.runtime import PIPE, Restorer, Treatment, Wanted, restore_path
+from timbre_restore.runtime import PIPE, OutputFormat, Restorer, Treatment, restore_path
 from timbre_restore.runtime.files import wav, writing
 from timbre_restore.runtime.files.finish import REACH_S, Finish, Limiter, Rounding
 from timbre_restore.runtime.files.formats import written_suffix
 from timbre_restore.runtime.files.one import restore_file
-from timbre_restore.runtime.files.reading import open_sound
+from timbre_restore.runtime.files.reading import open_source
 
 FloatArray = NDArray[np.float32]
 RATE = 48_000
@@ -114,12 +114,12 @@ def test_alac_becomes_plain_numbers(untouched: Treatment, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "wanted", "expected"),
-    [("x.flac", Wanted("flac"), ("FLAC", "PCM_24")), ("x.wav", Wanted(None, "pcm16"), ("WAV", "PCM_16")),
-     ("x.caf", Wanted(None, "alac_16"), ("CAF", "ALAC_16")), ("x.ogg", Wanted(), ("OGG", "VORBIS")),
-     ("x.aif", Wanted(), ("AIFF", "FLOAT")), ("x.wav", Wanted("wav", "DOUBLE"), ("WAV", "DOUBLE"))],
+    [("x.flac", OutputFormat("flac"), ("FLAC", "PCM_24")), ("x.wav", OutputFormat(None, "pcm16"), ("WAV", "PCM_16")),
+     ("x.caf", OutputFormat(None, "alac_16"), ("CAF", "ALAC_16")), ("x.ogg", OutputFormat(), ("OGG", "VORBIS")),
+     ("x.aif", OutputFormat(), ("AIFF", "FLOAT")), ("x.wav", OutputFormat("wav", "DOUBLE"), ("WAV", "DOUBLE"))],
 )  # fmt: skip
 def test_form_that_is_asked_for(
-    untouched: Treatment, tmp_path: Path, name: str, wanted: Wanted, expected: tuple[str, str]
+    untouched: Treatment, tmp_path: Path, name: str, wanted: OutputFormat, expected: tuple[str, str]
 ) -> None:
     source = write(tmp_path / "in.wav", voice(0.3), "FLOAT")
     restore_path(source, tmp_path / name, untouched, wanted=wanted)
@@ -130,18 +130,20 @@ def test_form_that_is_asked_for(
 
 @pytest.mark.parametrize(
     ("name", "wanted", "words"),
-    [("x.flac", Wanted("wav"), r"x\.flac: ends in \.flac, but the requested format is wav"),
-     ("x.opus", Wanted("ogg"), r"x\.opus: ends in \.opus, but the requested format is ogg"),
-     ("x.opus", Wanted(None, "vorbis"), r"x\.opus: ends in \.opus, but the requested sample format is vorbis"),
-     ("x.ogg", Wanted("opus", "vorbis"), "the format opus can't hold vorbis; omit the sample format, or choose ogg"),
-     ("-", Wanted("flac"), "standard output: carries wav or raw, not flac"),
-     ("-", Wanted("raw", "vorbis"), "standard output: can't carry vorbis; expected one of pcmu8, pcm16"),
-     ("x.flac", Wanted(None, "float"), "FLAC can't hold float; expected one of pcm16, pcm24"),
-     ("x.wav", Wanted("m4a"), "'m4a' can't be written; expected one of wav"),
-     ("x.wav", Wanted(None, "pcm17"), "'pcm17' is not a known sample format"),
-     ("x", Wanted(), "expected a name ending in one of .wav")],
+    [("x.flac", OutputFormat("wav"), r"x\.flac: ends in \.flac, but the requested format is wav"),
+     ("x.opus", OutputFormat("ogg"), r"x\.opus: ends in \.opus, but the requested format is ogg"),
+     ("x.opus", OutputFormat(None, "vorbis"), r"x\.opus: ends in \.opus, but the requested sample format is vorbis"),
+     ("x.ogg", OutputFormat("opus", "vorbis"), "the format opus can't hold vorbis; omit the sample format, or choose"),
+     ("-", OutputFormat("flac"), "standard output: carries wav or raw, not flac"),
+     ("-", OutputFormat("raw", "vorbis"), "standard output: can't carry vorbis; expected one of pcmu8, pcm16"),
+     ("x.flac", OutputFormat(None, "float"), "FLAC can't hold float; expected one of pcm16, pcm24"),
+     ("x.wav", OutputFormat("m4a"), "'m4a' can't be written; expected one of wav"),
+     ("x.wav", OutputFormat(None, "pcm17"), "'pcm17' is not a known sample format"),
+     ("x", OutputFormat(), "expected a name ending in one of .wav")],
 )  # fmt: skip
-def test_form_that_can_not_be_had(untouched: Treatment, tmp_path: Path, name: str, wanted: Wanted, words: str) -> None:
+def test_form_that_can_not_be_had(
+    untouched: Treatment, tmp_path: Path, name: str, wanted: OutputFormat, words: str
+) -> None:
     """Whatever the source is: a wrong line, which ends with its status."""
     source = write(tmp_path / "in.wav", voice(0.1))
     with pytest.raises(FormatError, match=words) as caught:
@@ -152,10 +154,11 @@ def test_form_that_can_not_be_had(untouched: Treatment, tmp_path: Path, name: st
 
 @pytest.mark.parametrize(
     ("name", "wanted", "subtype"),
-    [("x.ogg", Wanted("opus"), "OPUS"), ("x.oga", Wanted("opus", "opus"), "OPUS"), ("x.opus", Wanted("opus"), "OPUS"),
-     ("x.ogg", Wanted(None, "opus"), "OPUS"), ("x.ogg", Wanted("ogg"), "VORBIS"), ("x", Wanted("opus"), "OPUS")],
+    [("x.ogg", OutputFormat("opus"), "OPUS"), ("x.oga", OutputFormat("opus", "opus"), "OPUS"),
+     ("x.opus", OutputFormat("opus"), "OPUS"), ("x.ogg", OutputFormat(None, "opus"), "OPUS"),
+     ("x.ogg", OutputFormat("ogg"), "VORBIS"), ("x", OutputFormat("opus"), "OPUS")],
 )  # fmt: skip
-def test_opus_is_ogg_too(untouched: Treatment, tmp_path: Path, name: str, wanted: Wanted, subtype: str) -> None:
+def test_opus_is_ogg_too(untouched: Treatment, tmp_path: Path, name: str, wanted: OutputFormat, subtype: str) -> None:
     source = write(tmp_path / "in.wav", voice(0.3))
     result = restore_path(source, tmp_path / name, untouched, wanted=wanted, into_folder=name == "x").done[0]
     assert result.target == tmp_path / (name if name != "x" else "x/in.opus")
@@ -167,8 +170,8 @@ def test_opus_is_ogg_too(untouched: Treatment, tmp_path: Path, name: str, wanted
     ("name", "suffix"), [("a.WAV", ".WAV"), ("a.flac", ".flac"), ("a.m4a", ".wav"), ("a.aifc", ".wav")]
 )
 def test_a_name_keeps_its_suffix_where_that_can_be_written(name: str, suffix: str) -> None:
-    assert written_suffix(Path(name), Wanted()) == suffix
-    assert written_suffix(Path(name), Wanted("ogg")) == ".ogg"
+    assert written_suffix(Path(name), OutputFormat()) == suffix
+    assert written_suffix(Path(name), OutputFormat("ogg")) == ".ogg"
 
 
 @pytest.mark.parametrize("name", ["x.wav", "x.rf64", "x.flac", "x.ogg", "x.caf"])
@@ -295,7 +298,7 @@ def test_what_only_a_plain_wav_holds_goes_into_one(untouched: Treatment, tmp_pat
     """WAVEX is what wavs of 24 bits or several channels often are."""
     for container in ("WAVEX", "RF64", "WAV"):
         soundfile.write(tmp_path / "in.wav", voice(0.3), RATE, "PCM_24", format=container)
-        restore_path(tmp_path / "in.wav", tmp_path / "out.wav", untouched, wanted=Wanted(None, subtype))
+        restore_path(tmp_path / "in.wav", tmp_path / "out.wav", untouched, wanted=OutputFormat(None, subtype))
         info = soundfile.info(tmp_path / "out.wav")
         assert (info.format, info.subtype) == ("WAV", subtype.upper())
 
@@ -330,7 +333,7 @@ def test_work_that_is_done_at_the_end_is_told_at_the_end(tmp_path: Path) -> None
 
     treatment = Treatment(Restorer.load("tiny"), suppress, strength=0.0)
     with pytest.raises(KeyboardInterrupt):
-        restore_file(tmp_path / "in.wav", tmp_path / "out.wav", treatment, Wanted(), heard=heard)
+        restore_file(tmp_path / "in.wav", tmp_path / "out.wav", treatment, OutputFormat(), heard=heard)
     assert [seconds for seconds, done in told if done] == [6.0] and not sum(s for s, done in told if not done)
     assert len(worked) == 1 and left_in(tmp_path) == ["in.wav"]
 
@@ -381,7 +384,7 @@ def test_a_wav_of_more_than_2_gib_is_read_to_its_end(tmp_path: Path, size: int, 
     with path.open("wb") as file:
         file.write(header)
         file.truncate(len(header) + (0x8800_0000 if unknown else size) + 30)  # sparse: nothing lies on the disk
-    with open_sound(path) as sound:
+    with open_source(path) as sound:
         assert sound.samples == (None if unknown else size // 6)
         assert next(sound.blocks).shape == (5 * RATE, 2)
 
@@ -410,7 +413,7 @@ def test_an_interruption_while_a_block_is_encoded_leaves_nothing(
 def test_peaks_of_adaptive_codes_keep_their_sign(untouched: Treatment, tmp_path: Path, subtype: str) -> None:
     sine = (1.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
     source = write(tmp_path / "in.wav", sine, "FLOAT")
-    restore_path(source, tmp_path / "out.au", untouched, wanted=Wanted(subtype=subtype))
+    restore_path(source, tmp_path / "out.au", untouched, wanted=OutputFormat(subtype=subtype))
     out = soundfile.read(tmp_path / "out.au", dtype="float32")[0][2_000:-2_000]
     expected = 0.97 / 1.3 * sine[2_000:-2_000]
     assert np.abs(out - expected).max() < 0.3  # 2 where a peak is turned over

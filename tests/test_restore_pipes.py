@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tests.voices import RATE, noise, voice
 from timbre_restore.audio import to_pcm
 from timbre_restore.errors import AudioFileError
-from timbre_restore.runtime import Ending
+from timbre_restore.runtime import InputEnd
 from timbre_restore.runtime.files import reading, wav
 from timbre_restore.runtime.files.finish import Rounding
 
@@ -152,7 +152,7 @@ def test_what_lies_in_the_pipe_when_a_recording_is_ended_is_kept(monkeypatch: py
     """What its writer flushes on the same signal, too; one that goes on for ever is left after a while."""
     inner, outer = os.pipe()
     with os.fdopen(inner, "rb", buffering=0) as stream, os.fdopen(outer, "wb", buffering=0) as writer:
-        ending = Ending()
+        ending = InputEnd()
         read = ending.of(stream).read
         ending.begins(None)
         writer.write(bytes(5000))
@@ -162,7 +162,7 @@ def test_what_lies_in_the_pipe_when_a_recording_is_ended_is_kept(monkeypatch: py
         threading.Timer(0.05, writer.write, [bytes(700)]).start()
         assert [len(read(3000) or b"") for _ in range(2)] == [700, 0]
         monkeypatch.setattr(reading, "LONGEST_DRAIN_S", -1.0)
-        ending = Ending()
+        ending = InputEnd()
         read = ending.of(stream).read
         ending.begins(None)
         ending.ask()

@@ -310,12 +310,12 @@ def test_a_run_that_ends_well_is_resumed_and_is_stopped_has_its_page(
     assert first_s is not None and 0.0 < account.train[0]["seconds"] <= account.train[1]["seconds"] <= first_s
     assert load_config(run / "config.yaml").training.output_dir == run
     fresh_state()
-    whole = loop.whole_step
+    whole = loop.train_step
 
     def spoiled(*args: Any, **more: Any) -> Any:
         return {name: value * math.nan for name, value in whole(*args, **more).items()}
 
-    monkeypatch.setattr(loop, "whole_step", spoiled)
+    monkeypatch.setattr(loop, "train_step", spoiled)
     with pytest.raises(TrainingStopped):
         train(settings(corpus, run, **(changes | {"epochs": 2})), resume="auto")
     text = unescape((run / "run.html").read_text())

@@ -204,7 +204,7 @@ def test_the_last_epochs_take_long_segments_and_resume_exactly(corpus: Path, tmp
     assert train(whole).steps == 3 + 2  # three batches of items, then two segments of three
     fresh_state()
     stopped = settings(corpus, tmp_path / "stopped", checkpoint_minutes=1e-9, **changes)
-    plain, steps = loop.whole_step, []
+    plain, steps = loop.train_step, []
 
     def until_four(state: TrainState, *args: Any, **more: Any) -> Any:
         steps.append(state.step)
@@ -213,7 +213,7 @@ def test_the_last_epochs_take_long_segments_and_resume_exactly(corpus: Path, tmp
         return plain(state, *args, **more)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="power"):
-        patch.setattr(loop, "whole_step", until_four)
+        patch.setattr(loop, "train_step", until_four)
         train(stopped)
     fresh_state()
     assert train(stopped, resume="auto").steps == 5
@@ -255,7 +255,7 @@ def test_steps_in_which_discriminators_rest_are_measured_too(
 ) -> None:
     """In whole rounds, as a run has them."""
     learned: list[bool] = []
-    plain = timing.whole_step
+    plain = timing.train_step
 
     def seen(*args: Any, **more: Any) -> dict[str, torch.Tensor]:
         scalars = plain(*args, **more)
@@ -263,7 +263,7 @@ def test_steps_in_which_discriminators_rest_are_measured_too(
             learned.append("discriminator_gradient_norm" in scalars)
         return scalars
 
-    monkeypatch.setattr(timing, "whole_step", seen)
+    monkeypatch.setattr(timing, "train_step", seen)
     times = time_steps(settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=1, discriminator_every=3), 2)
     assert len(times.gan_s) == 3
     assert sum(learned[1:]) == 1

@@ -18,18 +18,18 @@ from tests.runs import EVERY_JUDGE, SEGMENT, WEIGHTS, in_process, lines, make_co
 from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.loading import EpochBatches
 from timbre_restore.loading.draws import draw_cut
-from timbre_restore.losses import Sound, item_gain
+from timbre_restore.losses import Waveform, item_gain
 from timbre_restore.training import TrainSettings
 from timbre_restore.training.schedule import ema_decay
 from timbre_restore.training.state import TrainState, create_state
 from timbre_restore.training.steps import (
     _windows,
-    charge,
+    accumulate_gradients,
+    discriminate,
     discriminator_terms,
     generator_terms,
-    judged,
-    move,
-    whole_step,
+    train_step,
+    update,
 )
 
 
@@ -53,22 +53,22 @@ def test_each_trainable_tensor_moves_and_only_in_its_own_step() -> None:
     noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
     clean = 0.1 * torch.randn(2, 1, SEGMENT)
     gain = item_gain(clean)
-    ours, theirs = Sound(state.generator(noisy[..., :SEGMENT] * 0.5, noisy) * gain), Sound(clean * gain)
-    verdicts = judged(state, accelerator, run, ours, theirs, learning=True)
+    ours, theirs = Waveform(state.generator(noisy[..., :SEGMENT] * 0.5, noisy) * gain), Waveform(clean * gain)
+    verdicts = discriminate(state, accelerator, run, ours, theirs, learning=True)
     nets = {"generator": state.generator, "discriminators": state.discriminators}
     before = {name: copy.deepcopy(net.state_dict()) for name, net in nets.items()}
-    charge(accelerator, state.discriminators, discriminator_terms(*verdicts, "hinge"), {}, 2, keep=True)
+    accumulate_gradients(accelerator, state.discriminators, discriminator_terms(*verdicts, "hinge"), {}, 2, keep=True)
     assert all(p.grad is None for p in state.generator.parameters())
     judged_before = {name: p.grad.clone() for name, p in state.discriminators.named_parameters()}
     terms = state.objective(ours, theirs) | generator_terms(*verdicts, "hinge", WEIGHTS)
-    charge(accelerator, state.generator, terms, WEIGHTS, 2)
+    accumulate_gradients(accelerator, state.generator, terms, WEIGHTS, 2)
     for name, p in state.discriminators.named_parameters():
         assert torch.equal(p.grad, judged_before[name]), "the generator's loss taught a discriminator"
-    move(accelerator, state.discriminators, state.discriminator_optimizer, 5.0)
+    update(accelerator, state.discriminators, state.discriminator_optimizer, 5.0)
     assert unmoved(before["discriminators"], state.discriminators) == []
     assert len(unmoved(before["generator"], state.generator)) == len(list(state.generator.parameters()))
     between = copy.deepcopy(state.discriminators.state_dict())
-    move(accelerator, state.generator, state.generator_optimizer, 5.0)
+    update(accelerator, state.generator, state.generator_optimizer, 5.0)
     assert unmoved(before["generator"], state.generator) == []
     assert len(unmoved(between, state.discriminators)) == len(list(state.discriminators.parameters()))
 
@@ -82,7 +82,7 @@ def a_step(run: TrainSettings, state: TrainState, *, gan: bool = True, **more: A
     torch.manual_seed(state.step)
     noisy = 0.1 * torch.randn(2, 1, SEGMENT + 1440)
     signals = (0.5 * noisy[..., :SEGMENT], noisy[..., :SEGMENT], noisy)
-    return whole_step(
+    return train_step(
         state, Accelerator(cpu=True), run, EpochBatches(2, 2, seed=0, window=run.window), 0, signals, gan=gan, **more
     )
 
@@ -167,7 +167,7 @@ from tests.runs import settings, SEGMENT, WEIGHTS
 from timbre_restore.loading import EpochBatches
 from timbre_restore.losses import objective
 from timbre_restore.training.state import create_state, place_state
-from timbre_restore.training.steps import whole_step
+from timbre_restore.training.steps import train_step
 torch.set_num_threads(1)
 accelerator = Accelerator(cpu=True)
 slow = {"learning_rate": 1e-7, "discriminator_learning_rate": 1e-7, "gradient_clip": 1e9}
@@ -179,7 +179,7 @@ noisy = 0.1 * torch.randn(7, 1, SEGMENT + 1440); clean = 0.5 * noisy[..., :SEGME
 degraded = 0.3 * noisy[..., :SEGMENT]
 batches = EpochBatches(7, run.batch_size, seed=0, rank=accelerator.process_index, world=accelerator.num_processes)
 for batch, own in enumerate(batches):
-    whole_step(state, accelerator, run, batches, batch, (degraded[own], clean[own], noisy[own]), gan=True)
+    train_step(state, accelerator, run, batches, batch, (degraded[own], clean[own], noisy[own]), gan=True)
     state.step += 1
     if accelerator.is_main_process:
         nets = [accelerator.unwrap_model(state.generator), accelerator.unwrap_model(state.discriminators)]
@@ -243,8 +243,8 @@ def test_a_step_in_windows_has_the_gradient_of_each_window_from_the_state_before
     for k in range(2):
         out, memory = slow.generator(degraded, noisy, span=(k * half // 480, (k + 1) * half // 480), memory=memory)
         memory = {name: tensor.detach() for name, tensor in memory.items()}
-        part = Sound(clean[..., k * half : (k + 1) * half] * gain)
-        terms = slow.objective(Sound(out * gain), part)
+        part = Waveform(clean[..., k * half : (k + 1) * half] * gain)
+        terms = slow.objective(Waveform(out * gain), part)
         total = total + sum(WEIGHTS[name] * value.mean() for name, value in terms.items()) / 2
     total.backward()
     torch.nn.utils.clip_grad_norm_(slow.generator.parameters(), run.gradient_clip)

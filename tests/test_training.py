@@ -101,7 +101,7 @@ from tests.runs import settings
 from timbre_restore.errors import TrainingInterrupted
 from timbre_restore.training import loop, train
 step, number = int(sys.argv[3]), int(sys.argv[4])
-whole = loop.whole_step
+whole = loop.train_step
 def cut(state, *args, **more):
     scalars = whole(state, *args, **more)
     if state.step + 1 == step:
@@ -111,7 +111,7 @@ def cut(state, *args, **more):
             time.sleep(0.5)
         os.kill(0, number)  # the whole group, as a terminal does
     return scalars
-loop.whole_step = cut
+loop.train_step = cut
 changes = {"batch_size": 1, "epochs": 2, "log_every_steps": 3, "num_workers": 1, "checkpoint_minutes": 1e-9}
 try:
     train(settings(Path(sys.argv[1]), Path(sys.argv[2]), **changes), resume="auto", say=print)
@@ -461,13 +461,13 @@ def test_a_list_of_whole_and_relative_paths_has_a_mark_of_its_own(tmp_path: Path
 
 def test_what_has_diverged_is_not_saved(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss that is no number between two lines of the log leaves the last healthy checkpoint the last."""
-    plain = loop.whole_step
+    plain = loop.train_step
 
     def spoiled(state: TrainState, *args: Any, **more: Any) -> Any:
         scalars = plain(state, *args, **more)
         return scalars | {"l1": scalars["l1"] * math.nan} if state.step == 3 else scalars
 
-    monkeypatch.setattr(loop, "whole_step", spoiled)
+    monkeypatch.setattr(loop, "train_step", spoiled)
     changes = {"batch_size": 1, "log_every_steps": 100, "checkpoint_minutes": 1e-9}
     with pytest.raises(TrainingStopped, match="step 4: l1 is nan"):
         train(settings(corpus, tmp_path / "run", **changes))
@@ -509,13 +509,13 @@ from pathlib import Path
 from tests.runs import settings
 from timbre_restore.errors import CheckpointError
 from timbre_restore.training import loop, train
-plain = loop.whole_step
+plain = loop.train_step
 def full(state, *args, **more):
     if state.step == 4:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     return plain(state, *args, **more)
-loop.whole_step = full
+loop.train_step = full
 try:
     train(settings(Path(sys.argv[1]), Path(sys.argv[2]), trackers=()))
 except CheckpointError as exc:

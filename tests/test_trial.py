@@ -161,7 +161,7 @@ def test_memory_that_runs_out_fails(corpus: Path, tmp_path: Path, monkeypatch: p
     def exhausted(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("out of memory\nall of it")
 
-    monkeypatch.setattr(timing, "whole_step", exhausted)
+    monkeypatch.setattr(timing, "train_step", exhausted)
     found = run_trial(settings(corpus, tmp_path / "run", **SMALLEST), 1)
     assert found.criteria[0].found == "out of memory all of it"
     assert not found.passed

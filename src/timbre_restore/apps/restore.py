@@ -72,7 +72,7 @@ def restore(
     overrides: Overrides = None,
 ) -> int:
     """Suppress noise, then restore the voice."""
-    from timbre_restore.runtime import SUPPRESSED_VOICE, Ending, Restorer, Wanted, packaged_voices, restore_path
+    from timbre_restore.runtime import SUPPRESSED_VOICE, InputEnd, OutputFormat, Restorer, packaged_voices, restore_path
 
     if not source or not output:
         raise ConfigError([f"{'IN' if not source else '--output'} is empty; name a file or a folder (. is this one)."])
@@ -94,13 +94,13 @@ def restore(
         )
     recipe = _recipe(settings, model, strength, already_suppressed)
     form = _raw(_path(source), raw, rate, channels)
-    ending = Ending()
+    ending = InputEnd()
     with _interruptible(ending.ask if _path(source) == STDOUT else None), restore_progress() as progress:
         summary = restore_path(
             _path(source),
             _path(output),
             recipe,
-            wanted=Wanted(container and container.lower().removeprefix("."), subtype),
+            wanted=OutputFormat(container and container.lower().removeprefix("."), subtype),
             raw=form,
             ending=ending,
             jobs=jobs or usable_cores(),

@@ -16,7 +16,7 @@ from timbre_restore.losses.mel import MultiScaleMel
 from timbre_restore.losses.objective import RECONSTRUCTION, Objective
 from timbre_restore.losses.perceptual import Perceptual
 from timbre_restore.losses.reconstruction import MultiResolutionSTFT, item_gain, l1
-from timbre_restore.losses.sound import Sound
+from timbre_restore.losses.waveform import Waveform
 
 __all__ = [
     "RECONSTRUCTION",
@@ -26,7 +26,7 @@ __all__ = [
     "MultiScaleMel",
     "Objective",
     "Perceptual",
-    "Sound",
+    "Waveform",
     "discriminator_fake",
     "discriminator_real",
     "feature_matching",

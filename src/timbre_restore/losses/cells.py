@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from timbre_restore.audio import HOP_SAMPLES
 from timbre_restore.audio.cells import ACTIVE_RANGE_DB, CELL_WINDOW, band_layout
-from timbre_restore.losses.sound import Sound, sound_of
+from timbre_restore.losses.waveform import Waveform, waveform_of
 
 FLOOR_DBFS = -85.0
 """Level of white noise that serves as the floor, where a voice is normalised to -20 dBFS: the rounding of 16 bits is
@@ -48,10 +48,10 @@ class Cells(nn.Module):
         floor = 10.0 ** (FLOOR_DBFS / 10.0) * 0.375 * CELL_WINDOW * self.bands.sum(dim=1, keepdim=True)
         self.register_buffer("floor", floor, persistent=False)
 
-    def forward(self, estimate: Tensor | Sound, reference: Tensor | Sound) -> Tensor:
+    def forward(self, estimate: Tensor | Waveform, reference: Tensor | Waveform) -> Tensor:
         """Waveforms `[B, 1, T]` to one value per item `[B]`."""
-        ours, theirs = (self._power(sound_of(x)) for x in (estimate, reference))
-        voiced = sound_of(reference).wave.square().mean(dim=(1, 2)) >= NO_VOICE_RMS**2
+        ours, theirs = (self._power(waveform_of(x)) for x in (estimate, reference))
+        voiced = waveform_of(reference).wave.square().mean(dim=(1, 2)) >= NO_VOICE_RMS**2
         peak = theirs.amax(dim=2, keepdim=True)
         active = (theirs >= peak * 10.0 ** (-ACTIVE_RANGE_DB / 10.0)) & (theirs > self.floor) & voiced[:, None, None]
         off = 10.0 * torch.log10((ours + self.floor) / (theirs + self.floor))
@@ -59,7 +59,7 @@ class Cells(nn.Module):
         mean: Tensor = (far * active).sum(dim=(1, 2)) / active.sum(dim=(1, 2)).clamp_min(FEWEST)
         return mean
 
-    def _power(self, sound: Sound) -> Tensor:
+    def _power(self, sound: Waveform) -> Tensor:
         """Power of each cell `[B, bands, N]`."""
         spectrum = sound.spectrum(self.window, HOP_SAMPLES)[:, : self.bands.shape[1]]
         return self.bands @ (spectrum.real.square() + spectrum.imag.square())

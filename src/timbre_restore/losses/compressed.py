@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from timbre_restore.losses.sound import Sound, sound_of
+from timbre_restore.losses.waveform import Waveform, waveform_of
 
 EXPONENT = 0.3
 WINDOW = 960
@@ -37,10 +37,10 @@ class CompressedSpectrum(nn.Module):
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     def forward(
-        self, estimate: Tensor | Sound, reference: Tensor | Sound, names: tuple[str, ...] = NAMES
+        self, estimate: Tensor | Waveform, reference: Tensor | Waveform, names: tuple[str, ...] = NAMES
     ) -> dict[str, Tensor]:
         """Waveforms `[B, 1, T]` to the losses listed in `names`, each one value per item `[B]`."""
-        (ours, ours_size), (theirs, theirs_size) = (self._compressed(sound_of(x)) for x in (estimate, reference))
+        (ours, ours_size), (theirs, theirs_size) = (self._compressed(waveform_of(x)) for x in (estimate, reference))
         missing = theirs_size - ours_size
         values = {}
         if "compressed" in names:
@@ -53,7 +53,7 @@ class CompressedSpectrum(nn.Module):
             values["silence"] = (missing.clamp_max(0.0).square() * silent).mean(dim=(1, 2))
         return values
 
-    def _compressed(self, sound: Sound) -> tuple[Tensor, Tensor]:
+    def _compressed(self, sound: Waveform) -> tuple[Tensor, Tensor]:
         """Compressed spectrum `[B, F, N, 2]` and its magnitude `[B, F, N]`."""
         parts = torch.view_as_real(sound.spectrum(self.window, WINDOW // 2)) / (WINDOW / 4)
         # The floor of -120 dB keeps the gradient of an exponent below 1 finite in silence.

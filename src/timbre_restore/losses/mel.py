@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from timbre_restore.audio import SAMPLE_RATE_HZ
-from timbre_restore.losses.sound import Sound, sound_of
+from timbre_restore.losses.waveform import Waveform, waveform_of
 
 WINDOWS = (2048, 1024, 512, 256, 128, 64, 32)
 BANDS = (320, 160, 80, 40, 20, 10, 5)
@@ -28,13 +28,13 @@ class MultiScaleMel(nn.Module):
             self.register_buffer(f"window_{window}", torch.hann_window(window), persistent=False)
             self.register_buffer(f"filters_{window}", mel_filters(window, bands), persistent=False)
 
-    def forward(self, estimate: Tensor | Sound, reference: Tensor | Sound) -> Tensor:
+    def forward(self, estimate: Tensor | Waveform, reference: Tensor | Waveform) -> Tensor:
         """Waveforms `[B, 1, T]` to one value per item `[B]`."""
-        ours, theirs = sound_of(estimate), sound_of(reference)
+        ours, theirs = waveform_of(estimate), waveform_of(reference)
         scales = [(self._level(ours, window) - self._level(theirs, window)).abs() for window in WINDOWS]
         return torch.stack([scale.mean(dim=(1, 2)) for scale in scales]).mean(dim=0)
 
-    def _level(self, sound: Sound, window: int) -> Tensor:
+    def _level(self, sound: Waveform, window: int) -> Tensor:
         """Decimal logarithm of the mel bands, `[B, bands, N]`."""
         spectrum = sound.spectrum(self.get_buffer(f"window_{window}"), window // 4)
         power = spectrum.real.square() + spectrum.imag.square()

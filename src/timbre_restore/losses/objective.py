@@ -12,7 +12,7 @@ from timbre_restore.losses.compressed import CompressedSpectrum
 from timbre_restore.losses.mel import MultiScaleMel
 from timbre_restore.losses.perceptual import Perceptual
 from timbre_restore.losses.reconstruction import MultiResolutionSTFT, l1
-from timbre_restore.losses.sound import Sound
+from timbre_restore.losses.waveform import Waveform
 
 RECONSTRUCTION = ("l1", "multi_stft", "mel", "perceptual", "cells", *compressed.NAMES)
 """Every loss that compares waveforms; those of the GAN are `adversarial` and `feature_matching`."""
@@ -38,7 +38,7 @@ class Objective(nn.Module):
         if self._compressed:
             self.compressed = CompressedSpectrum()
 
-    def forward(self, estimate: Sound, reference: Sound) -> dict[str, Tensor]:
+    def forward(self, estimate: Waveform, reference: Waveform) -> dict[str, Tensor]:
         """Waveforms `[B, 1, T]` to each loss by its name, one value per item `[B]`."""
         own: dict[str, Callable[[], Tensor]] = {
             "l1": lambda: l1(estimate.wave, reference.wave),

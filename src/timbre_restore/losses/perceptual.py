@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timbre_restore.audio import SAMPLE_RATE_HZ
-from timbre_restore.losses.sound import Sound, sound_of
+from timbre_restore.losses.waveform import Waveform, waveform_of
 
 WINDOW = 1536
 HOP = WINDOW // 2
@@ -63,9 +63,9 @@ class Perceptual(nn.Module):
         self.register_buffer("bands", bands, persistent=False)
         self.register_buffer("threshold", threshold, persistent=False)
 
-    def forward(self, estimate: Tensor | Sound, reference: Tensor | Sound) -> Tensor:
+    def forward(self, estimate: Tensor | Waveform, reference: Tensor | Waveform) -> Tensor:
         """Waveforms `[B, 1, T]` to one value per item `[B]`."""
-        ours, theirs = (self._power(sound_of(x)) for x in (estimate, reference))
+        ours, theirs = (self._power(waveform_of(x)) for x in (estimate, reference))
         gain = (self._heard(theirs) + GAIN_OFFSET) / (self._heard(ours) + GAIN_OFFSET)
         ours = ours * gain.clamp(LEAST_GAIN, MOST_GAIN)
         our_loudness, their_loudness = self._loudness(ours), self._loudness(theirs)
@@ -78,7 +78,7 @@ class Perceptual(nn.Module):
         asymmetric = (added * disturbance).sum(dim=1)
         return SYMMETRIC * _over_time(symmetric) + ASYMMETRIC * _over_time(asymmetric)
 
-    def _power(self, sound: Sound) -> Tensor:
+    def _power(self, sound: Waveform) -> Tensor:
         """Power of each band `[B, bands, N]`, where 1 is a sound pressure level of 0 dB."""
         spectrum = sound.spectrum(self.window, HOP)[:, : self.bands.shape[1]]
         return self.bands @ (spectrum.real.square() + spectrum.imag.square())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from timbre_restore.losses.sound import Sound, sound_of
+from timbre_restore.losses.waveform import Waveform, waveform_of
 
 SILENT_RMS = 0.05
 """RMS of the white noise (-26 dBFS) whose norm is the least divisor of the spectral convergence."""
@@ -49,9 +49,9 @@ class MultiResolutionSTFT(nn.Module):
         for size in self.windows:
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
-    def magnitudes(self, x: Tensor | Sound) -> list[Tensor]:
+    def magnitudes(self, x: Tensor | Waveform) -> list[Tensor]:
         """`[B, 1, T]` to magnitudes `[B, F, N]` per resolution, where a full-scale sine peaks at 1."""
-        out, sound = [], sound_of(x)
+        out, sound = [], waveform_of(x)
         for size in self.windows:
             spectrum = sound.spectrum(self.get_buffer(f"window_{size}"), size // 4)
             # A small constant under the square root, because the gradient of |z| at 0 is NaN.
@@ -59,7 +59,7 @@ class MultiResolutionSTFT(nn.Module):
             out.append(torch.sqrt(power + 1e-14) / (size / 4))
         return out
 
-    def forward(self, estimate: Tensor | Sound, reference: Tensor | Sound) -> Tensor:
+    def forward(self, estimate: Tensor | Waveform, reference: Tensor | Waveform) -> Tensor:
         """Waveforms `[B, 1, T]` to one value per item `[B]`."""
         values = []
         for e, r in zip(self.magnitudes(estimate), self.magnitudes(reference), strict=True):

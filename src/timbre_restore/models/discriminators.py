@@ -39,7 +39,7 @@ class DiscriminatorSettings:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DiscriminatorOutput:
     """One discriminator's output: a score map `[B, 1, …]` (higher is 'clean') and the features of each layer before it,
     `[B, channels, …]`."""
 
@@ -64,13 +64,13 @@ class _Judge(nn.Module):
         self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
         self.score = weight_norm(score)
 
-    def judge(self, x: Tensor) -> Verdict:
+    def judge(self, x: Tensor) -> DiscriminatorOutput:
         """Input of the first layer `[B, channels, …]` to the verdict."""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
             features.append(x)
-        return Verdict(self.score(x), features)
+        return DiscriminatorOutput(self.score(x), features)
 
 
 def companded(x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class PeriodDiscriminator(_Judge):
         x = F.pad(x, (0, missing))
         return x.reshape(x.shape[0], 1, -1, self.period)
 
-    def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> Verdict:
+    def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> DiscriminatorOutput:
         """Waveforms `[B, 1, T]` to a score map `[B, 1, T', period]` with its features; spectra are not used."""
         return self.judge(self.fold(companded(x)))
 
@@ -122,7 +122,7 @@ class SpectrumDiscriminator(_Judge):
         self.size = window
         self.register_buffer("window", torch.hann_window(window), persistent=False)
 
-    def forward(self, x: Tensor, spectra: Mapping[int, Tensor]) -> Verdict:
+    def forward(self, x: Tensor, spectra: Mapping[int, Tensor]) -> DiscriminatorOutput:
         """Waveforms `[B, 1, T]` to a score map `[B, 1, F', N]` with its features.
 
         `spectra` are complex STFTs `[B, F, N]` of `x` that already exist, by window length; a missing one is computed.
@@ -145,21 +145,21 @@ class ScaleDiscriminator(_Judge):
         super().__init__(layers, nn.Conv1d(channels * 8, 1, 3, padding=1))
         self.scale = scale
 
-    def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> Verdict:
+    def forward(self, x: Tensor, _: Mapping[int, Tensor]) -> DiscriminatorOutput:
         """Waveforms `[B, 1, T]` to a score map `[B, 1, T']` with its features; spectra are not used."""
         x = companded(x)
         return self.judge(F.avg_pool1d(x, self.scale) if self.scale > 1 else x)
 
 
 class Discriminators(nn.Module):
-    """The ensemble; `forward` returns one `Verdict` per member, in a fixed order."""
+    """The ensemble; `forward` returns one `DiscriminatorOutput` per member, in a fixed order."""
 
     def __init__(self, settings: DiscriminatorSettings) -> None:
         super().__init__()
         self.settings = settings
         self.members = nn.ModuleDict(dict(_members(settings)))
 
-    def forward(self, x: Tensor, spectra: Mapping[int, Tensor] | None = None) -> list[Verdict]:
+    def forward(self, x: Tensor, spectra: Mapping[int, Tensor] | None = None) -> list[DiscriminatorOutput]:
         """Waveforms `x` `[B, 1, T]` to one verdict per member.
 
         `spectra` are complex STFTs `[B, F, N]` of `x` that already exist, by window length (Hann, hop = window / 4);

@@ -3,14 +3,14 @@
 from timbre_restore.runtime.chain import Chain, ChainStream
 from timbre_restore.runtime.files import (
     PIPE,
-    Ending,
     FileResult,
+    InputEnd,
+    OutputFormat,
     Raw,
     Recipe,
     RestoreSummary,
     Standing,
     Treatment,
-    Wanted,
     restore_path,
 )
 from timbre_restore.runtime.restorer import SUPPRESSED_VOICE, Restorer, packaged_voices, packaged_weights
@@ -21,8 +21,9 @@ __all__ = [
     "SUPPRESSED_VOICE",
     "Chain",
     "ChainStream",
-    "Ending",
     "FileResult",
+    "InputEnd",
+    "OutputFormat",
     "Raw",
     "Recipe",
     "RestoreSummary",
@@ -30,7 +31,6 @@ __all__ = [
     "Standing",
     "Stream",
     "Treatment",
-    "Wanted",
     "packaged_voices",
     "packaged_weights",
     "restore_path",

@@ -17,7 +17,7 @@ import torch
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Ending:
+class StopRequest:
     """Whether the run was asked to end, and by which signal."""
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class Ending:
 
 
 @contextmanager
-def listening() -> Iterator[Ending]:
+def listening() -> Iterator[StopRequest]:
     """Handle the signals in this block; signals that are already ignored, as under `nohup`, stay ignored."""
-    ending, before = Ending(), {}
+    ending, before = StopRequest(), {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if (handler := signal.getsignal(number)) is not signal.SIG_IGN:

@@ -57,7 +57,7 @@ def length_of(
     except (RuntimeError, MemoryError) as exc:
         if not is_out_of_memory(exc):
             raise
-        raise TrainingStopped(out_of_memory(1, settings, reason_of(exc), gan=settings.plays).sentence) from exc
+        raise TrainingStopped(out_of_memory(1, settings, reason_of(exc), gan=settings.reaches_gan).sentence) from exc
     epochs = epochs_in(settings, times, epoch_steps=epoch_steps, validation_batches=validation_batches)
     # Each process has measured its own steps; all must end at the same one.
     (epochs,) = broadcast_object_list([epochs])
@@ -74,7 +74,7 @@ def length_of(
 def epochs_in(settings: TrainSettings, times: StepTimes, *, epoch_steps: int, validation_batches: int) -> float:
     """Epochs that fit into `settings.hours`, each including its validation; at least one step."""
     assert settings.hours is not None
-    before = settings.gan_start_epoch / settings.epochs if settings.plays else 1.0
+    before = settings.gan_start_epoch / settings.epochs if settings.reaches_gan else 1.0
     step_s = before * _mean(times.plain_s) + (1.0 - before) * _mean(times.gan_s or times.plain_s)
     epoch_s = epoch_steps * step_s
     whole, rest = divmod(settings.hours * 3600.0, epoch_s + validation_batches * times.validation_s)

@@ -23,7 +23,7 @@ from timbre_restore.training.checkpoints.resume import changed_order, checkpoint
 from timbre_restore.training.companions import companions, require_alike
 from timbre_restore.training.data import RunData
 from timbre_restore.training.device import bf16_is_slow, open_accelerator
-from timbre_restore.training.interrupt import Ending, agreed, listening
+from timbre_restore.training.interrupt import StopRequest, agreed, listening
 from timbre_restore.training.length import Length, length_of
 from timbre_restore.training.monitors import Local, is_out_of_memory, reason_of
 from timbre_restore.training.monitors.guard import Guard, OnAnomaly, RolledBack
@@ -36,7 +36,7 @@ from timbre_restore.training.record.trackers import require_trackers, start_trac
 from timbre_restore.training.schedule import Plan, plan_of, set_learning_rates
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state, place_state
-from timbre_restore.training.steps import whole_step
+from timbre_restore.training.steps import train_step
 from timbre_restore.training.tally import Tally, count, epoch_means, join, logged
 from timbre_restore.training.tally import means as tally_means
 from timbre_restore.training.validate import listen, validate
@@ -179,7 +179,7 @@ class _Run:
     guard: Guard
     local: Local
     progress: Progress
-    ending: Ending
+    ending: StopRequest
     clock: Clock
     saved_at: float = field(default_factory=time.monotonic)
 
@@ -225,7 +225,7 @@ class _Run:
             place = state.epoch + batch / len(batches)
             gan, ramp = self.plan.gan(place), self.plan.ramp(place)
             rate = set_learning_rates(state, settings, self.plan, place, len(batches))
-            scalars = whole_step(state, self.accelerator, settings, batches, batch, signals, gan=gan, ramp=ramp)
+            scalars = train_step(state, self.accelerator, settings, batches, batch, signals, gan=gan, ramp=ramp)
             state.step += 1
             state.batch += 1
             self.clock.step_done()

@@ -72,7 +72,7 @@ def plan_of(settings: TrainSettings, length: float | None = None) -> Plan:
     return Plan(
         length=length,
         warmup=share * settings.warmup_epochs,
-        gan_start=share * settings.gan_start_epoch if settings.has_game else math.inf,
+        gan_start=share * settings.gan_start_epoch if settings.has_gan else math.inf,
         gan_ramp=share * settings.gan_ramp_epochs,
         final_factor=settings.final_factor,
         long_start=max(0, math.ceil(length) - long_epochs) if long_epochs else math.inf,

@@ -83,11 +83,11 @@ class TrainSettings:
         return self.long_epochs >= self.epochs
 
     @property
-    def has_game(self) -> bool:
+    def has_gan(self) -> bool:
         """Whether any loss that involves the discriminators has a weight."""
         return self.loss_weights["adversarial"] > 0 or self.loss_weights["feature_matching"] > 0
 
     @property
-    def plays(self) -> bool:
+    def reaches_gan(self) -> bool:
         """Whether the discriminators are ever used: the GAN starts before the run ends."""
-        return self.has_game and self.gan_start_epoch < self.epochs
+        return self.has_gan and self.gan_start_epoch < self.epochs

@@ -1,6 +1,6 @@
 """One training step, as plain functions that return named scalars. Nothing in it is computed twice.
 
-The generator runs once for both updates. So do the discriminators: their verdicts on the clean and the restored voice
+The generator runs once for both updates. So do the discriminators: their outputs for the clean and the restored voice
 give their own loss, whose gradients only they receive, and then the generator's loss, whose gradients only the
 generator receives; both networks are updated after both backward passes. Feature matching reuses the clean features.
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from timbre_restore import losses
 from timbre_restore.audio import HOP_SAMPLES
-from timbre_restore.losses import Sound
-from timbre_restore.models import Verdict
+from timbre_restore.losses import Waveform
+from timbre_restore.models import DiscriminatorOutput
 from timbre_restore.training.schedule import ema_decay
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ PerItem = dict[str, Tensor]
 """Losses by name, one value per item `[B]`."""
 
 
-def whole_step(
+def train_step(
     state: TrainState,
     accelerator: Any,
     settings: TrainSettings,
@@ -63,40 +63,42 @@ def whole_step(
     state.generator_optimizer.zero_grad(set_to_none=True)
     if learning:
         state.discriminator_optimizer.zero_grad(set_to_none=True)
-    windows, memory = _windows(degraded.shape[-1], batches.window), None
+    windows, carried = _windows(degraded.shape[-1], batches.window), None
     scalars: Scalars = {}
     for window in windows:
         with _reduced(state, accelerator, window is windows[-1]):
-            restored, memory = _restored(state, accelerator, (degraded, *given), window, len(windows) > 1, memory)
-            ours, theirs = Sound(restored.float() * gain), Sound(clean[..., slice(*window)])
+            restored, carried = _restored(state, accelerator, (degraded, *given), window, len(windows) > 1, carried)
+            ours, theirs = Waveform(restored.float() * gain), Waveform(clean[..., slice(*window)])
             terms, weights = state.objective(ours, theirs), dict(settings.loss_weights)
             shares: Scalars = {}
             if gan:
                 ours, theirs = _cut(settings, batches, batch, window, ours, theirs)
-                verdicts = judged(state, accelerator, settings, ours, theirs, learning=learning)
-                shares = _mean_scores(*verdicts, items * len(windows))
-                charges = discriminator_terms(*verdicts, settings.adversarial_loss)
+                outputs = discriminate(state, accelerator, settings, ours, theirs, learning=learning)
+                shares = _mean_scores(*outputs, items * len(windows))
+                d_terms = discriminator_terms(*outputs, settings.adversarial_loss)
                 if learning:
-                    charge(accelerator, state.discriminators, charges, {}, items * len(windows), keep=True)
-                shares |= {name: x.detach().sum() / (items * len(windows)) for name, x in charges.items()}
+                    accumulate_gradients(
+                        accelerator, state.discriminators, d_terms, {}, items * len(windows), keep=True
+                    )
+                shares |= {name: x.detach().sum() / (items * len(windows)) for name, x in d_terms.items()}
                 wanted = {name: ramp * weights[name] for name in GAME if weights[name] > 0}
-                terms |= generator_terms(*verdicts, settings.adversarial_loss, wanted)
+                terms |= generator_terms(*outputs, settings.adversarial_loss, wanted)
                 weights |= wanted
-            total, own = charge(accelerator, state.generator, terms, weights, items * len(windows))
+            total, own = accumulate_gradients(accelerator, state.generator, terms, weights, items * len(windows))
             for name, value in (shares | own | {"total": total}).items():
                 scalars[name] = scalars[name] + value if name in scalars else value
     if learning:
-        norm = move(accelerator, state.discriminators, state.discriminator_optimizer, settings.gradient_clip)
+        norm = update(accelerator, state.discriminators, state.discriminator_optimizer, settings.gradient_clip)
         scalars["discriminator_gradient_norm"] = norm
-    scalars["gradient_norm"] = move(accelerator, state.generator, state.generator_optimizer, settings.gradient_clip)
+    scalars["gradient_norm"] = update(accelerator, state.generator, state.generator_optimizer, settings.gradient_clip)
     update_ema(state, accelerator.unwrap_model(state.generator), settings.ema_decay)
     return scalars
 
 
-def judged(
-    state: TrainState, accelerator: Any, settings: TrainSettings, ours: Sound, theirs: Sound, *, learning: bool
-) -> tuple[list[Verdict], list[Verdict]]:
-    """Verdicts on the restored and on the clean voice; without `learning`, no graph is kept for the weights."""
+def discriminate(
+    state: TrainState, accelerator: Any, settings: TrainSettings, ours: Waveform, theirs: Waveform, *, learning: bool
+) -> tuple[list[DiscriminatorOutput], list[DiscriminatorOutput]]:
+    """Outputs for the restored and for the clean voice; without `learning`, no graph is kept for the weights."""
     precision = torch.bfloat16 if settings.discriminator_precision == "bf16" else None
     judges = state.discriminators if learning else accelerator.unwrap_model(state.discriminators)
     with _autocast(accelerator, precision):
@@ -107,7 +109,7 @@ def judged(
     return restored, clean
 
 
-def discriminator_terms(restored: list[Verdict], clean: list[Verdict], kind: str) -> PerItem:
+def discriminator_terms(restored: list[DiscriminatorOutput], clean: list[DiscriminatorOutput], kind: str) -> PerItem:
     """Losses of the discriminators: `d_real` on the clean voice, `d_fake` on the restored one."""
     return {
         "d_real": losses.discriminator_real([v.score.float() for v in clean], kind),
@@ -115,8 +117,10 @@ def discriminator_terms(restored: list[Verdict], clean: list[Verdict], kind: str
     }
 
 
-def generator_terms(restored: list[Verdict], clean: list[Verdict], kind: str, names: Mapping[str, float]) -> PerItem:
-    """Losses of the generator from the verdicts, limited to `names`."""
+def generator_terms(
+    restored: list[DiscriminatorOutput], clean: list[DiscriminatorOutput], kind: str, names: Mapping[str, float]
+) -> PerItem:
+    """Losses of the generator from the outputs of the discriminators, limited to `names`."""
     terms: PerItem = {}
     if "adversarial" in names:
         terms["adversarial"] = losses.generator_adversarial([v.score.float() for v in restored], kind)
@@ -125,7 +129,7 @@ def generator_terms(restored: list[Verdict], clean: list[Verdict], kind: str, na
     return terms
 
 
-def charge(
+def accumulate_gradients(
     accelerator: Any,
     network: nn.Module,
     terms: PerItem,
@@ -145,7 +149,7 @@ def charge(
     return total.detach(), {name: value.detach() for name, value in scalars.items()}
 
 
-def move(accelerator: Any, network: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
+def update(accelerator: Any, network: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
     """Clip the gradient and step the network's optimiser; return the gradient norm before clipping."""
     norm = accelerator.clip_grad_norm_(_trainable(network), clip)
     optimizer.step()
@@ -175,21 +179,26 @@ def _restored(
     signals: Sequence[Tensor],
     window: tuple[int, int],
     goes_on: bool,
-    memory: dict[str, Tensor] | None,
+    carried: dict[str, Tensor] | None,
 ) -> tuple[Tensor, dict[str, Tensor] | None]:
     """The generator's output in the window, and the detached state for the next window."""
     with accelerator.autocast():
         if not goes_on:
             return state.generator(*signals), None
         first, stop = (at // HOP_SAMPLES for at in window)
-        restored, memory = state.generator(*signals, span=(first, stop), memory=memory)
-    assert memory is not None
-    return restored, {name: tensor.detach() for name, tensor in memory.items()}
+        restored, carried = state.generator(*signals, span=(first, stop), memory=carried)
+    assert carried is not None
+    return restored, {name: tensor.detach() for name, tensor in carried.items()}
 
 
 def _cut(
-    settings: TrainSettings, batches: EpochBatches, batch: int, window: tuple[int, int], ours: Sound, theirs: Sound
-) -> tuple[Sound, Sound]:
+    settings: TrainSettings,
+    batches: EpochBatches,
+    batch: int,
+    window: tuple[int, int],
+    ours: Waveform,
+    theirs: Waveform,
+) -> tuple[Waveform, Waveform]:
     """The part of a window that the discriminators hear."""
     heard, length = ours.wave.shape[-1], settings.discriminator_segment
     if not 0 < length < heard:
@@ -233,8 +242,8 @@ def _frozen(module: nn.Module, frozen: bool) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-def _mean_scores(restored: list[Verdict], clean: list[Verdict], items: float) -> Scalars:
+def _mean_scores(restored: list[DiscriminatorOutput], clean: list[DiscriminatorOutput], items: float) -> Scalars:
     return {
-        name: torch.stack([v.score.detach().float().flatten(1).mean(dim=1) for v in verdicts]).mean(dim=0).sum() / items
-        for name, verdicts in (("score_real", clean), ("score_fake", restored))
+        name: torch.stack([v.score.detach().float().flatten(1).mean(dim=1) for v in outputs]).mean(dim=0).sum() / items
+        for name, outputs in (("score_real", clean), ("score_fake", restored))
     }

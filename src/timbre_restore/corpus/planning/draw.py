@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from timbre_restore.corpus.planning.scan import Sound
+from timbre_restore.corpus.planning.scan import SourceFile
 from timbre_restore.corpus.planning.split import Split
 from timbre_restore.corpus.rendering.made_noise import MADE_KINDS, made_name
 from timbre_restore.corpus.rendering.made_room import made_room_name
@@ -87,7 +87,9 @@ class Draw:
     suppressor: SuppressorSettings = field(default_factory=SuppressorSettings)
 
 
-def draw_take(spec: CorpusSpec, key: str, split: Split, noises: Sequence[Sound], rooms: Sequence[Sound]) -> Draw:
+def draw_take(
+    spec: CorpusSpec, key: str, split: Split, noises: Sequence[SourceFile], rooms: Sequence[SourceFile]
+) -> Draw:
     """The draw of the take named `key`: equal for equal spec and names, in any process.
 
     Validation uses all sounds as they were recorded: variety helps training, but would blur the measurement.
@@ -133,7 +135,7 @@ def _generator(seed: int, key: str) -> np.random.Generator:
 
 
 def _draw_noise(
-    rng: np.random.Generator, spec: CorpusSpec, noises: Sequence[Sound], *, varied: bool, first: bool
+    rng: np.random.Generator, spec: CorpusSpec, noises: Sequence[SourceFile], *, varied: bool, first: bool
 ) -> NoiseDraw:
     points, position = rng.random(CANDIDATES), float(rng.random())
     level = float(rng.uniform(*SECOND_NOISE_DB))
@@ -160,7 +162,7 @@ def _draw_variation(
     return Variation(round(faster, 3), False, round(tilt, 2), round(peak_hz, 1), round(peak, 2))
 
 
-def _pick(sounds: Sequence[Sound], points: NDArray[np.float64]) -> tuple[str, ...]:
+def _pick(sounds: Sequence[SourceFile], points: NDArray[np.float64]) -> tuple[str, ...]:
     """The names of the sounds at `points` in [0, 1), in order, without repeats."""
     return tuple(dict.fromkeys(sounds[int(point * len(sounds))].relative for point in points)) if sounds else ()
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from timbre_restore.audio import SAMPLE_RATE_HZ
 from timbre_restore.corpus.planning.draw import Draw, NoiseDraw, Variation, draw_take
-from timbre_restore.corpus.planning.scan import Recording, Sound, scan_sounds, scan_source
+from timbre_restore.corpus.planning.scan import Recording, SourceFile, scan_files, scan_source
 from timbre_restore.corpus.planning.split import SPLITS, Split, ordered_recordings, split_recordings, split_sounds
 from timbre_restore.corpus.spec import CorpusSpec
 from timbre_restore.corpus.table import parse_table, table_text
@@ -98,8 +98,8 @@ def scan_and_plan(spec: CorpusSpec, root: Path, max_files: int | None) -> Plan:
     """Scan all folders and plan what to make."""
     warnings: list[str] = []
     recordings = [r for index, source in enumerate(spec.sources) for r in scan_source(index, source, root, warnings)]
-    noises = [] if spec.noise_path is None else scan_sounds(spec.noise_path, root, warnings)
-    rooms = [] if spec.ir_path is None else scan_sounds(spec.ir_path, root, warnings)
+    noises = [] if spec.noise_path is None else scan_files(spec.noise_path, root, warnings)
+    rooms = [] if spec.ir_path is None else scan_files(spec.ir_path, root, warnings)
     plan = make_plan(spec, recordings, noises, rooms, max_files=max_files)
     return replace(plan, warnings=(*warnings, *plan.warnings))
 
@@ -107,8 +107,8 @@ def scan_and_plan(spec: CorpusSpec, root: Path, max_files: int | None) -> Plan:
 def make_plan(
     spec: CorpusSpec,
     recordings: Sequence[Recording],
-    noises: Sequence[Sound],
-    rooms: Sequence[Sound],
+    noises: Sequence[SourceFile],
+    rooms: Sequence[SourceFile],
     *,
     max_files: int | None = None,
 ) -> Plan:

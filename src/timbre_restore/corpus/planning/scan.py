@@ -44,7 +44,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Sound:
+class SourceFile:
     """One noise or room."""
 
     relative: str
@@ -90,9 +90,11 @@ def scan_source(index: int, source: SourceSpec, leave_out: Path, warnings: list[
         return list(readers.map(found, names))
 
 
-def scan_sounds(folder: Path, leave_out: Path, warnings: list[str] | None = None) -> list[Sound]:
+def scan_files(folder: Path, leave_out: Path, warnings: list[str] | None = None) -> list[SourceFile]:
     """Every noise or room below `folder`, sorted; `warnings` as in `scan_source`."""
-    return [Sound(relative) for relative in _audio_files(folder, None, leave_out, [] if warnings is None else warnings)]
+    return [
+        SourceFile(relative) for relative in _audio_files(folder, None, leave_out, [] if warnings is None else warnings)
+    ]
 
 
 def _header(path: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from timbre_restore.corpus.planning.scan import Recording, Sound, matches_any
+from timbre_restore.corpus.planning.scan import Recording, SourceFile, matches_any
 from timbre_restore.corpus.spec import CorpusSpec
 from timbre_restore.errors import CorpusError
 
@@ -54,12 +54,12 @@ def split_recordings(
 def split_sounds(
     spec: CorpusSpec,
     kind: str,
-    sounds: Sequence[Sound],
+    sounds: Sequence[SourceFile],
     named: Sequence[str] | None,
     warnings: list[str],
     *,
     validated: bool = True,
-) -> dict[Split, tuple[Sound, ...]]:
+) -> dict[Split, tuple[SourceFile, ...]]:
     """Noises or rooms by side, keeping channels of one measurement together.
 
     A side without any falls back to all of them; the validation side only if it has recordings.
@@ -73,7 +73,7 @@ def split_sounds(
         apart = [sound.relative for sound in sounds if sound.group in val and not sound.matches(named)]
         if apart:
             warnings.append(f"{kind} {', '.join(apart)}: goes to validation with the rest of its group")
-    sides: dict[Split, tuple[Sound, ...]] = {
+    sides: dict[Split, tuple[SourceFile, ...]] = {
         "train": tuple(sound for sound in sounds if sound.group not in val),
         "val": tuple(sound for sound in sounds if sound.group in val),
     }

@@ -1,8 +1,8 @@
 """Files, folders and pipes: reading, restoring and writing."""
 
-from timbre_restore.runtime.files.formats import CONTAINERS, PIPE, RAW_FORMATS, Raw, Wanted
+from timbre_restore.runtime.files.formats import CONTAINERS, PIPE, RAW_FORMATS, OutputFormat, Raw
 from timbre_restore.runtime.files.one import FileResult
-from timbre_restore.runtime.files.reading import Ending
+from timbre_restore.runtime.files.reading import InputEnd
 from timbre_restore.runtime.files.restore import RestoreSummary, Standing, restore_path
 from timbre_restore.runtime.files.treatment import Recipe, Treatment
 
@@ -10,13 +10,13 @@ __all__ = [
     "CONTAINERS",
     "PIPE",
     "RAW_FORMATS",
-    "Ending",
     "FileResult",
+    "InputEnd",
+    "OutputFormat",
     "Raw",
     "Recipe",
     "RestoreSummary",
     "Standing",
     "Treatment",
-    "Wanted",
     "restore_path",
 ]

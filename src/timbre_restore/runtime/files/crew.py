@@ -15,7 +15,7 @@ from timbre_restore.audio.files import reason_of
 from timbre_restore.errors import AudioFileError, TimbreRestoreError
 from timbre_restore.processes import SPAWN, worker_pool
 from timbre_restore.runtime.files.folder import Job
-from timbre_restore.runtime.files.formats import Wanted
+from timbre_restore.runtime.files.formats import OutputFormat
 from timbre_restore.runtime.files.one import FileResult, Heard, restore_file
 from timbre_restore.runtime.files.treatment import Recipe, Treatment
 
@@ -26,7 +26,7 @@ Outcome = FileResult | str
 
 _recipe: Recipe | None = None  # one of each per worker process, set when it starts
 _treatment: Treatment | None = None
-_wanted = Wanted()
+_wanted = OutputFormat()
 _heard_s: Any = None
 _stop: Any = None
 
@@ -35,14 +35,16 @@ class _StoppedError(Exception):
     """The parent has been interrupted."""
 
 
-def restore_here(jobs: list[Job], treatment: Treatment, wanted: Wanted, heard: Heard) -> Iterator[tuple[int, Outcome]]:
+def restore_here(
+    jobs: list[Job], treatment: Treatment, wanted: OutputFormat, heard: Heard
+) -> Iterator[tuple[int, Outcome]]:
     """Yield each job's number and outcome, one after another in this process."""
     for number, job in enumerate(jobs):
         yield number, _outcome(job, treatment, wanted, heard)
 
 
 def restore_beside(
-    jobs: list[Job], recipe: Recipe, wanted: Wanted, heard: Heard, workers: int
+    jobs: list[Job], recipe: Recipe, wanted: OutputFormat, heard: Heard, workers: int
 ) -> Iterator[tuple[int, Outcome]]:
     """The same in worker processes, in the order in which jobs finish."""
     heard_s, stop = SPAWN.Value("d", 0.0), SPAWN.Event()
@@ -63,7 +65,7 @@ def restore_beside(
                 yield numbers[future], future.result()
 
 
-def _start_worker(recipe: Recipe, wanted: Wanted, heard_s: Any, stop: Any) -> None:
+def _start_worker(recipe: Recipe, wanted: OutputFormat, heard_s: Any, stop: Any) -> None:
     global _recipe, _wanted, _heard_s, _stop
     _recipe, _wanted, _heard_s, _stop = recipe, wanted, heard_s, stop
 
@@ -84,7 +86,7 @@ def _heard(seconds: float) -> None:
         _heard_s.value += seconds
 
 
-def _outcome(job: Job, treatment: Treatment, wanted: Wanted, heard: Heard) -> Outcome:
+def _outcome(job: Job, treatment: Treatment, wanted: OutputFormat, heard: Heard) -> Outcome:
     try:
         return restore_file(job.source, job.target, treatment, wanted, heard=heard)
     except TimbreRestoreError as exc:

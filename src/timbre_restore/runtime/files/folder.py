@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre_restore.errors import AudioFileError
-from timbre_restore.runtime.files.formats import SUFFIXES, Wanted, written_suffix
+from timbre_restore.runtime.files.formats import SUFFIXES, OutputFormat, written_suffix
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,13 @@ class Job:
 
 
 def plan_folder(
-    source: Path, target: Path, wanted: Wanted, closed: list[str], unfollowed: list[Path], *, into_folder: bool = False
+    source: Path,
+    target: Path,
+    wanted: OutputFormat,
+    closed: list[str],
+    unfollowed: list[Path],
+    *,
+    into_folder: bool = False,
 ) -> list[Job]:
     """Every recording below `source`, sorted, and its place in the same tree below `target`.
 

@@ -57,7 +57,7 @@ class Raw:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputFormat:
     """How results are written. None keeps the source's format, as far as the target can hold it."""
 
     container: str | None = None
@@ -65,7 +65,7 @@ class Wanted:
     subtype: str | None = None
 
 
-AS_IT_WAS = Wanted()
+AS_IT_WAS = OutputFormat()
 
 
 def known_subtype(name: str) -> str:
@@ -79,14 +79,14 @@ def known_subtype(name: str) -> str:
     return str(names[plain])
 
 
-def written_suffix(source: Path, wanted: Wanted) -> str:
+def written_suffix(source: Path, wanted: OutputFormat) -> str:
     """The suffix of a source's result: the requested one, else its own if that can be written, else `.wav`."""
     if wanted.container is not None:
         return f".{wanted.container}"
     return source.suffix if source.suffix.lower() in CONTAINERS else ".wav"
 
 
-def check_wanted(wanted: Wanted, target: Path) -> None:
+def check_wanted(wanted: OutputFormat, target: Path) -> None:
     """Raise `FormatError` if no source can be given what is wanted: names that are unknown or do not go together.
 
     Only checks whether the target is the pipe, not its file name.
@@ -105,7 +105,7 @@ def check_wanted(wanted: Wanted, target: Path) -> None:
         known_subtype(wanted.subtype)
 
 
-def _check_piped(wanted: Wanted) -> None:
+def _check_piped(wanted: OutputFormat) -> None:
     if wanted.container not in (None, "wav", "raw"):
         raise FormatError(
             f"{STDOUT}: carries wav or raw, not {wanted.container}; write to a file, or convert the wav with ffmpeg."
@@ -124,7 +124,7 @@ def _able(container: str, name: str) -> str:
     return subtype
 
 
-def container_of(target: Path, wanted: Wanted) -> str:
+def container_of(target: Path, wanted: OutputFormat) -> str:
     """The container that the target's name implies. Raises `FormatError` if it implies none, or not the wanted one.
 
     Opus may be in a file named `.ogg`, since it is Ogg (RFC 7845); a file named `.opus` may hold nothing else.
@@ -138,7 +138,7 @@ def container_of(target: Path, wanted: Wanted) -> str:
     return CONTAINERS[suffix]
 
 
-def subtype_of(target: Path, container: str, wanted: Wanted, source_container: str, source_subtype: str) -> str:
+def subtype_of(target: Path, container: str, wanted: OutputFormat, source_container: str, source_subtype: str) -> str:
     """The sample format of a result in `container`; 24-bit if the source's own can't be kept.
 
     Raises `FormatError` when the container does not support the one that is wanted.

@@ -11,8 +11,8 @@ import numpy as np
 from timbre_restore.audio import FloatArray
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files.finish import Finish
-from timbre_restore.runtime.files.formats import PIPE, Raw, Wanted
-from timbre_restore.runtime.files.reading import STDIN, Ending, Sound, open_sound
+from timbre_restore.runtime.files.formats import PIPE, OutputFormat, Raw
+from timbre_restore.runtime.files.reading import STDIN, AudioSource, InputEnd, open_source
 from timbre_restore.runtime.files.treatment import Treatment, Way
 from timbre_restore.runtime.files.writing import Target, open_target
 
@@ -38,10 +38,10 @@ def restore_file(
     source: Path,
     target: Path,
     treatment: Treatment,
-    wanted: Wanted,
+    wanted: OutputFormat,
     *,
     raw: Raw | None = None,
-    ending: Ending | None = None,
+    ending: InputEnd | None = None,
     heard: Heard,
 ) -> FileResult:
     """Restore one file or pipe, channel by channel; rate, channel count, length, time base and tags are kept.
@@ -51,7 +51,7 @@ def restore_file(
     """
     if PIPE not in (source, target) and _same(source, target):
         raise AudioFileError(f"{target}: is the input itself; give another output, so that nothing is overwritten.")
-    with open_sound(source, raw, ending) as sound, open_target(target, sound, wanted) as writer:
+    with open_source(source, raw, ending) as sound, open_target(target, sound, wanted) as writer:
         finish = Finish(writer.subtype, sound.sample_rate_hz, sound.channels)
         samples = _through(sound, treatment, finish, writer, heard)
         if samples == 0:
@@ -60,7 +60,7 @@ def restore_file(
     return FileResult(target, seconds, finish.limited_samples, sound.repaired_samples, sound.dropped_bytes)
 
 
-def _through(sound: Sound, treatment: Treatment, finish: Finish, writer: Target, heard: Heard) -> int:
+def _through(sound: AudioSource, treatment: Treatment, finish: Finish, writer: Target, heard: Heard) -> int:
     """Process everything from source to target; returns the number of samples per channel."""
     ways = [treatment.way(sound.sample_rate_hz) for _ in range(sound.channels)]
     taken = 0

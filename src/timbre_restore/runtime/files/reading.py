@@ -38,7 +38,7 @@ DRAIN_S, LONGEST_DRAIN_S = 0.2, 2.0
 """After the end was asked for: how long to wait for more data in the pipe, and how long to go on reading at most."""
 
 
-class Ending:
+class InputEnd:
     """A request to end standard input here: `ask`, called by a signal handler, ends it as its writer would.
 
     A recording of unknown length is complete wherever it ends. One that states its length is not, and asking twice
@@ -99,7 +99,7 @@ class _UnknownError(AudioFileError):
 
 
 @dataclass
-class Sound:
+class AudioSource:
     """An open source. `blocks` are float32 `[T, C]`, to be read once."""
 
     sample_rate_hz: int
@@ -122,13 +122,13 @@ class Sound:
 
 
 @contextmanager
-def open_sound(path: Path, raw: Raw | None = None, ending: Ending | None = None) -> Iterator[Sound]:
+def open_source(path: Path, raw: Raw | None = None, ending: InputEnd | None = None) -> Iterator[AudioSource]:
     """Open a file, or standard input for `PIPE`; that is WAV unless `raw` describes it, and `ending` may end it early.
 
     Opening and reading raise `AudioFileError` if a file is missing, not audio, truncated, or has invalid samples.
     """
     if path == PIPE:
-        yield _stdin_sound(raw, ending or Ending())
+        yield _stdin_sound(raw, ending or InputEnd())
         return
     check_source(path)
     check_whole(path)
@@ -149,7 +149,7 @@ def open_sound(path: Path, raw: Raw | None = None, ending: Ending | None = None)
             return
         check_shape(str(path), file.samplerate, file.channels)
         blocks = _file_blocks(file, path, aside)
-        yield Sound(file.samplerate, file.channels, file.format, str(file.subtype), file.frames, blocks, tags)
+        yield AudioSource(file.samplerate, file.channels, file.format, str(file.subtype), file.frames, blocks, tags)
 
 
 def check_source(path: Path) -> None:
@@ -264,7 +264,7 @@ def _refuse_invalid(block: FloatArray, before: int, rate_hz: int, path: Path | s
         )
 
 
-def _stdin_sound(raw: Raw | None, ending: Ending) -> Sound:
+def _stdin_sound(raw: Raw | None, ending: InputEnd) -> AudioSource:
     if sys.stdin is None:
         raise AudioFileError(f"{STDIN}: is closed; pipe audio into it, or name a file.")
     if sys.stdin.isatty():
@@ -279,22 +279,24 @@ def _stdin_sound(raw: Raw | None, ending: Ending) -> Sound:
     return _wav_sound(stream, header, STDIN, container, live=True)
 
 
-def _wav_sound(stream: wav.Readable, header: wav.Header, name: str, container: str, *, live: bool = False) -> Sound:
+def _wav_sound(
+    stream: wav.Readable, header: wav.Header, name: str, container: str, *, live: bool = False
+) -> AudioSource:
     """The audio of a stream after its header; if `live`, it is passed on as it comes, and bad samples do not end it."""
     rate, channels = header.sample_rate_hz, header.channels
     check_shape(name, rate, channels)
     read = wav.blocks(stream, header, name, _largest(rate, channels), full=not live)
-    sound = Sound(rate, channels, container, header.subtype, header.samples, read, header.tags)
+    sound = AudioSource(rate, channels, container, header.subtype, header.samples, read, header.tags)
     blocks = _ended(sound, read)
     sound.blocks = _repaired(sound, blocks) if live else _checked(blocks, rate, name)
     return sound
 
 
-def _ended(sound: Sound, blocks: Generator[FloatArray, None, int]) -> Iterator[FloatArray]:
+def _ended(sound: AudioSource, blocks: Generator[FloatArray, None, int]) -> Iterator[FloatArray]:
     sound.dropped_bytes = yield from blocks
 
 
-def _repaired(sound: Sound, blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
+def _repaired(sound: AudioSource, blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
     for block in blocks:
         valid, count = replace_invalid(block)
         sound.repaired_samples += count

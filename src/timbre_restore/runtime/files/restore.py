@@ -12,9 +12,9 @@ from timbre_restore import atomic
 from timbre_restore.errors import AudioFileError
 from timbre_restore.runtime.files.crew import Outcome, restore_beside, restore_here
 from timbre_restore.runtime.files.folder import Job, plan_folder, strangers_in
-from timbre_restore.runtime.files.formats import AS_IT_WAS, PIPE, Raw, Wanted, check_wanted, written_suffix
+from timbre_restore.runtime.files.formats import AS_IT_WAS, PIPE, OutputFormat, Raw, check_wanted, written_suffix
 from timbre_restore.runtime.files.one import FileResult, restore_file
-from timbre_restore.runtime.files.reading import Ending, check_source, seconds_of
+from timbre_restore.runtime.files.reading import InputEnd, check_source, seconds_of
 from timbre_restore.runtime.files.treatment import Recipe, Treatment
 
 
@@ -55,9 +55,9 @@ def restore_path(
     target: Path | str,
     how: Treatment | Recipe,
     *,
-    wanted: Wanted = AS_IT_WAS,
+    wanted: OutputFormat = AS_IT_WAS,
     raw: Raw | None = None,
-    ending: Ending | None = None,
+    ending: InputEnd | None = None,
     jobs: int = 1,
     skip_existing: bool = False,
     into_folder: bool = False,
@@ -91,7 +91,7 @@ def restore_path(
     return RestoreSummary(done=[result])
 
 
-def _place(source: Path, target: Path, wanted: Wanted, into_folder: bool) -> Path:
+def _place(source: Path, target: Path, wanted: OutputFormat, into_folder: bool) -> Path:
     """Where a single result goes; in a folder it takes the source's name."""
     if target == PIPE or not (into_folder or target.is_dir()):
         return target
@@ -106,7 +106,7 @@ def _restore_folder(
     source: Path,
     target: Path,
     how: Treatment | Recipe,
-    wanted: Wanted,
+    wanted: OutputFormat,
     workers: int,
     skip_existing: bool,
     into_folder: bool,
@@ -143,7 +143,7 @@ def _restore_folder(
 
 
 def _outcomes(
-    jobs: list[Job], how: Treatment | Recipe, wanted: Wanted, count: _Count, workers: int
+    jobs: list[Job], how: Treatment | Recipe, wanted: OutputFormat, count: _Count, workers: int
 ) -> Iterator[tuple[int, Outcome]]:
     workers = min(workers, len(jobs))
     if workers > 1 and isinstance(how, Recipe):

@@ -27,13 +27,13 @@ from timbre_restore.runtime.files.formats import (
     RAW_FORMATS,
     STDOUT,
     WAVS,
-    Wanted,
+    OutputFormat,
     container_of,
     known_subtype,
     subtype_of,
 )
 from timbre_restore.runtime.files.limits import check_fits
-from timbre_restore.runtime.files.reading import Sound
+from timbre_restore.runtime.files.reading import AudioSource
 
 _SMALL = ("AIFF", "AU")
 """Containers limited to 32-bit sizes; for WAV there is RF64."""
@@ -55,7 +55,7 @@ class Target(Protocol):
 
 
 @contextmanager
-def open_target(path: Path, sound: Sound, wanted: Wanted) -> Iterator[Target]:
+def open_target(path: Path, sound: AudioSource, wanted: OutputFormat) -> Iterator[Target]:
     """The target for a source's result, with the source's tags; the file appears when the block ends without an error.
 
     Raises `AudioFileError` if its name or format is not possible, or if it can't be written; `BrokenPipeError` when the
@@ -144,7 +144,7 @@ class _Form:
     plain_if_small: bool = False
 
 
-def _form(path: Path, sound: Sound, wanted: Wanted) -> _Form:
+def _form(path: Path, sound: AudioSource, wanted: OutputFormat) -> _Form:
     container = container_of(path, wanted)
     subtype = subtype_of(path, container, wanted, sound.container, sound.subtype)
     check_fits(path, container, subtype, sound.sample_rate_hz, sound.channels)
@@ -217,7 +217,7 @@ def make_plain(path: Path) -> None:
             stream.write(content)
 
 
-def _pipe(sound: Sound, wanted: Wanted) -> _Pipe:
+def _pipe(sound: AudioSource, wanted: OutputFormat) -> _Pipe:
     if sys.stdout is None:
         raise AudioFileError(f"{STDOUT}: is closed; redirect it to a file or a program, or name an output file.")
     if sys.stdout.isatty():

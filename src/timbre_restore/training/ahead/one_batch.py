@@ -16,7 +16,7 @@ from timbre_restore.training.data import RunData
 from timbre_restore.training.device import open_accelerator
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import create_state, place_state
-from timbre_restore.training.steps import whole_step
+from timbre_restore.training.steps import train_step
 
 STEPS = 150
 """Maximum number of steps."""
@@ -72,7 +72,7 @@ def overfit(settings: TrainSettings, *, say: Callable[[str], None] = lambda _: N
     start: dict[str, float] = {}
     end: dict[str, float] = {}
     while state.step < STEPS:
-        scalars = whole_step(state, accelerator, settings, data.batches, 0, signals, gan=False)
+        scalars = train_step(state, accelerator, settings, data.batches, 0, signals, gan=False)
         state.step += 1
         end = {name: float(value) for name, value in scalars.items() if name != "gradient_norm"}
         start = start or end

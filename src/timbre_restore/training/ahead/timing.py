@@ -19,7 +19,7 @@ from timbre_restore.training.device import open_accelerator
 from timbre_restore.training.interrupt import agreed
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state, place_state
-from timbre_restore.training.steps import whole_step
+from timbre_restore.training.steps import train_step
 from timbre_restore.training.validate import validate
 
 WARM_STEPS = 1
@@ -68,9 +68,9 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     waits: dict[bool, list[float]] = {False: [], True: []}
     not_finite: set[str] = set()
     # Discriminators that learn in every second step make two kinds of steps: whole rounds of them are measured.
-    every = settings.discriminator_every if settings.plays else 1
+    every = settings.discriminator_every if settings.reaches_gan else 1
     steps, fewest = -(-steps // every) * every, -(-FEWEST_STEPS // every) * every
-    for gan in (False, True) if settings.plays else (False,):
+    for gan in (False, True) if settings.reaches_gan else (False,):
         while len(seconds[gan]) < WARM_STEPS + steps:
             whole = (len(seconds[gan]) - WARM_STEPS) % every == 0
             over = len(seconds[gan]) >= WARM_STEPS + fewest and whole and sum(seconds[gan]) > LONGEST_S
@@ -79,7 +79,7 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
             started = time.perf_counter()
             batch, signals = next(batches)
             waits[gan].append(time.perf_counter() - started)
-            scalars = whole_step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
+            scalars = train_step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
             state.step += 1
             float(scalars["total"])  # waits for the device
             seconds[gan].append(time.perf_counter() - started)

@@ -21,7 +21,7 @@ from timbre_restore.training.data import RunData
 from timbre_restore.training.device import open_accelerator
 from timbre_restore.training.settings import TrainSettings
 from timbre_restore.training.state import TrainState, create_state, place_state
-from timbre_restore.training.steps import whole_step
+from timbre_restore.training.steps import train_step
 
 PLAIN, GAN, REFERENCE, LOADER = "before the GAN", "with the GAN", "reference, with the GAN", "loader"
 REFERENCE_ROUND_S = 30.0
@@ -58,7 +58,7 @@ class OwnStep:
     def step(self, numbered: Numbered, *, gan: bool) -> None:
         """One training step."""
         batch, signals = numbered
-        whole_step(self.state, self.accelerator, self.settings, self.data.batches, batch, signals, gan=gan)
+        train_step(self.state, self.accelerator, self.settings, self.data.batches, batch, signals, gan=gan)
         self.state.step += 1
 
     def subject(self, name: str, *, gan: bool) -> Subject:

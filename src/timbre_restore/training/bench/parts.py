@@ -105,7 +105,7 @@ def named_parts(state: TrainState, accelerator: Any) -> Iterator[None]:
                 stack.callback(handle.remove)
         for owner, name, function in _loss_functions():
             stack.enter_context(_wrapped(owner, name, f"loss {name}", function))
-        stack.enter_context(_wrapped(losses.Sound, "spectrum", "spectra", losses.Sound.spectrum))
+        stack.enter_context(_wrapped(losses.Waveform, "spectrum", "spectra", losses.Waveform.spectrum))
         stack.enter_context(_wrapped(steps_module, "update_ema", "EMA", steps_module.update_ema))
         clip = accelerator.clip_grad_norm_
         stack.enter_context(_wrapped(accelerator, "clip_grad_norm_", "clipping", clip))

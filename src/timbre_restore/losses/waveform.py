@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Sound:
+class Waveform:
     """A waveform `[B, 1, T]` and those of its spectra that have been requested so far."""
 
     def __init__(self, wave: Tensor) -> None:
@@ -32,13 +32,13 @@ class Sound:
         """The cached spectra whose hop is a quarter of their window, by window length."""
         return {window: spectrum for (window, hop), spectrum in self._spectra.items() if 4 * hop == window}
 
-    def cut(self, starts: Sequence[int], length: int) -> Sound:
+    def cut(self, starts: Sequence[int], length: int) -> Waveform:
         """`length` samples of each item, beginning at its own start, with the cached spectra cut to match.
 
         Because spectra have no padding, one can be cut by frames if every start is a multiple of its hop; the others
         are dropped.
         """
-        part = Sound(_windows(self.wave, starts, length))
+        part = Waveform(_windows(self.wave, starts, length))
         for (window, hop), spectrum in self._spectra.items():
             if length >= window and not any(at % hop for at in starts):
                 frames = (length - window) // hop + 1
@@ -55,6 +55,6 @@ def _windows(x: Tensor, starts: Sequence[int], length: int) -> Tensor:
     return x.gather(2, index[:, None].expand(-1, x.shape[1], -1))
 
 
-def sound_of(x: Tensor | Sound) -> Sound:
-    """`x` itself if it is a `Sound`, otherwise a `Sound` of the waveform `x` `[B, 1, T]`."""
-    return x if isinstance(x, Sound) else Sound(x)
+def waveform_of(x: Tensor | Waveform) -> Waveform:
+    """`x` itself if it is a `Waveform`, otherwise a `Waveform` of the waveform `x` `[B, 1, T]`."""
+    return x if isinstance(x, Waveform) else Waveform(x)
