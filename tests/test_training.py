@@ -23,7 +23,7 @@ from timbre_restore.errors import CheckpointError, CorpusError, TrainingStopped
 from timbre_restore.loading import EpochBatches
 from timbre_restore.losses import objective
 from timbre_restore.models import GeneratorSettings
-from timbre_restore.training import find_checkpoint, loop, train
+from timbre_restore.training import advice, find_checkpoint, loop, train
 from timbre_restore.training.checkpoints.checkpoint import forget_later, restore_state, save_checkpoint
 from timbre_restore.training.checkpoints.resume import changed_order, place_in_epoch
 from timbre_restore.training.data import _fingerprint
@@ -243,7 +243,7 @@ def test_odd_but_allowed_settings_are_said(tmp_path: Path) -> None:
 def test_short_floats_on_a_cpu_without_them_are_said(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:
-    monkeypatch.setattr(loop, "bf16_is_slow", lambda device: device.type == "cpu" and slow)
+    monkeypatch.setattr(advice, "bf16_is_slow", lambda device: device.type == "cpu" and slow)
     changes = {"discriminator_precision": "bf16", "epochs": 1, "warmup_epochs": 0}
     played = train(settings(corpus, tmp_path / "game", gan_start_epoch=0, **changes)).warnings
     fresh_state()
