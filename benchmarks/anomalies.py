@@ -99,14 +99,14 @@ def one(corpus: Path, run: Path, name: str) -> int:
     _, plant, extra = PLANTED[name]
     if plant is not None:
         plant()
-    words = ["train", "--config", str(ROOT / "configs" / "voice.yaml"), "--skip-audit"]
+    words = ["train", "--config", str(ROOT / "configs" / "cpu.yaml"), "--skip-audit"]
     settings = [
         f"data.output_dir={corpus}", f"training.output_dir={run}", "training.threads=1", "data.num_workers=1",
         "model.size=tiny", "training.batch_size=2", "discriminators.channels=4", "discriminators.periods=[2, 3]",
         "discriminators.windows=[512]", "training.epochs=4", "training.gan_start_epoch=2",
         "training.gan_ramp_epochs=0.5",
         "training.scheduler.warmup_epochs=1", f"training.steps={STEPS}", "training.validation_batches=8",
-        "training.trackers=[]", "training.learning_rate=0.001", "training.loss_weights.perceptual=0", *extra,
+        "training.trackers=[]", "training.learning_rate=0.001", "training.loss_weights.compressed=100", *extra,
     ]  # fmt: skip
     return program([*words, *(word for setting in settings for word in ("--set", setting))])
 
