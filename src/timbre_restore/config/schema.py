@@ -288,7 +288,7 @@ class Training(_Section):
     trackers: list[Literal["tensorboard", "wandb"]] = ["tensorboard"]
     """Where curves, audio and spectrograms go besides the run's log and page; may be empty."""
     validation_batches: Annotated[int, Field(ge=0)] = 0
-    """Maximum number of validation batches per epoch; 0 takes all."""
+    """Maximum number of validation batches per epoch and process; 0 takes all."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:

@@ -84,7 +84,8 @@ class InputEnd:
         A writer that received the same Ctrl-C may still flush its buffers; one that never stops is not waited for.
         """
         if not self.asked:
-            select.select([self._stream], [], [])
+            if os.name == "posix":  # elsewhere it waits for sockets alone
+                select.select([self._stream], [], [])
             return True
         self._ends_s = self._ends_s or time.monotonic() + LONGEST_DRAIN_S
         return (
