@@ -432,7 +432,11 @@ def test_a_place_that_can_not_be_written_is_said_before_scoring(
     monkeypatch.setattr("timbre_restore.evaluation.evaluate", scored)
     monkeypatch.setattr("timbre_restore.runtime.Restorer.load", scored)
     (pairs / "file").touch()
-    places = [(pairs / "file" / "out", "folder can't be created"), (pairs, "is a folder"), ("/dev/null", "is a pipe or a")]
+    places = [
+        (pairs / "file" / "out", "folder can't be created"),
+        (pairs, "is a folder"),
+        ("/dev/null", "is a pipe or a"),
+    ]
     for target, said in places:
         assert main(["evaluate", "--pairs", str(pairs), option, str(target)]) == 2
         assert said in capsys.readouterr().err

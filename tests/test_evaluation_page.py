@@ -161,7 +161,10 @@ def test_the_page_shows_the_worst_first_and_what_does_not_fit_lies_beside_it(
     assert {base64.b64encode(sound).decode() for sound in beside} == {source.split(",")[1] for source in inside[4:8]}
     monkeypatch.setattr(articles, "CLIP_BYTES", whole)
     monkeypatch.setattr(tables, "ROW_LIMIT", 1)
+    monkeypatch.setattr(articles, "ARTICLE_LIMIT", 2)
     write_page(found, place)
+    assert parsed(place).headings == [ordered[0], ordered[2]], "the worst and the best"
+    assert "1 items between the worst and the best are not shown" in place.read_text(encoding="utf-8")
     assert "1 of 3 items, worst first" in place.read_text(encoding="utf-8")
     assert sorted(path.name for path in folder.iterdir()) == ["kept", "notes.flac"]
 

@@ -524,7 +524,7 @@ def test_memory_that_runs_out_amid_a_step(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """The discriminators are updated already, and the generator is not: nothing of it is kept, whatever the option."""
-    whole, plain, at = loop.train_step, steps.move, [0]
+    whole, plain, at = loop.train_step, steps.update, [0]
 
     def step(state: Any, *args: Any, **more: Any) -> Any:
         at[0] = state.step
@@ -536,7 +536,7 @@ def test_memory_that_runs_out_amid_a_step(
         return plain(accelerator, network, *more)
 
     monkeypatch.setattr(loop, "train_step", step)
-    monkeypatch.setattr(steps, "move", greedy)
+    monkeypatch.setattr(steps, "update", greedy)
     with pytest.raises(
         TrainingStopped, match=r"halve training\.batch_size to 1, or lower discriminators\.channels"
     ) as no:

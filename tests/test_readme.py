@@ -90,6 +90,19 @@ def test_every_file_that_is_linked_is_there(readme: Path) -> None:
     assert not [script for script in scripts if not (ROOT / script).is_file()]
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_documents_lead_to_files_and_headings_that_are_there(page: Path) -> None:
+    """Headings by the names that web pages give them: small letters, hyphens, no punctuation."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for place, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), place
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{place}#{anchor}"
+
+
 @READMES
 def test_its_python_runs(readme: Path) -> None:
     noisy = voice(1.0, seed=1)

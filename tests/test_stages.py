@@ -264,9 +264,13 @@ def test_steps_in_which_discriminators_rest_are_measured_too(
         return scalars
 
     monkeypatch.setattr(timing, "train_step", seen)
-    times = time_steps(settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=1, discriminator_every=3), 2)
-    assert len(times.gan_s) == 3
-    assert sum(learned[1:]) == 1
+    run = settings(corpus, tmp_path / "run", epochs=2, gan_start_epoch=1, discriminator_every=2)
+    assert len(time_steps(run, 3).gan_s) == 4
+    assert learned == [True, True, False, True, False]  # the first one warms up
+    learned.clear()
+    fresh_state()
+    assert len(time_steps(replace(run, discriminator_every=50), 2).gan_s) == 2
+    assert learned == [True, True, False]
 
 
 def test_an_item_is_learned_from_whole(corpus: Path, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def _check_open(found: Comparison, files: Files) -> None:
     if always or never:
         raise ScoresError(
             f"'{found.words[0]} {found.operator} {found.words[1]}' is {'always' if always else 'never'} true: "
-            "rates are fractions, so write 5 % or 5 points as 0.05."
+            "rates are fractions from 0 to 1 (5 % or 5 points are 0.05)."
         )
 
 
@@ -271,8 +271,6 @@ def _range(node: Value, files: Files) -> tuple[float, float]:
             chosen = min if name == "min" else max
             ranges = [_range(part, files) for part in parts]
             return chosen(least for least, _ in ranges), chosen(most for _, most in ranges)
-        case Call(arguments=(inner,)):  # an end of an interval
-            return _range(inner, files)
     return -math.inf, math.inf
 
 

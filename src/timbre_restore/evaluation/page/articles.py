@@ -58,7 +58,7 @@ def listen(evaluation: Evaluation, beside: Beside) -> str:
         return ""
     order = "Worst first, by the change in over-suppression. " if evaluation.has_references else ""
     left_out = (
-        f"{len(ordered) - len(shown)} items between the worst and the best are not shown. "
+        f"{len(ordered) - len(shown)} items{' between the worst and the best' if order else ''} are not shown. "
         if ordered[len(shown) :]
         else ""
     )

@@ -8,7 +8,7 @@ recording would count as complete.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import TracebackType
 from typing import ParamSpec, TypeVar
@@ -28,11 +28,13 @@ class Aside:
 
     def __call__(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Return what `function` returns, or raise what it raises."""
-        call = self._thread.submit(function, *args, **options)
+        call: Future[T] | None = None
         try:
+            call = self._thread.submit(function, *args, **options)
             return call.result()
         except BaseException:
-            wait([call])
+            if call is not None:
+                wait([call])
             raise
 
     @contextmanager

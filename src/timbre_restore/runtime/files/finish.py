@@ -29,8 +29,6 @@ Finished = NDArray[np.int32] | FloatArray
 """`[T, C]`: integers left-aligned in 32 bits, or floats."""
 
 REACH_S = 0.0025
-_CEILINGS = {"G721_32": 0.97, "G723_24": 0.97, "G723_40": 0.97}
-"""Limits for sample formats whose encoders wrap around on peaks closer to full scale: a click of the opposite sign."""
 DITHERED_BITS = 16
 _DITHER_SEED = 1992
 
@@ -40,8 +38,7 @@ class Finish:
 
     def __init__(self, subtype: str, rate_hz: int, channels: int) -> None:
         self._channels = channels
-        ceiling = _CEILINGS.get(subtype, 1.0)
-        self._limiter = None if subtype in UNLIMITED else Limiter(rate_hz, channels, ceiling)
+        self._limiter = None if subtype in UNLIMITED else Limiter(rate_hz, channels)
         self._rounding = Rounding(BITS[subtype], channels) if subtype in BITS else None
 
     @property
@@ -62,25 +59,25 @@ class Finish:
 
 
 class Limiter:
-    """Keeps `[T, C]` within ±`ceiling`, with a short delay."""
+    """Keeps `[T, C]` within ±1, with a short delay."""
 
-    def __init__(self, rate_hz: int, channels: int, ceiling: float = 1.0) -> None:
-        self._half, self._ceiling = max(1, round(REACH_S * rate_hz)), ceiling
+    def __init__(self, rate_hz: int, channels: int) -> None:
+        self._half = max(1, round(REACH_S * rate_hz))
         self._held: FloatArray = np.zeros((2 * self._half, channels), np.float32)
         self.limited_samples = 0
 
     def push(self, samples: FloatArray) -> FloatArray:
         """Take the next samples and return those whose neighbourhood is known."""
-        self.limited_samples += int(np.count_nonzero(np.abs(samples) > self._ceiling))
+        self.limited_samples += int(np.count_nonzero(np.abs(samples) > 1.0))
         seen = np.concatenate([self._held, samples])
         ready = max(0, len(seen) - 4 * self._half)
         self._held = seen[ready:]
         inner: FloatArray = seen[2 * self._half : 2 * self._half + ready]
         peaks = np.abs(seen).max(axis=1)
-        if not ready or peaks.max() <= self._ceiling:
+        if not ready or peaks.max() <= 1.0:
             return inner
-        # The product's last bit may exceed the ceiling.
-        limited: FloatArray = np.clip(inner * self._gains(peaks)[:, None], -self._ceiling, self._ceiling)
+        # The product's last bit may exceed 1.
+        limited: FloatArray = np.clip(inner * self._gains(peaks)[:, None], -1.0, 1.0)
         return limited
 
     def flush(self) -> FloatArray:
@@ -89,7 +86,7 @@ class Limiter:
 
     def _gains(self, peaks: FloatArray) -> FloatArray:
         width = 2 * self._half + 1
-        needed = self._ceiling / np.maximum(peaks.astype(np.float64), self._ceiling)
+        needed = 1.0 / np.maximum(peaks.astype(np.float64), 1.0)
         held = np.lib.stride_tricks.sliding_window_view(needed, width).min(axis=1)
         sums = np.concatenate([[0.0], np.cumsum(held)])
         gains: FloatArray = ((sums[width:] - sums[:-width]) / width).astype(np.float32)

@@ -40,6 +40,8 @@ RAW_FORMATS = {
 """Headerless formats by their sox and ffmpeg names → subtype. A pipe carries no others."""
 BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 """Bits of the integer formats; all others are written from floats."""
+INVERTING = ("G721_32", "G723_24", "G723_40")
+"""Sample formats that are only read: libsndfile's coders give steep or clipped peaks back with the opposite sign."""
 RATES_HZ = range(1_000, 768_001)
 """Valid sample rates; a header with another one is damaged."""
 CHANNELS = range(1, 65)
@@ -115,9 +117,14 @@ def _check_piped(wanted: OutputFormat) -> None:
         raise FormatError(f"{STDOUT}: can't carry {wanted.subtype}; expected one of {known}.")
 
 
+def able_subtypes(container: str) -> list[str]:
+    """The sample formats that a container can be written with."""
+    return [subtype for subtype in soundfile.available_subtypes(container) if subtype not in INVERTING]
+
+
 def _able(container: str, name: str) -> str:
     """The sample format of that name. Raises `FormatError` when the container does not support it."""
-    subtype, able = known_subtype(name), soundfile.available_subtypes(container)
+    subtype, able = known_subtype(name), able_subtypes(container)
     if subtype not in able:
         names = ", ".join(sorted(known.replace("_", "").lower() for known in able))
         raise FormatError(f"{container} can't hold {name}; expected one of {names}.")
@@ -153,7 +160,7 @@ def subtype_of(target: Path, container: str, wanted: OutputFormat, source_contai
         return subtype
     if opus or wanted.container == "opus":
         return "OPUS"
-    able = soundfile.available_subtypes(container)
+    able = able_subtypes(container)
     if container == "MP3":  # layers I and II can only be read
         return "MPEG_LAYER_III"
     if source_subtype.startswith("ALAC"):  # libsndfile crashes the process when it can't write one

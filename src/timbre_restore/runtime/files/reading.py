@@ -11,7 +11,7 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -89,7 +89,8 @@ class InputEnd:
             return True
         self._ends_s = self._ends_s or time.monotonic() + LONGEST_DRAIN_S
         return (
-            stat.S_ISFIFO(os.fstat(self._stream.fileno()).st_mode)
+            os.name == "posix"
+            and stat.S_ISFIFO(os.fstat(self._stream.fileno()).st_mode)
             and time.monotonic() < self._ends_s
             and bool(select.select([self._stream], [], [], DRAIN_S)[0])
         )
@@ -190,7 +191,7 @@ def _opened(path: Path, stack: ExitStack, aside: Aside) -> tuple[soundfile.Sound
     Raises `AudioFileError`.
     """
     try:
-        file = stack.enter_context(soundfile.SoundFile(name_for_libsndfile(path)))
+        file = _open(partial(soundfile.SoundFile, name_for_libsndfile(path)), stack, aside)
         tags = _readable(file.copy_metadata())
         if file.format in WAVS and (file.frames == 0 or wav.outgrew(path)):
             return None, tags
@@ -221,7 +222,11 @@ def _all_of_mpeg(path: Path, file: soundfile.SoundFile, stack: ExitStack, aside:
     if frames.layer < 3:
         raise _UnknownError(f"{path}: does not state its length, so only ffmpeg can read it; install ffmpeg.")
     told = stack.enter_context(Told(path, frames))
-    make = partial(soundfile.SoundFile, io.BufferedReader(told))
+    return _open(partial(soundfile.SoundFile, io.BufferedReader(told)), stack, aside)
+
+
+def _open(make: Callable[[], soundfile.SoundFile], stack: ExitStack, aside: Aside) -> soundfile.SoundFile:
+    """Open a file that is closed with the stack, after the last read of it has returned."""
     return stack.enter_context(aside.opened(make, soundfile.SoundFile.close))
 
 

@@ -28,6 +28,7 @@ from timbre_restore.runtime.files.formats import (
     STDOUT,
     WAVS,
     OutputFormat,
+    able_subtypes,
     container_of,
     known_subtype,
     subtype_of,
@@ -157,7 +158,7 @@ def _form(path: Path, sound: AudioSource, wanted: OutputFormat) -> _Form:
         return _Form("RF64", subtype, frame_bytes, plain_if_small=True)
     if frame_bytes and sound.samples is not None and sound.samples * frame_bytes > wav.LARGEST_SIZE:
         return _Form("RF64", subtype, frame_bytes)
-    kept = sound.container in WAVS and subtype in soundfile.available_subtypes(sound.container)
+    kept = sound.container in WAVS and subtype in able_subtypes(sound.container)
     return _Form(sound.container if kept else "WAV", subtype, frame_bytes)
 
 

@@ -67,20 +67,19 @@ def time_steps(settings: TrainSettings, steps: int) -> StepTimes:
     seconds: dict[bool, list[float]] = {False: [], True: []}
     waits: dict[bool, list[float]] = {False: [], True: []}
     not_finite: set[str] = set()
-    # Discriminators that learn in every second step make two kinds of steps: whole rounds of them are measured.
-    every = settings.discriminator_every if settings.reaches_gan else 1
-    steps, fewest = -(-steps // every) * every, -(-FEWEST_STEPS // every) * every
     for gan in (False, True) if settings.reaches_gan else (False,):
-        while len(seconds[gan]) < WARM_STEPS + steps:
-            whole = (len(seconds[gan]) - WARM_STEPS) % every == 0
-            over = len(seconds[gan]) >= WARM_STEPS + fewest and whole and sum(seconds[gan]) > LONGEST_S
+        # Whole rounds of a step in which the discriminators learn and those in which they don't; of long rounds a part.
+        cycle = min(settings.discriminator_every, steps) if gan else 1
+        wanted, fewest = -(-steps // cycle) * cycle, max(cycle, FEWEST_STEPS)
+        while (counted := len(seconds[gan]) - WARM_STEPS) < wanted:
+            state.step = max(0, counted)  # a cycle begins with the step in which they learn
+            over = counted >= fewest and counted % cycle == 0 and sum(seconds[gan]) > LONGEST_S
             if agreed(accelerator, over)[0]:  # a step needs all processes
                 break
             started = time.perf_counter()
             batch, signals = next(batches)
             waits[gan].append(time.perf_counter() - started)
             scalars = train_step(state, accelerator, settings, data.batches, batch, signals, gan=gan)
-            state.step += 1
             float(scalars["total"])  # waits for the device
             seconds[gan].append(time.perf_counter() - started)
             not_finite |= {name for name, value in scalars.items() if not math.isfinite(float(value))}

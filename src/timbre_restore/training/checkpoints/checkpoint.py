@@ -257,15 +257,22 @@ def forget_later(run: Path, checkpoint: Checkpoint, state: TrainState) -> list[s
     if not pointer.is_file():
         state.best = math.inf
     point_to(run, "last", checkpoint)
-    healthy = root / "healthy.json"
     # An earlier one stays: this one may have been saved while a monitor suspected something.
-    if not healthy.is_file() or str(_read_json(healthy).get("folder")) > here:
+    if not _reaches(run, "healthy", int(checkpoint.content["step"])):
         point_to(run, "healthy", checkpoint)
     for folder in root.glob("step-*"):
         if folder.name > here:
             shutil.rmtree(folder, ignore_errors=True)
             gone.append(folder.name)
     return sorted(gone)
+
+
+def _reaches(run: Path, which: str, last_step: int) -> bool:
+    """Whether a pointer of the run leads to a checkpoint that can be read and is not later than a step."""
+    try:
+        return int(find_checkpoint(run, which).content["step"]) <= last_step
+    except CheckpointError:
+        return False
 
 
 def point_to(run: Path, which: str, checkpoint: Checkpoint) -> None:
