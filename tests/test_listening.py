@@ -16,7 +16,7 @@ from tests.voices import RATE, voice
 from timbre_restore.apps.cli import main
 from timbre_restore.audio import active_rms, read_mono, to_db, write_audio
 from timbre_restore.errors import ListeningError
-from timbre_restore.listening import MUSHRA, TestRequest, load_test, make_test
+from timbre_restore.listening import MUSHRA, ListeningRequest, load_test, make_test
 from timbre_restore.listening.excerpts import busiest_start, faded, low_pass
 
 Capture = pytest.CaptureFixture[str]
@@ -27,9 +27,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sources(tmp_path_factory.mktemp("sources"), 4)
 
 
-def wanted(sources: Path, **settings: object) -> TestRequest:
+def wanted(sources: Path, **settings: object) -> ListeningRequest:
     systems = [(name, sources / name) for name in SYSTEMS]
-    return TestRequest(sources / "clean", systems, **{"count": 3, "seconds": 0.8, "seed": 3, **settings})  # type: ignore[arg-type]
+    return ListeningRequest(sources / "clean", systems, **{"count": 3, "seconds": 0.8, "seed": 3, **settings})  # type: ignore[arg-type]
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -74,7 +74,7 @@ def test_a_loud_system_takes_all_of_its_item_down(tmp_path: Path) -> None:
     for name, sound in (("clean", quiet), ("loud", loud), ("quiet", quiet)):
         write_audio(tmp_path / name / "one.wav", sound, RATE, subtype="PCM_24")
     test = make_test(
-        TestRequest(tmp_path / "clean", [("loud", tmp_path / "loud"), ("quiet", tmp_path / "quiet")], count=1),
+        ListeningRequest(tmp_path / "clean", [("loud", tmp_path / "loud"), ("quiet", tmp_path / "quiet")], count=1),
         tmp_path / "t",
     )
     sounds = {role: read_mono(tmp_path / "t/stimuli" / f"{name}.wav") for name, role in test.trials[0].sounds().items()}
@@ -302,7 +302,7 @@ def test_a_silent_first_channel_is_not_what_people_hear(sources: Path, tmp_path:
         sound = read_mono(path)
         write_audio(stereo / path.name, np.stack([0 * sound, sound]), RATE)
     kinds = {name: [(name, place)] for name, place in (("quokka", stereo), ("plain", sources / "quokka"))}
-    made = {name: make_test(TestRequest(sources / "clean", own), tmp_path / name) for name, own in kinds.items()}
+    made = {name: make_test(ListeningRequest(sources / "clean", own), tmp_path / name) for name, own in kinds.items()}
     sounds = [sorted(path.read_bytes() for path in (tmp_path / name / "stimuli").rglob("*.wav")) for name in made]
     assert sounds[0] == sounds[1]
 
@@ -314,7 +314,7 @@ def test_people_hear_the_channel_of_the_reference(sources: Path, tmp_path: Path)
             sound = read_mono(path)
             write_audio(tmp_path / name / path.name, np.stack([left * sound[::-1], sound]), RATE)
     made = {
-        place: make_test(TestRequest(place / "clean", [("quokka", place / "quokka")]), tmp_path / f"t{place.name}")
+        place: make_test(ListeningRequest(place / "clean", [("quokka", place / "quokka")]), tmp_path / f"t{place.name}")
         for place in (sources, tmp_path)
     }
     sounds = [
@@ -326,11 +326,13 @@ def test_people_hear_the_channel_of_the_reference(sources: Path, tmp_path: Path)
 def test_too_many_systems_and_pairs_of_one(sources: Path, tmp_path: Path) -> None:
     many = [(f"s{number}", sources / "quokka") for number in range(8)]
     with pytest.raises(ListeningError, match="8 systems make 10 sounds to rate on a page; expected at most 9"):
-        make_test(TestRequest(sources / "clean", many, count=1), tmp_path / "t")
+        make_test(ListeningRequest(sources / "clean", many, count=1), tmp_path / "t")
     alone = [("quokka", sources / "quokka")]
     with pytest.raises(ListeningError, match="'quokka' is the only system"):
-        make_test(TestRequest(sources / "clean", alone, kind="ccr", count=1), tmp_path / "t")
-    test = make_test(TestRequest(sources / "clean", alone, kind="ccr", count=1, baseline="reference"), tmp_path / "t")
+        make_test(ListeningRequest(sources / "clean", alone, kind="ccr", count=1), tmp_path / "t")
+    test = make_test(
+        ListeningRequest(sources / "clean", alone, kind="ccr", count=1, baseline="reference"), tmp_path / "t"
+    )
     assert {"quokka", "reference"} in [set(trial.stimuli.values()) for trial in test.trials]
 
 

@@ -22,7 +22,7 @@ from tests.listeners import (
 )
 from timbre_restore.apps.cli import main
 from timbre_restore.errors import ListeningError
-from timbre_restore.listening import TestRequest, analyse, load_test, make_test, read_answers
+from timbre_restore.listening import ListeningRequest, analyse, load_test, make_test, read_answers
 from timbre_restore.listening.analyse import _judged
 from timbre_restore.listening.answers import append_line
 from timbre_restore.listening.intervals import estimate, t_quantile
@@ -44,7 +44,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def new_test(folder: Path, sources: Path, kind: str = "mushra", count: int = 6, **settings: object) -> Path:
     systems = [(name, sources / name) for name in SYSTEMS]
-    wanted = TestRequest(sources / "clean", systems, kind=kind, count=count, seconds=0.5, seed=8, **settings)  # type: ignore[arg-type]
+    wanted = ListeningRequest(sources / "clean", systems, kind=kind, count=count, seconds=0.5, seed=8, **settings)  # type: ignore[arg-type]
     make_test(wanted, folder)
     return folder
 

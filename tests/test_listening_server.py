@@ -18,7 +18,7 @@ import pytest
 from tests.listeners import SYSTEMS, Server, make_sources, orders, send_all, serving, slider_answers
 from timbre_restore.apps.cli import main
 from timbre_restore.errors import ListeningError
-from timbre_restore.listening import TestRequest, load_test, make_test, read_answers
+from timbre_restore.listening import ListeningRequest, load_test, make_test, read_answers
 from timbre_restore.listening.lock import alone
 from timbre_restore.listening.server import hosts_of
 
@@ -28,7 +28,7 @@ Capture = pytest.CaptureFixture[str]
 
 def new_test(folder: Path, sources: Path, count: int = 2, kind: str = "mushra") -> Path:
     systems = [(name, sources / name) for name in SYSTEMS]
-    make_test(TestRequest(sources / "clean", systems, kind=kind, count=count, seconds=0.8, seed=5), folder)
+    make_test(ListeningRequest(sources / "clean", systems, kind=kind, count=count, seconds=0.8, seed=5), folder)
     return folder
 
 
@@ -215,7 +215,7 @@ def test_kill_loses_nothing_and_a_sitting_goes_on(sources: Path, tmp_path: Path)
         assert server.post("api/answer", answers[2])[0] == 200
         assert server.post("api/answer", {**answers[0], "seconds": 9})[0] == 200
         status, said = server.stop()
-    assert (status, said.splitlines()[-1]) == (0, f"stopped; 3 answers of 2 listeners are in {folder}/answers.")
+    assert (status, said.splitlines()[-1]) == (0, f"stopped; 3 answers from 2 listeners are in {folder}/answers.")
     assert f"warning: {path}: line 4: it is not valid JSON" in said
     sheet = read_answers(folder, load_test(folder))
     assert [sitting.listener for sitting in sheet.sittings] == [1, 2]

@@ -53,9 +53,9 @@ def make(
     """Make a listening test, serve it ('listen serve'), or read its answers ('listen analyse')."""
     settings = configure(config, overrides)
     systems = [named_folder(word) for word in system]
-    from timbre_restore.listening import TestRequest, make_test
+    from timbre_restore.listening import ListeningRequest, make_test
 
-    wanted = TestRequest(
+    wanted = ListeningRequest(
         reference=reference,
         systems=systems,
         kind=kind.value,

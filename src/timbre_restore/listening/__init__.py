@@ -2,7 +2,7 @@
 
 from timbre_restore.listening.analyse import Analysis, analyse
 from timbre_restore.listening.answers import read_answers
-from timbre_restore.listening.make import TestRequest, make_test
+from timbre_restore.listening.make import ListeningRequest, make_test
 from timbre_restore.listening.plan import CCR, KINDS, MUSHRA, ListeningTest, Page, Trial, load_test, pages_of
 from timbre_restore.listening.report import as_json, result_page, result_table, write_page
 from timbre_restore.listening.server import ListeningServer, open_server
@@ -12,10 +12,10 @@ __all__ = [
     "KINDS",
     "MUSHRA",
     "Analysis",
+    "ListeningRequest",
     "ListeningServer",
     "ListeningTest",
     "Page",
-    "TestRequest",
     "Trial",
     "analyse",
     "as_json",

@@ -25,7 +25,7 @@ USUAL_COUNT = 8
 
 
 @dataclass(frozen=True)
-class TestRequest:
+class ListeningRequest:
     """What to make a test from. `items` names the items; if it is empty, `count` are drawn using the seed."""
 
     reference: Path
@@ -41,7 +41,9 @@ class TestRequest:
     mid_anchor: bool = False
 
 
-def make_test(wanted: TestRequest, folder: Path, progress: Progress = lambda done, count, name: None) -> ListeningTest:
+def make_test(
+    wanted: ListeningRequest, folder: Path, progress: Progress = lambda done, count, name: None
+) -> ListeningTest:
     """Create the test in `folder`. Raises `ListeningError` or `AudioFileError`, leaving the folder unchanged."""
     _refuse_folder(folder)
     systems = sources.check_systems(wanted.systems)
@@ -75,7 +77,7 @@ def make_test(wanted: TestRequest, folder: Path, progress: Progress = lambda don
     return test
 
 
-def _baseline(wanted: TestRequest, systems: Mapping[str, Path]) -> str:
+def _baseline(wanted: ListeningRequest, systems: Mapping[str, Path]) -> str:
     if wanted.kind not in KINDS:
         raise ListeningError(f"{wanted.kind!r} is not a kind of test; expected one of {', '.join(KINDS)}.")
     baseline = wanted.baseline or next(iter(systems))
