@@ -112,7 +112,7 @@ def items_from_list(list_file: Path) -> list[Item]:
     problems += [f"line {pair.line}: {fault}" for pair in pairs if (fault := _fault(pair))]
     known = corpus_facts(list_file)
     items = [
-        Item(_stem(pair.degraded), pair.noisy, pair.clean, pair.degraded, _facts(known, pair.degraded, list_file))
+        Item(_stem(pair.degraded), pair.noisy, pair.clean, pair.degraded, _facts(known, pair.degraded))
         for pair in pairs
     ]
     twice = [stem for stem, count in Counter(item.stem for item in items).items() if count > 1]
@@ -209,14 +209,14 @@ def _fault(pair: Pair) -> str:
     return "" if file.stat().st_size >= 2 * (offset + samples) else f"{file} ends before {pair.noisy} does"
 
 
-def _facts(known: Mapping[str, Facts], degraded: Path, list_file: Path) -> Facts:
-    """A table names files relative to its corpus, a list by full path; in a moved corpus only the path ends match."""
+def _facts(known: Mapping[str, Facts], degraded: Path) -> Facts:
+    """A table names files relative to its corpus, a list by full path, which may lead there by links or from elsewhere.
+
+    So the longest end of the path that the table knows is meant.
+    """
     if not known:
         return {}
-    place, root = degraded.resolve(), list_file.resolve().parent
-    if place.is_relative_to(root) and (key := place.relative_to(root).as_posix()) in known:
-        return known[key]
-    ends = ("/".join(degraded.parts[start:]) for start in range(1, len(degraded.parts)))
+    ends = ("/".join(degraded.parts[start:]) for start in range(len(degraded.parts)))
     return next((known[end] for end in ends if end in known), {})
 
 

@@ -21,10 +21,10 @@ def means(evaluation: Evaluation) -> str:
     """Systems side by side, and how the restored one differs from the suppressor."""
     name = evaluation.restored
     columns = ["", *(escape(system) for system in evaluation.systems), f"{escape(name)} − degraded", ""]
-    rows = [_row(evaluation, name, metric) for metric in words.whole(evaluation.metrics)]
-    banded = [_row(evaluation, name, metric) for metric in evaluation.metrics if words.is_of_band(metric)]
-    bands = f"<details><summary>By band</summary>{table(columns, banded)}</details>\n" if banded else ""
     count = len(summary.common(evaluation))
+    rows = [_row(evaluation, name, metric, count) for metric in words.whole(evaluation.metrics)]
+    banded = [_row(evaluation, name, metric, count) for metric in evaluation.metrics if words.is_of_band(metric)]
+    bands = f"<details><summary>By band</summary>{table(columns, banded)}</details>\n" if banded else ""
     note = (
         f"Mean over the {count} items for which every system has an output, or as many as a row says; ↓ lower is "
         "better, ↑ higher is better. Differences are paired, with a 95 % interval."
@@ -40,12 +40,12 @@ def means(evaluation: Evaluation) -> str:
     )
 
 
-def _row(evaluation: Evaluation, name: str, metric: Metric) -> list[str]:
+def _row(evaluation: Evaluation, name: str, metric: Metric, usual: int) -> list[str]:
     values = [words.number(metric, summary.mean(evaluation, system, metric.key)) for system in evaluation.systems]
     found = summary.difference(evaluation, name, metric.key)
     said = words.verdict(metric, found) if found else ""
     mark = {"better": "good", "worse": "bad"}.get(said, "even")
-    over = words.counted(evaluation, metric, len(summary.common(evaluation)))
+    over = words.counted(evaluation, metric, usual)
     title = f"{escape(words.title(metric))} <small>{words.ARROWS[metric.better]}{over}</small>"
     return [title, *values, f'{words.change(metric, found)}</td><td class="verdict {mark}">{said}']
 
