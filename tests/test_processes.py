@@ -64,17 +64,17 @@ def watched(state, accelerator, settings, batches, batch, signals, **more):
         os.kill(os.getpid(), int(os.environ["KILLED_BY"]))
     return scalars
 
-validated = loop.validate
+validated, validating_seen = loop.validate, []
 
 def validating(state, accelerator, batches):
     if state.step == -int(step) and rank == "1":
         os.kill(os.getpid(), int(os.environ["KILLED_BY"]))
-    return validated(state, accelerator, batches)
+    return validated(state, accelerator, (validating_seen.append(1) or batch for batch in batches))
 
 loop.train_step, loop.validate = watched, validating
 from timbre_restore.apps.cli import main
 status = main(["train", "--resume", "auto", *options])
-Path(f"{out}.{rank}.json").write_text(json.dumps({"written": written, "seen": seen}))
+Path(f"{out}.{rank}.json").write_text(json.dumps({"written": written, "seen": seen, "validated": len(validating_seen)}))
 sys.exit(status)
 """
 
@@ -176,6 +176,7 @@ def test_one_that_is_asked_to_end_in_the_validation_ends_it_in_both(runs: Runs, 
     assert done.returncode != 0
     assert all(Path(f"{tmp_path / 'ended'}.{rank}.json").is_file() for rank in (0, 1)), "neither was killed"
     assert find_checkpoint(tmp_path / "ended").content["step"] == 2
+    assert [found["validated"] for found in watched(tmp_path / "ended")] == [0, 0]
     assert [line["step"] for line in lines(tmp_path / "ended", "epoch")] == []
     ending = json.loads((tmp_path / "ended" / "run.json").read_text(encoding="utf-8"))
     assert "interrupted" in ending["ended"]["how"], ending["ended"]
